@@ -1,0 +1,62 @@
+"""HeLlO: dataset distillation with light labels (arXiv 2408.08201).
+
+    import hello_distill as hd
+
+    hd.distill("photos", "out/a", hd.recipe("cpu"))
+    artifact = hd.load("out/a")
+    for images, soft, hard in artifact.loader(batch_size=64, epoch=0):
+        ...
+
+Names are imported on first use, so that `hello-distill --help` need not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hello_distill.artifact import Artifact, load
+    from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
+    from hello_distill.pipeline import Recipe, distill, train
+    from hello_distill.recipes import find as recipe
+    from hello_distill.storage import info
+
+_HOMES = {
+    "Artifact": ("artifact", "Artifact"),
+    "ArtifactError": ("errors", "ArtifactError"),
+    "HelloError": ("errors", "HelloError"),
+    "InputError": ("errors", "InputError"),
+    "MachineError": ("errors", "MachineError"),
+    "Recipe": ("pipeline", "Recipe"),
+    "distill": ("pipeline", "distill"),
+    "info": ("storage", "info"),
+    "load": ("artifact", "load"),
+    "recipe": ("recipes", "find"),
+    "train": ("pipeline", "train"),
+}
+
+__all__ = [
+    "Artifact",
+    "ArtifactError",
+    "HelloError",
+    "InputError",
+    "MachineError",
+    "Recipe",
+    "distill",
+    "info",
+    "load",
+    "recipe",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,238 @@
+"""The distilled data set: images, classes, and where their labels come from. Saved, loaded, iterated."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import datasets
+from PIL import Image
+
+from hello_distill import labels as label_kinds
+from hello_distill import storage
+from hello_distill.data import ImageSet, Material, Split
+from hello_distill.errors import ArtifactError, InputError
+from hello_distill.fit import Optim
+from hello_distill.labels.hard import HardLabels
+from hello_distill.machine import device, versions
+from hello_distill.progress import SILENT, Progress
+from hello_distill.teachers import Teachers
+from hello_distill.types import Batch, LabelSource
+from hello_distill.views import Augment, mixed_targets, render, sample_views
+
+
+@dataclass(frozen=True)
+class StudentSpec:
+    """How students are trained on an artefact: Algorithm 1, lines 12-15."""
+
+    network: str = "resnet18"
+    beta: float = 0.1
+    """Weight of CE beside MSE. Ours, after G_VBSM's weight for the same form of loss."""
+    augment: Augment = field(default_factory=Augment)
+    """A of Algorithm 1."""
+    optim: Optim = field(default_factory=lambda: Optim(epochs=300, batch_size=50))
+    evaluations: int = 5
+    """How often a training is tested, at even distances up to the last epoch."""
+
+    def tested_epochs(self) -> list[int]:
+        """The epochs (from 1) after which a student is tested."""
+        times = min(self.evaluations, self.optim.epochs)
+        return sorted({round(self.optim.epochs * (i + 1) / times) for i in range(times)})
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How images are kept. Students see the decoded pixels."""
+
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: int = 90
+    """Of JPEG (without chroma subsampling) and WebP; PNG is lossless."""
+
+    def encode(self, picture: Image.Image) -> bytes:
+        """The file's bytes."""
+        options: dict[str, dict[str, Any]] = {
+            "png": {"optimize": True},
+            "jpeg": {"quality": self.quality, "subsampling": 0, "optimize": True},
+            "webp": {"quality": self.quality, "method": 6},
+        }
+        buffer = io.BytesIO()
+        picture.save(buffer, self.format, **options[self.format])
+        return buffer.getvalue()
+
+
+class Distilled(NamedTuple):
+    """What a distiller makes."""
+
+    data: ImageSet
+    labels: LabelSource
+    figures: dict[str, Any]
+    """What was measured on the way; kept in the manifest."""
+
+
+@runtime_checkable
+class Distiller(Protocol):
+    """A method: training images in, distilled images and their label source out."""
+
+    def __call__(
+        self,
+        material: Material,
+        teachers: Callable[[], Teachers],
+        ipc: int,
+        seed: int,
+        progress: Progress = SILENT,
+    ) -> Distilled: ...
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A saved distilled data set, opened."""
+
+    data: ImageSet
+    labels: LabelSource
+    student: StudentSpec
+    manifest: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the targets."""
+        return self.data.classes
+
+    def loader(self, batch_size: int | None = None, epoch: int = 0, seed: int = 0) -> Iterator[Batch]:
+        """One epoch of augmented images with their labels: `for images, soft, hard in artifact.loader(...)`.
+
+        images (b 3 h w) in [0, 1]; soft (b c) in `labels.unit`; hard (b c) one-hot, mixed as the images are.
+        Which augmentation, and the batch size unless given, is what the artefact records.
+        """
+        batch_size = batch_size or self.student.optim.batch_size
+        sampled = sample_views(len(self.data), self.data.side, batch_size, self.student.augment, seed, epoch)
+        for view in self.labels.views(epoch, sampled):
+            images = render(self.data.images, view)
+            hard = mixed_targets(self.data.targets, view, len(self.classes))
+            yield Batch(images, self.labels(images, view), hard)
+
+
+def check_free(folder: str | Path) -> Path:
+    """The folder as a path. Raises InputError if something is there already or it cannot be made."""
+    path = Path(folder)
+    if path.exists() or path.is_symlink():
+        raise InputError(f"{folder} exists already; choose another --out or remove it")
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{folder} cannot be made: {parent} is not writable; choose another --out")
+    return path
+
+
+def save(
+    distilled: Distilled, ipc: int, student: StudentSpec, codec: Codec, config: dict[str, Any], folder: str | Path
+) -> Path:
+    """Write an artefact. It appears under its name only when complete; nothing is left if writing fails."""
+    target = check_free(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    try:
+        partial.mkdir()
+        _write_images(distilled.data, codec, partial / storage.IMAGES)
+        described = distilled.labels.save(partial)
+        manifest = {
+            "format": storage.FORMAT,
+            "classes": list(distilled.data.classes),
+            "ipc": ipc,
+            "images": {
+                "count": len(distilled.data),
+                "side": distilled.data.side,
+                "codec": dataclasses.asdict(codec),
+            },
+            "labels": described,
+            "student": dataclasses.asdict(student),
+            "figures": distilled.figures,
+            "versions": versions(),
+        }
+        (partial / "README.md").write_text(_card(distilled.data, partial / storage.IMAGES), encoding="utf-8")
+        storage.write_json(partial / storage.CONFIG, config)
+        storage.write_json(partial / storage.MANIFEST, {**manifest, "files": storage.listing(partial)})
+        sums = [f"{entry['sha256']}  {name}\n" for name, entry in storage.listing(partial).items()]
+        (partial / storage.SUMS).write_text("".join(sums), encoding="utf-8")
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return target
+
+
+def _write_images(data: ImageSet, codec: Codec, file: Path) -> None:
+    file.parent.mkdir()
+    pictures = [Image.fromarray(image) for image in data.images.permute(0, 2, 3, 1).cpu().numpy()]
+    records = [
+        {"bytes": codec.encode(picture), "path": f"{row:06d}.{codec.format}"} for row, picture in enumerate(pictures)
+    ]
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(data.classes))}
+    )
+    table = datasets.Dataset.from_dict({"image": records, "label": data.targets.tolist()}, features=features)
+    datasets.disable_progress_bars()
+    table.to_parquet(file)
+
+
+def _card(data: ImageSet, images: Path) -> str:
+    """A data set card that `datasets` reads: which files are the data, and how many rows they must have."""
+    return f"""---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*.parquet
+tags:
+- dataset-distillation
+- image-classification
+---
+# A distilled data set
+
+{len(data)} images of {data.side} pixels in {len(data.classes)} classes, made from real images by hello-distill.
+`hello.json` says how they were made, how their labels are made while a network trains, and how that training went.
+
+    import hello_distill as hd
+    artifact = hd.load("PATH")
+    for images, soft, hard in artifact.loader(batch_size=64, epoch=0):
+        ...
+"""
+
+
+def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept") -> Artifact:
+    """Open a saved artefact; `labels="hard"` leaves its soft labels aside and needs no encoder.
+
+    Raises InputError where there is no artefact, ArtifactError where it is not what its manifest says,
+    MachineError where a public weight that it names is missing.
+    """
+    root = Path(folder)
+    manifest = storage.read_manifest(root)
+    data = _read_images(root, manifest).to(device())
+    if labels == "hard":
+        source: LabelSource = HardLabels(data.targets, len(data.classes))
+    else:
+        source = label_kinds.load(root, manifest["labels"], data.classes, data.targets)
+    return Artifact(data, source, student_spec(manifest["student"]), manifest)
+
+
+def student_spec(recorded: dict[str, Any]) -> StudentSpec:
+    """The student training that a manifest records."""
+    optim = Optim(**recorded["optim"])
+    listed = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded["augment"].items()}
+    return StudentSpec(**{**recorded, "augment": Augment(**listed), "optim": optim})
+
+
+def _read_images(root: Path, manifest: dict[str, Any]) -> ImageSet:
+    try:
+        table = datasets.Dataset.from_parquet(str(root / storage.IMAGES), keep_in_memory=True)
+    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
+        raise ArtifactError(f"{root / storage.IMAGES} cannot be read: {error}") from None
+    classes = tuple(table.features["label"].names)
+    if list(classes) != manifest["classes"] or len(table) != manifest["images"]["count"]:
+        raise ArtifactError(f"{root / storage.IMAGES} and {storage.MANIFEST} disagree on classes or number of images")
+    table = table.cast_column("image", datasets.Image(decode=False))
+    return Split(str(root), "train", table, classes).decode(manifest["images"]["side"])

@@ -1,0 +1,169 @@
+"""The command `hello-distill`. Nothing here computes; heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from hello_distill.errors import HelloError, InputError
+
+if TYPE_CHECKING:
+    from hello_distill.progress import Progress
+
+
+def distill_parser() -> ArgumentParser:
+    """Options of `hello-distill distill`."""
+    parser = ArgumentParser(description="Distil images into a few per class and a light projector for their labels.")
+    parser.add_argument(
+        "data", help="folder with train/CLASS/ and test/CLASS/, Hugging Face data set folder, Hub id, or fashion-mnist"
+    )
+    parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
+    parser.add_argument("--ipc", type=int, help="images per class (10 unless --config says otherwise)")
+    parser.add_argument(
+        "--encoder",
+        help="RN50-quickgelu/openai (the paper's), another open_clip model/pretrained, local-dir:PATH, or lite (offline)",
+    )
+    parser.add_argument(
+        "--recipe", default="paper", help="paper (for a GPU), cpu (photographs, two cores), demo (28 pixels, minutes)"
+    )
+    parser.add_argument("--seed", type=int, help="everything random depends on it (0 unless --config says otherwise)")
+    parser.add_argument(
+        "--config", help="JSON or YAML file that changes fields of the recipe; an artefact's config.json repeats its run"
+    )
+    return parser
+
+
+def distill(options: Namespace) -> None:
+    """Run `hello-distill distill`."""
+    from hello_distill import pipeline
+    from hello_distill.recipes import find
+
+    recipe = find(options.recipe).with_changes(read_config(options.config) if options.config else {})
+    recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
+    given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
+    folder = pipeline.distill(options.data, options.out, replace(recipe, **given), console())
+    print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+
+
+def train_parser() -> ArgumentParser:
+    """Options of `hello-distill train`."""
+    parser = ArgumentParser(description="Train students from a saved artefact and test them on the real test split.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
+    parser.add_argument("--student", help="network (default: the artefact's own): torchvision's, convnet3, timm/NAME")
+    parser.add_argument(
+        "--labels", choices=("projector", "hard"), default="projector", help="soft labels, or the classes alone"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one student each")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
+def train(options: Namespace) -> None:
+    """Run `hello-distill train`."""
+    from hello_distill import pipeline, tables
+
+    result = pipeline.train(
+        options.artefact, options.data, options.student, options.labels, options.seeds, console()
+    )
+    show(result, tables.training, options.json)
+
+
+def info_parser() -> ArgumentParser:
+    """Options of `hello-distill info`."""
+    parser = ArgumentParser(description="Say what an artefact holds and what it costs, in bytes.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
+def info(options: Namespace) -> None:
+    """Run `hello-distill info`."""
+    from hello_distill import storage, tables
+
+    show(storage.info(options.artefact), tables.info, options.json)
+
+
+def demo_parser() -> ArgumentParser:
+    """Options of `hello-distill demo`."""
+    parser = ArgumentParser(description="Distil Fashion-MNIST offline and show what the labels are worth: minutes.")
+    parser.add_argument("--out", required=True, help="folder for artefacts and table.json; must not exist yet")
+    return parser
+
+
+def demo(options: Namespace) -> None:
+    """Run `hello-distill demo`."""
+    from hello_distill import tables
+    from hello_distill.demo import demo as run
+
+    show(run(options.out, console()), tables.demo, False)
+
+
+COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], None], str]] = {
+    "distill": (distill_parser, distill, "images to artefact"),
+    "train": (train_parser, train, "artefact to trained students and their accuracy"),
+    "info": (info_parser, info, "what an artefact holds and costs"),
+    "demo": (demo_parser, demo, "the whole way on Fashion-MNIST"),
+}
+
+
+def read_config(file: str) -> dict[str, Any]:
+    """A JSON or YAML file as nested dictionaries. Raises InputError where it is neither."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"config {file} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"config {file} must hold fields of a recipe, such as `ipc: 10`")
+    return content
+
+
+def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json: bool) -> None:
+    """Print a result for machines or for people."""
+    if as_json:
+        print(json.dumps(result, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    Console(soft_wrap=True, highlight=False).print(table(result))
+
+
+def console() -> Progress:
+    """Progress on standard error, and an allocator set for training."""
+    from hello_distill.machine import keep_freed_memory
+    from hello_distill.progress import ConsoleProgress
+
+    keep_freed_memory()
+    return ConsoleProgress()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = ArgumentParser(prog="hello-distill", description="Dataset distillation with light labels.")
+    commands = parser.add_subcommands(title="commands", metavar="{" + ",".join(COMMANDS) + "}")
+    for name, (make, _, help_line) in COMMANDS.items():
+        commands.add_subcommand(name, make(), help=help_line)
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        COMMANDS[options.subcommand][1](options[options.subcommand])
+    except HelloError as error:
+        print(f"hello-distill: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("hello-distill: stopped; nothing is left half-written", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

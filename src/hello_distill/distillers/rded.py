@@ -1,0 +1,114 @@
+"""Image initialisation by realistic patches: Eq. 6, after RDED (Sun et al. 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from hello_distill.data import ImageSet
+from hello_distill.errors import InputError
+from hello_distill.models import IMAGENET_MEAN
+from hello_distill.progress import SILENT, Progress
+from hello_distill.types import Classifier, Images
+from hello_distill.views import crop, sample_boxes
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Random crops, the easiest by the observer's CE, stitched to one image. Defaults are RDED's."""
+
+    factor: int = 2
+    """Patches per side of an image: 2 makes a 2x2 mosaic; 1 keeps single crops (small images)."""
+    crops: int = 5
+    """Random crops per real image, of which the easiest counts."""
+    pool: int = 300
+    """Real images per class, drawn at random, that are looked at."""
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Area of a square crop as a share of the image."""
+
+    def check(self, data: ImageSet, ipc: int) -> None:
+        """Raise InputError if a class is too small: every patch comes from another image."""
+        needed = ipc * self.factor**2
+        for target, name in enumerate(data.classes):
+            count = len(data.of_class(target))
+            if count < needed:
+                raise InputError(
+                    f"class {name!r} has {count} training images (after holding some back), but {ipc} images per class of "
+                    f"{self.factor**2} patches each need {needed}; lower --ipc to {count // self.factor**2}, "
+                    "set `distiller.patches.factor` to 1, or add images"
+                )
+
+    def __call__(
+        self, data: ImageSet, observer: Classifier, ipc: int, seed: int, progress: Progress = SILENT
+    ) -> ImageSet:
+        """`ipc` stitched images (uint8) per class, class by class."""
+        self.check(data, ipc)
+        classes = progress.track(range(len(data.classes)), len(data.classes), "patches")
+        images = torch.cat([self._one_class(data, target, observer, ipc, seed) for target in classes])
+        targets = torch.arange(len(data.classes), device=images.device).repeat_interleave(ipc)
+        return ImageSet(images.mul(255).round().to(torch.uint8), targets, data.classes)
+
+    @torch.no_grad()
+    def _one_class(self, data: ImageSet, target: int, observer: Classifier, ipc: int, seed: int) -> Images:
+        """Best crop of each image of the pool, easiest of them all, stitched: (ipc 3 side side)."""
+        rng = np.random.default_rng([seed, 2, target])
+        pool = max(self.pool, ipc * self.factor**2)
+        rows = rng.permutation(data.of_class(target).cpu().numpy())[:pool]
+        boxes = sample_boxes(rng, len(rows) * self.crops, data.side, self.scale, (1.0, 1.0))
+        size = data.side // self.factor
+        cut = [crop(data.images[row], box.tolist(), size) for row, box in zip(rows.repeat(self.crops), boxes, strict=True)]
+        patches = torch.stack(cut).unflatten(0, (len(rows), self.crops))
+        targets = torch.full((len(rows),), target, device=patches.device)
+        score = difficulty(observer, patches, targets, data.side)
+        best = score.argmin(1)
+        every = torch.arange(len(rows), device=patches.device)
+        order = score[every, best].argsort(stable=True)[: ipc * self.factor**2]
+        # The patch of rank r becomes cell r // ipc of image r % ipc: every image gets an equally easy share.
+        cells = patches[order, best[order]].unflatten(0, (self.factor**2, ipc)).transpose(0, 1)
+        return stitch(cells, self.factor, data.side)
+
+
+def difficulty(
+    observer: Classifier, patches: Float[Tensor, "n m 3 h w"], targets: Int64[Tensor, "n"], side: int
+) -> Float[Tensor, "n m"]:
+    """CE(f(p), y_p) of Eq. 6 for each crop, lower is easier.
+
+    As in RDED's code a patch is not resized but set into the middle of a mean-coloured image of `side` pixels.
+    """
+    n, m = patches.shape[:2]
+    padded = pad_to(patches.flatten(0, 1), side)
+    logits = torch.cat([observer(part) for part in padded.split(500)])
+    return F.cross_entropy(logits, targets.repeat_interleave(m), reduction="none").view(n, m)
+
+
+def pad_to(patches: Images, side: int) -> Images:
+    """Patches (b 3 h h) in the middle of images (b 3 side side) of the classifiers' mean colour.
+
+    An odd pixel goes to the bottom and to the right.
+    """
+    size = patches.shape[-1]
+    if size == side:
+        return patches
+    padded = torch.tensor(IMAGENET_MEAN, device=patches.device).view(1, 3, 1, 1).repeat(len(patches), 1, side, side)
+    start = (side - size) // 2
+    padded[:, :, start : start + size, start : start + size] = patches
+    return padded
+
+
+def stitch(patches: Float[Tensor, "n k 3 h w"], factor: int, side: int) -> Images:
+    """Mosaics (n 3 side side) of factor x factor patches, row by row.
+
+    Where `side` is not divisible, the first rows and columns are a pixel larger (nearest neighbour).
+    """
+    sizes = [len(part) for part in np.array_split(np.arange(side), factor)]
+    grid = [patches[:, r * factor : (r + 1) * factor] for r in range(factor)]
+    rows = [
+        torch.cat([F.interpolate(row[:, c], (height, width), mode="nearest") for c, width in enumerate(sizes)], dim=3)
+        for row, height in zip(grid, sizes, strict=True)
+    ]
+    return torch.cat(rows, dim=2)

@@ -1,0 +1,40 @@
+"""Errors meant for people: one sentence that says what is wrong, where, and what to do.
+
+Each class carries the exit code with which the command ends. Anything else that escapes is a defect.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HelloError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code = 2
+
+
+class InputError(HelloError):
+    """The command, the recipe or the data is wrong, and the user can put it right."""
+
+
+class MachineError(HelloError):
+    """The environment is at fault: no network, no memory, no disk, a missing package."""
+
+    exit_code = 3
+
+
+class ArtifactError(HelloError):
+    """A saved artefact is not what it says it is."""
+
+    exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause that suggests the known name nearest to a wrong one, or lists a few."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known names: " + ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")

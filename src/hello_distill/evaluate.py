@@ -1,0 +1,75 @@
+"""Train students on a saved artefact and test them: Algorithm 1, lines 12-15."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hello_distill.artifact import Artifact
+from hello_distill.data import ImageSet
+from hello_distill.fit import fit
+from hello_distill.losses import student_loss
+from hello_distill.models import build
+from hello_distill.progress import SILENT, Progress
+from hello_distill.scores import percent, top1
+from hello_distill.types import Batch
+from hello_distill.views import num_batches
+
+
+@dataclass(frozen=True)
+class Score:
+    """Test accuracy of one student, in percent, by the epoch after which it was tested."""
+
+    seed: int
+    top1: dict[int, float]
+
+    @property
+    def last(self) -> float:
+        """After the last epoch."""
+        return self.top1[max(self.top1)]
+
+    @property
+    def best(self) -> float:
+        """Best of the tested epochs: chosen on the test set, so beside `last` and never instead of it."""
+        return max(self.top1.values())
+
+
+def train_student(artifact: Artifact, test: ImageSet, seed: int, progress: Progress = SILENT) -> Score:
+    """A fresh student by the artefact's own protocol, tested as it goes.
+
+    The loss is MSE + beta CE where labels are logits, and CE where there are only classes.
+    """
+    spec = artifact.student
+    student = build(spec.network, len(artifact.classes), artifact.data.side, seed).to(artifact.data.images.device)
+    found: dict[int, float] = {}
+
+    def test_student(epoch: int) -> None:
+        if epoch in spec.tested_epochs() and (accuracy := top1(student.eval(), test)) is not None:
+            found[epoch] = accuracy
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        return artifact.loader(spec.optim.batch_size, epoch, seed)
+
+    steps = num_batches(len(artifact.data), spec.optim.batch_size)
+    loss = student_loss(artifact.labels.unit, spec.beta)
+    fit(student, batches, steps, loss, spec.optim, seed, test_student, progress, f"student, seed {seed}")
+    return Score(seed, found)
+
+
+def evaluate(
+    artifact: Artifact, test: ImageSet, seeds: Sequence[int], progress: Progress = SILENT
+) -> list[Score]:
+    """One student per seed."""
+    scores = []
+    for seed in seeds:
+        with progress.stage(f"student, seed {seed}") as stage:
+            scores.append(train_student(artifact, test, seed, progress))
+            stage.figure = f"top-1 {percent(scores[-1].last)} last, {percent(scores[-1].best)} best"
+    return scores
+
+
+def summary(values: Sequence[float]) -> dict[str, object]:
+    """Mean, standard deviation (n - 1; None for a single value) and the values themselves."""
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": sd, "runs": list(values)}

@@ -1,0 +1,94 @@
+"""The only loop that trains weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hello_distill.errors import InputError
+from hello_distill.losses import Loss
+from hello_distill.machine import seeded
+from hello_distill.progress import SILENT, Progress
+from hello_distill.types import Batch
+
+
+@dataclass(frozen=True)
+class Optim:
+    """Optimiser and schedule of one training."""
+
+    epochs: int
+    batch_size: int
+    lr: float = 1e-3
+    """Learning rate at the start (after the warm-up)."""
+    name: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = 0.01
+    """On matrices and kernels only; biases and normalisation are left alone, as SRe2L, RDED, G_VBSM do."""
+    momentum: float = 0.9
+    """Of SGD."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Cosine falls to zero over all steps."""
+    warmup: float = 0.0
+    """Share of all steps in which the learning rate rises linearly from zero."""
+
+
+def fit(
+    model: nn.Module,
+    batches: Callable[[int], Iterable[Batch]],
+    num_batches: int,
+    loss: Loss,
+    optim: Optim,
+    seed: int,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+    progress: Progress = SILENT,
+    what: str = "training",
+) -> None:
+    """Train the parameters of `model` that require a gradient, in place.
+
+    `batches(epoch)` gives that epoch's batches, `num_batches` says how many; `after_epoch(epoch)` is called
+    with epochs counted from 1. Raises InputError where the loss is no finite number.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = _optimiser(trained, optim)
+    total = optim.epochs * num_batches
+    step = 0
+    with seeded(seed):
+        for epoch in progress.track(range(optim.epochs), optim.epochs, what):
+            model.train()
+            for batch in batches(epoch):
+                for group in optimiser.param_groups:
+                    group["lr"] = learning_rate(optim, step / total)
+                value = loss(model(batch.images), batch.soft, batch.hard)
+                if not torch.isfinite(value):
+                    raise InputError(
+                        f"{what}: the loss is {value.item()} at epoch {epoch + 1}, step {step}; "
+                        f"lower the learning rate (now {optim.lr}) in a --config file"
+                    )
+                optimiser.zero_grad()
+                value.backward()
+                optimiser.step()
+                step += 1
+            after_epoch(epoch + 1)
+
+
+def _optimiser(parameters: list[Tensor], optim: Optim) -> torch.optim.Optimizer:
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optim.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if optim.name == "sgd":
+        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum)
+    return torch.optim.AdamW(groups, lr=optim.lr)
+
+
+def learning_rate(optim: Optim, done: float) -> float:
+    """Learning rate when the share `done` of all steps (0 to 1) lies behind."""
+    if done < optim.warmup:
+        return optim.lr * done / optim.warmup
+    if optim.schedule == "constant":
+        return optim.lr
+    return optim.lr * 0.5 * (1 + math.cos(math.pi * (done - optim.warmup) / (1 - optim.warmup)))

@@ -1,0 +1,104 @@
+"""Classifiers by name: images in [0, 1] to logits, with the normalisation inside.
+
+Names: `convnet3` (the field's ConvNet; the digit is the depth, `convnet3_w64` sets the width, 128 if unsaid),
+torchvision's (`resnet18`, `swin_v2_t`, ...), `resnet18_modified` (a torchvision ResNet with a 3x3 stem and no
+max-pooling, for small images), and `timm/NAME`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+import torchvision
+from torch import nn
+
+from hello_distill.errors import InputError, nearest
+from hello_distill.machine import seeded
+from hello_distill.types import Images, Logits
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CONVNET = re.compile(r"convnet(?P<depth>\d)(_w(?P<width>\d+))?")
+
+
+class Normalised(nn.Module):
+    """A backbone that sees images with ImageNet's mean and standard deviation taken out.
+
+    All data sets are normalised so, as in RDED; what matters is that one network always sees the same.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone.to(memory_format=torch.channels_last)
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Images) -> Logits:
+        """Images (b 3 h w) in [0, 1] to logits (b c)."""
+        x = (images - self.mean) / self.std
+        return self.backbone(x.contiguous(memory_format=torch.channels_last))
+
+
+def build(name: str, num_classes: int, side: int, seed: int) -> Normalised:
+    """A classifier with random weights drawn from `seed`, for square images of `side` pixels.
+
+    Raises InputError for a name that no source knows, or a network that cannot take images so small.
+    """
+    check_name(name)
+    with seeded(seed):
+        model = Normalised(_backbone(name, num_classes, side))
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, 3, side, side))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(f"network {name!r} cannot take images of {side} pixels: {error}") from None
+    return model
+
+
+def check_name(name: str) -> None:
+    """Raise InputError, with the nearest name there is, for a network that cannot be built."""
+    if CONVNET.fullmatch(name):
+        return
+    if name.startswith("timm/"):
+        import timm
+
+        if not timm.is_model(name.removeprefix("timm/")):
+            known = [f"timm/{known}" for known in timm.list_models()]
+            raise InputError(f"unknown network {name!r}: {nearest(name, known)}")
+        return
+    known = torchvision.models.list_models(module=torchvision.models)
+    modified = [f"{known}_modified" for known in known if known.startswith("resnet")]
+    if name not in [*known, *modified]:
+        raise InputError(f"unknown network {name!r}: {nearest(name, [*known, *modified, 'convnet3', 'convnet4'])}")
+
+
+def _backbone(name: str, num_classes: int, side: int) -> nn.Module:
+    if match := CONVNET.fullmatch(name):
+        return convnet(int(match["depth"]), int(match["width"] or 128), num_classes, side)
+    if name.startswith("timm/"):
+        import timm
+
+        return timm.create_model(name.removeprefix("timm/"), pretrained=False, num_classes=num_classes)
+    if name.endswith("_modified"):
+        model = torchvision.models.get_model(name.removesuffix("_modified"), weights=None, num_classes=num_classes)
+        model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = nn.Identity()
+        return model
+    return torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+
+
+def convnet(depth: int, width: int, num_classes: int, side: int) -> nn.Sequential:
+    """The field's ConvNet (Gidaris and Komodakis 2018): `depth` blocks of convolution, batch norm, ReLU, pooling."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for _ in range(depth):
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.AvgPool2d(2)]
+        channels = width
+    left = side // 2**depth
+    if not left:
+        raise InputError(f"network convnet{depth} needs images of at least {2**depth} pixels, these have {side}")
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * left * left, num_classes))

@@ -1,0 +1,226 @@
+"""From images to an artefact, and from an artefact to students: what the commands call."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonargparse
+
+from hello_distill import artifact as artifacts
+from hello_distill import encoders
+from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
+from hello_distill.data import ImageSet, Material, Split, hold_back, open_splits
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.errors import InputError
+from hello_distill.evaluate import evaluate, summary
+from hello_distill.machine import device
+from hello_distill.models import check_name
+from hello_distill.progress import SILENT, Progress
+from hello_distill.scores import percent, top1
+from hello_distill.teachers import Teachers, TeacherSpec, train_teachers
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that changes the result of a distillation, and nothing that does not."""
+
+    ipc: int = 10
+    """Images per class."""
+    seed: int = 0
+    max_side: int = 224
+    """Images are brought to squares of this many pixels, or of their own size where that is smaller."""
+    train_limit: int | None = None
+    """At most so many training images are used, the same share of each class; None uses all."""
+    held_share: float = 0.1
+    """Share of each class's training images held back for the figures that a run prints."""
+    held_limit: int = 2000
+    """At most so many are held back."""
+    teachers: TeacherSpec = field(default_factory=TeacherSpec)
+    distiller: HeLlO = field(default_factory=HeLlO)
+    student: StudentSpec = field(default_factory=StudentSpec)
+    codec: Codec = field(default_factory=Codec)
+
+    def with_encoder(self, name: str) -> Recipe:
+        """The same recipe for another encoder, at the size that encoder was made for."""
+        if name == self.distiller.projector.encoder:
+            return self
+        projector = replace(self.distiller.projector, encoder=name, size=None)
+        return replace(self, distiller=replace(self.distiller, projector=projector))
+
+    def with_changes(self, changes: dict[str, Any]) -> Recipe:
+        """The same recipe with some fields changed, given as nested dictionaries (a --config file).
+
+        Raises InputError, naming the field, for one that does not exist or has the wrong type.
+        """
+        parser = jsonargparse.ArgumentParser(exit_on_error=False)
+        parser.add_argument("--recipe", type=Recipe)
+        try:
+            parsed = parser.parse_object({"recipe": _merged(dataclasses.asdict(self), changes)})
+        except jsonargparse.ArgumentError as error:
+            told = str(error).replace("recipe.", "").replace("Group 'recipe'", "The recipe")
+            raise InputError(f"config: {' '.join(told.split())}") from None
+        return parser.instantiate(parsed).recipe
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, level by level."""
+    both = {
+        key: _merged(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    return {**base, **both}
+
+
+def distill(
+    data: str,
+    out: str | Path,
+    recipe: Recipe,
+    progress: Progress = SILENT,
+) -> Path:
+    """Distil the training images of `data` (see `hello_distill.data`) into an artefact at `out`.
+
+    Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
+    MachineError; then nothing is left at `out`.
+    """
+    check(recipe, out)
+    material = prepare(data, recipe, progress)
+    return distill_material(material, recipe, recipe.distiller, out, progress)
+
+
+def check(recipe: Recipe, out: str | Path) -> None:
+    """Raise what can be raised without looking at the data: names, weights, output folder."""
+    artifacts.check_free(out)
+    if recipe.ipc < 1:
+        raise InputError(f"--ipc is {recipe.ipc}; a class needs at least one image")
+    check_name(recipe.teachers.network)
+    check_name(recipe.student.network)
+    encoders.load(recipe.distiller.projector.encoder, recipe.distiller.projector.size)
+
+
+def prepare(data: str, recipe: Recipe, progress: Progress = SILENT) -> Material:
+    """Open, check, decode and divide the training images."""
+    with progress.stage("data") as stage:
+        train, test = open_splits(data)
+        check_classes(train, recipe)
+        side = min(recipe.max_side, train.native_side())
+        material = hold_back(
+            limited(train.decode(side, progress), recipe), recipe.held_share, recipe.held_limit, recipe.seed
+        )
+        stage.figure = (
+            f"{len(material.train)} + {len(material.held)} held-back training images of {side} pixels, "
+            f"{len(train.classes)} classes; {len(test.table)} test images stay untouched"
+        )
+    return Material(material.train.to(device()), material.held.to(device()))
+
+
+def check_classes(train: Split, recipe: Recipe) -> None:
+    """Raise InputError naming the classes that have fewer images than are asked for."""
+    short = {name: count for name, count in train.counts().items() if count < recipe.ipc}
+    if short:
+        shown = ", ".join(f"{name} ({count})" for name, count in list(short.items())[:5])
+        raise InputError(
+            f"{train.source}: fewer than {recipe.ipc} training images in {shown}"
+            f"{', ...' if len(short) > 5 else ''}; lower --ipc to {min(short.values())} or add images"
+        )
+
+
+def limited(data: ImageSet, recipe: Recipe) -> ImageSet:
+    """At most `train_limit` images, the same share of each class."""
+    if recipe.train_limit is None or len(data) <= recipe.train_limit:
+        return data
+    return hold_back(data, 1.0, recipe.train_limit, recipe.seed).held
+
+
+def distill_material(
+    material: Material, recipe: Recipe, distiller: Distiller, out: str | Path, progress: Progress = SILENT
+) -> Path:
+    """Run a distiller and write its artefact."""
+    figures: dict[str, Any] = {}
+    distilled = distiller(material, teachers_of(material, recipe, figures, progress), recipe.ipc, recipe.seed, progress)
+    distilled = distilled._replace(figures=figures | distilled.figures)
+    return artifacts.save(
+        distilled, recipe.ipc, recipe.student, recipe.codec, dataclasses.asdict(recipe), out
+    )
+
+
+def teachers_of(
+    material: Material, recipe: Recipe, figures: dict[str, Any], progress: Progress
+) -> Callable[[], Teachers]:
+    """The teachers of a recipe, trained when they are first asked for."""
+
+    @cache
+    def teachers() -> Teachers:
+        with progress.stage("teachers") as stage:
+            trained = train_teachers(material.train, recipe.teachers, recipe.seed, progress)
+            figures["teacher_top1"] = top1(trained.observer, material.held)
+            figures["ensemble_top1"] = top1(trained.ensemble, material.held)
+            stage.figure = (
+                f"top-1 {percent(figures['teacher_top1'])} (last epoch), {percent(figures['ensemble_top1'])} "
+                f"(mean of epochs {', '.join(map(str, recipe.teachers.weak_epochs))}) on held-back training images"
+            )
+        return trained
+
+    return teachers
+
+
+def train(
+    folder: str | Path,
+    data: str,
+    student: str | None = None,
+    labels: Literal["projector", "hard"] = "projector",
+    seeds: Sequence[int] = (0, 1, 2),
+    progress: Progress = SILENT,
+) -> dict[str, Any]:
+    """Train students from a saved artefact and test them on the test split of `data`; see `hello-distill train`.
+
+    Accuracies are percent. Raises InputError, ArtifactError and MachineError before any training.
+    """
+    artifact = opened(folder, student, labels)
+    test = test_images(data, artifact, progress)
+    scores = evaluate(artifact, test, seeds, progress)
+    return {
+        "student": artifact.student.network,
+        "labels": artifact.labels.kind,
+        "seeds": list(seeds),
+        "epochs": artifact.student.optim.epochs,
+        "tested_epochs": artifact.student.tested_epochs(),
+        "test_images": len(test),
+        "top1_last": summary([score.last for score in scores]),
+        "top1_best": summary([score.best for score in scores]),
+    }
+
+
+def opened(folder: str | Path, student: str | None, labels: Literal["projector", "hard"]) -> Artifact:
+    """An artefact for training a student by name, with its own labels or none but classes."""
+    if student is not None:
+        check_name(student)
+    kept = artifacts.storage.read_manifest(folder)["labels"]["kind"]
+    if labels not in (kept, "hard"):
+        raise InputError(f"{folder} keeps {kept} labels, not {labels}; use --labels {kept}")
+    artifact = artifacts.load(folder, "hard" if labels == "hard" else "kept")
+    if student is None:
+        return artifact
+    return replace(artifact, student=replace(artifact.student, network=student))
+
+
+def test_images(data: str, artifact: Artifact, progress: Progress = SILENT) -> ImageSet:
+    """The test split of `data`, at the artefact's size. Raises InputError where its classes are others."""
+    with progress.stage("test data") as stage:
+        _, test = open_splits(data)
+        if test.classes != artifact.classes:
+            raise InputError(
+                f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(artifact.classes)}; "
+                "give the data that it was distilled from"
+            )
+        decoded = test.decode(artifact.data.side, progress).to(device())
+        stage.figure = f"{len(decoded)} images of {decoded.side} pixels"
+    return decoded
+
+
+def _shown(classes: Sequence[str]) -> str:
+    return f"{', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''} ({len(classes)})"

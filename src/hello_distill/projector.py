@@ -1,0 +1,204 @@
+"""The projector f: a public image encoder and a linear head named by text, adapted by LoRA (Eq. 2-5)."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.save_and_load import get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor, nn
+
+from hello_distill.data import ImageSet
+from hello_distill.encoders import Encoder
+from hello_distill.fit import Optim, fit
+from hello_distill.losses import matching_loss
+from hello_distill.machine import seeded
+from hello_distill.progress import SILENT, Progress
+from hello_distill.types import Batch, Classifier, Features, Images, Logits
+from hello_distill.views import Augment, mixed_targets, num_batches, render, sample_views, whole
+
+HEAD = "label_head"
+"""Name of the linear head. peft matches target names by their end, so it must be one that no encoder uses."""
+
+
+@dataclass(frozen=True)
+class ProjectorSpec:
+    """Which projector, and how it is fitted. What the paper leaves open is marked as ours."""
+
+    encoder: str = "RN50-quickgelu/openai"
+    """Name of the encoder (see `hello_distill.encoders`)."""
+    size: int | None = None
+    """Input size of the encoder in pixels; None is the size it was made for."""
+    templates: tuple[str, ...] = ("a photo of a {}.",)
+    """Prompts; a class's text feature is the normalised mean over them (CLIP's code base)."""
+    encoder_rank: int = 8
+    """Rank of LoRA on convolutions (paper: 8)."""
+    head_rank: int | None = None
+    """Rank of LoRA on the head. None: 64 up to 100 classes and 128 beyond (paper), but never so much that the
+    two factors outweigh the head itself (ours)."""
+    skip: str = "downsample"
+    """Convolutions whose name contains this regular expression are left alone. Ours: without the `downsample`
+    layers the counts are the paper's, 0.63 Mi numbers for 100 classes and 0.81 Mi for 1,000."""
+    normalize: bool = True
+    """Ours: features are L2-normalised as in Eq. 3 also while fitting (Eq. 5 writes them bare)."""
+    weight: float = 0.1
+    """lambda of Eq. 5. Ours, after G_VBSM's weight for the same form of loss."""
+    augment: Augment = field(default_factory=Augment)
+    """Ours: the views that students will see, so that their labels are no extrapolation."""
+    optim: Optim = field(default_factory=lambda: Optim(epochs=10, batch_size=128))
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What is stored of a fitted projector, beside the names of public weights."""
+
+    tensors: dict[str, Tensor]
+    """LoRA matrices by peft's names, float16."""
+    convolutions: tuple[str, ...]
+    """Names of the adapted convolutions inside the image tower."""
+    encoder_rank: int
+    head_rank: int
+    scale: float
+    """Factor from cosine to logit."""
+    normalize: bool
+
+    @property
+    def parameters(self) -> int:
+        """Stored numbers."""
+        return sum(t.numel() for t in self.tensors.values())
+
+
+class Projector(nn.Module):
+    """f(x) = scale * v_I(x) W, with v_I the image feature (Eq. 2) and W the text features (Eq. 3, bias 0)."""
+
+    def __init__(self, encoder: Encoder, text_features: Float[Tensor, "c d"], scale: float, normalize: bool) -> None:
+        super().__init__()
+        self.visual = copy.deepcopy(encoder.visual)
+        self.label_head = nn.Linear(text_features.shape[1], text_features.shape[0], bias=False)
+        self.label_head.weight = nn.Parameter(text_features.clone(), requires_grad=False)
+        self.preprocess = encoder.preprocess
+        self.scale = scale
+        self.normalize = normalize
+        self.eval()
+
+    def train(self, mode: bool = True) -> Projector:
+        """Always evaluation mode: moving batch statistics would not be part of the stored adapter."""
+        return super().train(False)
+
+    def encode(self, images: Images) -> Features:
+        """E_I: images (b 3 h w) in [0, 1] to features (b d), normalised where the projector does so."""
+        features = self.visual(self.preprocess(images))
+        return F.normalize(features, dim=1) if self.normalize else features
+
+    def forward(self, images: Images) -> Logits:
+        """Images (b 3 h w) in [0, 1] to logits (b c)."""
+        return self.scale * self.label_head(self.encode(images))
+
+
+def text_features(encoder: Encoder, classes: Sequence[str], templates: Sequence[str]) -> Float[Tensor, "c d"]:
+    """v_T of Eq. 2 for each class, the rows of W^T in Eq. 3: mean over prompts of unit vectors, made unit again."""
+    prompts = [template.format(name) for name in classes for template in templates]
+    vectors = encoder.encode_text(prompts).view(len(classes), len(templates), -1)
+    return F.normalize(vectors.mean(1), dim=1)
+
+
+def zero_shot(encoder: Encoder, classes: Sequence[str], spec: ProjectorSpec, scale: float = 1.0) -> Projector:
+    """The projector before any fitting: zero-shot classification by prompts (Proposition 1)."""
+    return Projector(encoder, text_features(encoder, classes, spec.templates), scale, spec.normalize)
+
+
+def head_rank(spec: ProjectorSpec, num_classes: int, width: int) -> int:
+    """Rank of the head's LoRA by the rule of `ProjectorSpec.head_rank`."""
+    if spec.head_rank is not None:
+        return spec.head_rank
+    paper = 64 if num_classes <= 100 else 128
+    return max(1, min(paper, num_classes * width // (num_classes + width)))
+
+
+def adapted(encoder: Encoder, spec: ProjectorSpec) -> tuple[str, ...]:
+    """Names of the encoder's convolutions that carry LoRA."""
+    return tuple(sorted(name for name in encoder.convolutions() if not re.search(spec.skip or "$^", name)))
+
+
+def add_lora(projector: Projector, convolutions: Iterable[str], encoder_rank: int, head_rank: int) -> PeftModel:
+    """theta_0 + A B of Eq. 4, in place: low-rank updates on convolutions and head, zero at the start.
+
+    alpha equals the rank, so that peft's factor alpha / rank is 1.
+    """
+    config = LoraConfig(
+        r=encoder_rank,
+        lora_alpha=encoder_rank,
+        target_modules=[HEAD, *(f"visual.{name}" for name in convolutions)],
+        rank_pattern={HEAD: head_rank},
+        alpha_pattern={HEAD: head_rank},
+    )
+    return get_peft_model(projector, config)
+
+
+def fit_projector(
+    start: Projector,
+    encoder: Encoder,
+    data: ImageSet,
+    teacher: Classifier,
+    spec: ProjectorSpec,
+    seed: int,
+    progress: Progress = SILENT,
+) -> tuple[Projector, Adapter]:
+    """Eq. 5: fit LoRA by MSE(f(x), teacher(x)) + lambda CE(f(x), y) on augmented original images.
+
+    Returns the fitted projector with LoRA merged, exactly as `restore` rebuilds it from the adapter.
+    """
+    start.scale = matching_scale(start, teacher, data)
+    convolutions = adapted(encoder, spec)
+    ranks = spec.encoder_rank, head_rank(spec, len(data.classes), encoder.width)
+    with seeded(seed):
+        lora = add_lora(copy.deepcopy(start), convolutions, *ranks)
+
+    def batches(epoch: int) -> Iterable[Batch]:
+        views = sample_views(len(data), data.side, spec.optim.batch_size, spec.augment, seed, epoch)
+        for view in views:
+            images = render(data.images, view)
+            yield Batch(images, teacher(images), mixed_targets(data.targets, view, len(data.classes)))
+
+    steps = num_batches(len(data), spec.optim.batch_size)
+    fit(lora, batches, steps, matching_loss(spec.weight), spec.optim, seed, progress=progress, what="projector")
+    adapter = Adapter(_stored(lora), convolutions, *ranks, start.scale, spec.normalize)
+    return restore(start, adapter), adapter
+
+
+@torch.no_grad()
+def matching_scale(start: Projector, teacher: Classifier, data: ImageSet, sample: int = 512) -> float:
+    """Ours: the scale at which the zero-shot logits spread as widely as the teacher's.
+
+    Eq. 3 gives cosines; a teacher's logits have a spread of several units, and LoRA need not bridge it.
+    """
+    images = whole(data.images[torch.linspace(0, len(data) - 1, min(sample, len(data))).long()])
+    spread = (teacher(images).std() / start(images).std()).item()
+    return float(f"{spread * start.scale:.4g}")
+
+
+def _stored(lora: PeftModel) -> dict[str, Tensor]:
+    """LoRA matrices as they are kept: float16, sorted by name."""
+    tensors = get_peft_model_state_dict(lora)
+    return {name: tensors[name].detach().to("cpu", torch.float16).contiguous() for name in sorted(tensors)}
+
+
+def restore(start: Projector, adapter: Adapter) -> Projector:
+    """The fitted projector: `start` (zero-shot) with the adapter's matrices merged into its weights.
+
+    Raises KeyError if a matrix is missing or unknown.
+    """
+    lora = add_lora(copy.deepcopy(start), adapter.convolutions, adapter.encoder_rank, adapter.head_rank)
+    expected = set(get_peft_model_state_dict(lora))
+    if expected != set(adapter.tensors):
+        raise KeyError(f"{sorted(expected ^ set(adapter.tensors))[:3]}")
+    set_peft_model_state_dict(lora, {name: value.float() for name, value in adapter.tensors.items()})
+    merged: Projector = lora.merge_and_unload()
+    merged.scale = adapter.scale
+    return merged.requires_grad_(False)

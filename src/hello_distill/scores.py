@@ -1,0 +1,32 @@
+"""Logits and accuracy of a classifier on kept images."""
+
+from __future__ import annotations
+
+import torch
+
+from hello_distill.data import ImageSet
+from hello_distill.progress import SILENT, Progress
+from hello_distill.types import Classifier, Logits, Pixels
+from hello_distill.views import whole
+
+BATCH = 250
+
+
+@torch.no_grad()
+def predict(classifier: Classifier, images: Pixels, progress: Progress = SILENT, what: str = "") -> Logits:
+    """Logits (n c) of kept images, without augmentation. The classifier's mode is the caller's affair."""
+    parts = images.split(BATCH)
+    return torch.cat([classifier(whole(part)) for part in progress.track(parts, len(parts), what)])
+
+
+def top1(classifier: Classifier, data: ImageSet, progress: Progress = SILENT, what: str = "") -> float | None:
+    """Top-1 accuracy in percent, None on an empty set."""
+    if not len(data):
+        return None
+    right = predict(classifier, data.images, progress, what).argmax(1) == data.targets
+    return 100 * right.float().mean().item()
+
+
+def percent(value: float | None) -> str:
+    """Accuracy as people read it."""
+    return "unknown (no images held back)" if value is None else f"{value:.1f} %"

@@ -1,0 +1,72 @@
+"""Results as tables for people. Takes the very dictionaries that --json prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+
+def size(count: int) -> str:
+    """Bytes as people read them, in binary units."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def spread(summary: dict[str, Any]) -> str:
+    """Mean, standard deviation and number of runs."""
+    runs = len(summary["runs"])
+    sd = "" if summary["sd"] is None else f" +- {summary['sd']:.1f}"
+    return f"{summary['mean']:.1f}{sd} % (n = {runs})"
+
+
+def training(result: dict[str, Any]) -> Table:
+    """What `hello-distill train` prints."""
+    table = Table("student", "labels", "seeds", "top-1, last epoch", f"top-1, best of {len(result['tested_epochs'])}")
+    seeds = " ".join(map(str, result["seeds"]))
+    table.add_row(
+        result["student"], result["labels"], seeds, spread(result["top1_last"]), spread(result["top1_best"])
+    )
+    table.caption = f"{result['epochs']} epochs, tested on {result['test_images']} images of the test split"
+    return table
+
+
+def info(found: dict[str, Any]) -> Table:
+    """What `hello-distill info` prints."""
+    images, labels, stored = found["images"], found["labels"], found["stored_labels"]
+    table = Table("what", "value", show_header=False)
+    table.add_row("classes, images per class", f"{found['classes']}, {found['ipc']}")
+    table.add_row("images", f"{images['count']} of {images['side']} pixels, {size(images['bytes'])}")
+    table.add_row("labels", f"{labels['kind']}, {labels['parameters']:,} numbers, {size(labels['bytes'])}")
+    for weights in found["public_weights"]:
+        table.add_row("public weights relied on", f"{weights['name']}, {size(weights['bytes'])}")
+    if found["encoder_knows"]:
+        table.add_row("the encoder was trained on", found["encoder_knows"])
+    table.add_row("stored labels would take", f"{size(stored['bytes'])} = {stored['formula']}")
+    for name, value in found["figures"].items():
+        table.add_row(name.replace("_", " "), "unknown" if value is None else f"{value:.4g}")
+    return table
+
+
+def demo(result: dict[str, Any]) -> Table:
+    """What `hello-distill demo` prints."""
+    rows = {
+        "random_hard": "(a) random real images, hard labels",
+        "distilled_hard": "(b) distilled images, hard labels",
+        "distilled_projector": "(c) distilled images, projector's labels",
+    }
+    table = Table("students trained on", "top-1 on the test split, last epoch", title="Fashion-MNIST, 10 images per class")
+    for key, text in rows.items():
+        table.add_row(text, spread(result[key]))
+    gains = [result["distilled_projector"]["mean"] - result[key]["mean"] for key in ("random_hard", "distilled_hard")]
+    sizes = {name: size(count) for name, count in result["bytes"].items()}
+    table.caption = (
+        f"(c) is {gains[0]:+.1f} points from (a) and {gains[1]:+.1f} from (b). "
+        f"Images {sizes['images']}, projector {sizes['projector']}; "
+        f"stored soft labels for the same training would take {sizes['stored_labels']}."
+    )
+    return table

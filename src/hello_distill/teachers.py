@@ -1,0 +1,86 @@
+"""Teachers: checkpoints along one training run. The last is the observer, a list of them the weak ensemble."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from hello_distill.data import ImageSet
+from hello_distill.errors import InputError
+from hello_distill.fit import Optim, fit
+from hello_distill.losses import hard_loss
+from hello_distill.models import Normalised, build
+from hello_distill.progress import SILENT, Progress
+from hello_distill.types import Batch, Images, Logits
+from hello_distill.views import Augment, mixed_targets, num_batches, render, sample_views
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """One training run of one network, and the epochs whose checkpoints are the weak teachers."""
+
+    network: str = "resnet18"
+    weak_epochs: tuple[int, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+    """Epochs (from 1) whose checkpoints form the ensemble. The paper has nine and says that earlier ones suit
+    fewer images per class; which ones is ours."""
+    augment: Augment = field(default_factory=lambda: Augment(mix="none"))
+    optim: Optim = field(
+        default_factory=lambda: Optim(
+            epochs=90, batch_size=256, lr=0.1, name="sgd", weight_decay=1e-4, schedule="cosine"
+        )
+    )
+
+    def __post_init__(self) -> None:
+        if not self.weak_epochs or not set(self.weak_epochs) <= set(range(1, self.optim.epochs + 1)):
+            raise InputError(f"teachers.weak_epochs {self.weak_epochs} must be epochs between 1 and {self.optim.epochs}")
+
+
+class Teachers(NamedTuple):
+    """Two roles of one run: mixing them up would be easy and silent, hence two names."""
+
+    observer: Normalised
+    """Fully trained; judges patches (Eq. 6)."""
+    ensemble: Ensemble
+    """Weak teachers; their mean logits are what the projector learns (Eq. 5)."""
+
+
+class Ensemble(nn.Module):
+    """Mean of the members' logits, without gradients and in evaluation mode: Eq. 1, second row."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members).eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Ensemble:
+        """Always evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Images) -> Logits:
+        """Images (b 3 h w) in [0, 1] to logits (b c). That logits are averaged, not probabilities, is ours."""
+        return torch.stack([member(images) for member in self.members]).mean(0)
+
+
+def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int, progress: Progress = SILENT) -> Teachers:
+    """Train the network with CE on augmented images, keeping the checkpoints that the spec names."""
+    model = build(spec.network, len(data.classes), data.side, seed).to(data.images.device)
+    kept: dict[int, Normalised] = {}
+
+    def keep(epoch: int) -> None:
+        if epoch in spec.weak_epochs:
+            kept[epoch] = copy.deepcopy(model)
+
+    def batches(epoch: int) -> Iterable[Batch]:
+        for view in sample_views(len(data), data.side, spec.optim.batch_size, spec.augment, seed, epoch):
+            hard = mixed_targets(data.targets, view, len(data.classes))
+            yield Batch(render(data.images, view), hard, hard)
+
+    steps = num_batches(len(data), spec.optim.batch_size)
+    fit(model, batches, steps, hard_loss, spec.optim, seed, keep, progress, "teachers")
+    observer = model.eval().requires_grad_(False)
+    return Teachers(observer, Ensemble([kept[epoch] for epoch in spec.weak_epochs]))

@@ -1,0 +1,83 @@
+"""Shapes and contracts that two or more modules share. No logic.
+
+Dimension letters: b batch, n images, m crops, k patches, c classes, d features, h and w pixels.
+An image is float RGB in [0, 1] wherever it is computed with, and uint8 where it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+Images: TypeAlias = Float[Tensor, "b 3 h w"]
+Pixels: TypeAlias = UInt8[Tensor, "n 3 h w"]
+Logits: TypeAlias = Float[Tensor, "b c"]
+Features: TypeAlias = Float[Tensor, "b d"]
+Targets: TypeAlias = Int64[Tensor, "n"]
+Scalar: TypeAlias = Float[Tensor, ""]
+
+
+class View(NamedTuple):
+    """One augmented batch as a value: everything random about it, and nothing else.
+
+    Boxes are whole pixels, so a stored view crops exactly what the view that wrote it cropped.
+    """
+
+    key: int
+    """Place of the view in a training: epoch * batches per epoch + batch."""
+    index: Int64[Tensor, "b"]
+    """Rows of the image set."""
+    box: Int64[Tensor, "b 4"]
+    """Crop in pixels of the kept image: top, left, height, width."""
+    flip: Bool[Tensor, "b"]
+    """Whether the crop is mirrored left to right."""
+    partner: Int64[Tensor, "b"]
+    """Place in this batch of the image that is mixed in."""
+    share: float
+    """Part of the own image that is left: 1 - area of the hole (CutMix), lambda (Mixup), 1 (no mixing)."""
+    hole: tuple[int, int, int, int]
+    """CutMix box in pixels of the rendered image (as large as the kept one). Empty for the others."""
+
+
+class Batch(NamedTuple):
+    """What a student sees in one step."""
+
+    images: Images
+    soft: Logits
+    """Labels of these very views, in the unit of the label source."""
+    hard: Float[Tensor, "b c"]
+    """One-hot class of each image, mixed as the images were."""
+
+
+class Classifier(Protocol):
+    """Images in [0, 1] to logits. Normalisation is inside."""
+
+    def __call__(self, images: Images, /) -> Logits: ...
+
+
+@runtime_checkable
+class LabelSource(Protocol):
+    """Where soft labels come from: the narrow waist of the project.
+
+    A soft label belongs to an augmented view, not to an image; so a source is asked with both.
+    """
+
+    kind: str
+    """Name of the module in `labels/` that loads this source again."""
+    unit: Literal["logits", "probabilities"]
+
+    def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
+        """The views of an epoch: a source that labels online takes the sampled ones."""
+        ...
+
+    def __call__(self, images: Images, view: View) -> Logits:
+        """Labels (b c) of the rendered images (b 3 h w) of a view."""
+        ...
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write what the source needs into the artefact's folder; return its part of the manifest."""
+        ...

@@ -1,0 +1,147 @@
+"""The augmentation A of Algorithm 1 as a value: sample it, then render it.
+
+`sample_views` draws everything random, `render` is a pure function of images and view. A stored label
+source can therefore replay a training view by view, and resuming needs no hidden state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from hello_distill.types import Images, Pixels, Targets, View
+
+NO_HOLE = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random resized crop, flip, and one kind of mixing per batch."""
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Area of the crop as a share of the image, uniform between the two."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Aspect ratio (width / height) of the crop, log-uniform between the two."""
+    flip: float = 0.5
+    """Probability of a left-right flip."""
+    mix: Literal["cutmix", "mixup", "none"] = "cutmix"
+    """Applied to every batch, with one share per batch (Yun et al. 2019, Zhang et al. 2018)."""
+    alpha: float = 1.0
+    """Share ~ Beta(alpha, alpha)."""
+
+
+def sample_views(
+    num_images: int, side: int, batch_size: int, augment: Augment, seed: int, epoch: int
+) -> Iterator[View]:
+    """The views of one epoch over `num_images` square images of `side` pixels.
+
+    A pure function of its arguments. Every image appears once; batches differ in size by one at most, so
+    that no batch is too small for batch normalisation.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    batches = np.array_split(rng.permutation(num_images), num_batches(num_images, batch_size))
+    for number, index in enumerate(batches):
+        partner, share, hole = _sample_mix(rng, len(index), side, augment)
+        yield View(
+            key=epoch * len(batches) + number,
+            index=torch.from_numpy(index),
+            box=torch.from_numpy(sample_boxes(rng, len(index), side, augment.scale, augment.ratio)),
+            flip=torch.from_numpy(rng.random(len(index)) < augment.flip),
+            partner=torch.from_numpy(partner),
+            share=share,
+            hole=hole,
+        )
+
+
+def num_batches(num_images: int, batch_size: int) -> int:
+    """Batches in one epoch."""
+    return max(1, math.ceil(num_images / batch_size))
+
+
+def sample_boxes(
+    rng: np.random.Generator, count: int, side: int, scale: tuple[float, float], ratio: tuple[float, float]
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Crop boxes (count, 4) by the rule of torchvision's RandomResizedCrop on a square image.
+
+    Ten draws of area and aspect; the first that fits inside the image counts, and the whole image if none
+    does.
+    """
+    area = side * side * rng.uniform(*scale, size=(count, 10))
+    aspect = np.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1]), size=(count, 10)))
+    height = np.rint(np.sqrt(area / aspect)).astype(np.int64)
+    width = np.rint(np.sqrt(area * aspect)).astype(np.int64)
+    fits = (height > 0) & (height <= side) & (width > 0) & (width <= side)
+    first = fits.argmax(axis=1)
+    rows = np.arange(count)
+    height = np.where(fits.any(axis=1), height[rows, first], side)
+    width = np.where(fits.any(axis=1), width[rows, first], side)
+    top = np.floor(rng.random(count) * (side - height + 1)).astype(np.int64)
+    left = np.floor(rng.random(count) * (side - width + 1)).astype(np.int64)
+    return np.stack([top, left, height, width], axis=1)
+
+
+def _sample_mix(
+    rng: np.random.Generator, count: int, side: int, augment: Augment
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], float, tuple[int, int, int, int]]:
+    """Partner of each image, share of the own image, and CutMix box."""
+    if augment.mix == "none":
+        return np.arange(count), 1.0, NO_HOLE
+    partner = rng.permutation(count)
+    share = float(rng.beta(augment.alpha, augment.alpha))
+    if augment.mix == "mixup":
+        return partner, share, NO_HOLE
+    half = side * math.sqrt(1 - share) / 2
+    row, column = rng.integers(side, size=2)
+    top, bottom = (int(np.clip(round(row + s * half), 0, side)) for s in (-1, 1))
+    left, right = (int(np.clip(round(column + s * half), 0, side)) for s in (-1, 1))
+    hole = (top, left, bottom - top, right - left)
+    return partner, 1 - hole[2] * hole[3] / side**2, hole
+
+
+def render(images: Pixels, view: View) -> Images:
+    """The pixels of a view, at the size the images are kept in: crop, resize, flip, mix. Pure."""
+    rows = zip(view.index.tolist(), view.box.tolist(), strict=True)
+    x = torch.stack([crop(images[row], box, images.shape[-1]) for row, box in rows])
+    flip = view.flip.to(x.device)[:, None, None, None]
+    return mix(torch.where(flip, x.flip(-1), x), view)
+
+
+def crop(image: UInt8[Tensor, "3 h w"], box: Sequence[int], size: int) -> Float[Tensor, "3 size size"]:
+    """A box (top, left, height, width) of an image, resized (bilinear, antialiased), in [0, 1]."""
+    top, left, height, width = box
+    part = image[:, top : top + height, left : left + width].float() / 255
+    if height == width == size:
+        return part
+    return F.interpolate(part[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+
+
+def mix(images: Images, view: View) -> Images:
+    """Mixup, or CutMix where the view has a hole. The result is new; the input stays as it was."""
+    top, left, height, width = view.hole
+    if height and width:
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        mixed = images.clone()
+        mixed[:, :, rows, columns] = images[view.partner][:, :, rows, columns]
+        return mixed
+    if view.share == 1:
+        return images
+    return view.share * images + (1 - view.share) * images[view.partner]
+
+
+def mixed_targets(targets: Targets, view: View, num_classes: int) -> Float[Tensor, "b c"]:
+    """One-hot classes of a view, mixed by the share of each image that is left in it."""
+    own = F.one_hot(targets[view.index], num_classes).float()
+    return view.share * own + (1 - view.share) * own[view.partner]
+
+
+def whole(images: Pixels) -> Images:
+    """Kept images as they are computed with: float in [0, 1], no augmentation."""
+    return images.float() / 255
