@@ -24,7 +24,7 @@ def top1(classifier: Classifier, data: ImageSet, progress: Progress = SILENT, wh
     if not len(data):
         return None
     right = predict(classifier, data.images, progress, what).argmax(1) == data.targets
-    return 100 * right.float().mean().item()
+    return 100 * int(right.sum()) / len(data)
 
 
 def percent(value: float | None) -> str:

@@ -6,7 +6,7 @@ An image is float RGB in [0, 1] wherever it is computed with, and uint8 where it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -19,6 +19,8 @@ Logits: TypeAlias = Float[Tensor, "b c"]
 Features: TypeAlias = Float[Tensor, "b d"]
 Targets: TypeAlias = Int64[Tensor, "n"]
 Scalar: TypeAlias = Float[Tensor, ""]
+Classifier: TypeAlias = Callable[[Images], Logits]
+"""Images in [0, 1] to logits. Normalisation is inside."""
 
 
 class View(NamedTuple):
@@ -51,12 +53,6 @@ class Batch(NamedTuple):
     """Labels of these very views, in the unit of the label source."""
     hard: Float[Tensor, "b c"]
     """One-hot class of each image, mixed as the images were."""
-
-
-class Classifier(Protocol):
-    """Images in [0, 1] to logits. Normalisation is inside."""
-
-    def __call__(self, images: Images, /) -> Logits: ...
 
 
 @runtime_checkable

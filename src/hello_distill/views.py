@@ -114,7 +114,7 @@ def render(images: Pixels, view: View) -> Images:
     return mix(torch.where(flip, x.flip(-1), x), view)
 
 
-def crop(image: UInt8[Tensor, "3 h w"], box: Sequence[int], size: int) -> Float[Tensor, "3 size size"]:
+def crop(image: UInt8[Tensor, "3 h w"], box: Sequence[int], size: int) -> Float[Tensor, "3 {size} {size}"]:
     """A box (top, left, height, width) of an image, resized (bilinear, antialiased), in [0, 1]."""
     top, left, height, width = box
     part = image[:, top : top + height, left : left + width].float() / 255

@@ -86,7 +86,7 @@ def difficulty(
     return F.cross_entropy(logits, targets.repeat_interleave(m), reduction="none").view(n, m)
 
 
-def pad_to(patches: Images, side: int) -> Images:
+def pad_to(patches: Images, side: int) -> Float[Tensor, "b 3 {side} {side}"]:
     """Patches (b 3 h h) in the middle of images (b 3 side side) of the classifiers' mean colour.
 
     An odd pixel goes to the bottom and to the right.
@@ -100,7 +100,9 @@ def pad_to(patches: Images, side: int) -> Images:
     return padded
 
 
-def stitch(patches: Float[Tensor, "n k 3 h w"], factor: int, side: int) -> Images:
+def stitch(
+    patches: Float[Tensor, "n k 3 h w"], factor: int, side: int
+) -> Float[Tensor, "n 3 {side} {side}"]:
     """Mosaics (n 3 side side) of factor x factor patches, row by row.
 
     Where `side` is not divisible, the first rows and columns are a pixel larger (nearest neighbour).

@@ -1,0 +1,161 @@
+"""Shared pieces: shapes checked at run time, a tiny CLIP in a folder, drawn images, recipes of seconds.
+
+Nothing here needs a network, a GPU or real images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+install_import_hook("hello_distill", "beartype.beartype")
+
+import numpy as np  # noqa: E402
+import open_clip  # noqa: E402
+import pytest  # noqa: E402
+import safetensors.torch  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image, ImageDraw  # noqa: E402
+
+from hello_distill import encoders  # noqa: E402
+from hello_distill.artifact import StudentSpec  # noqa: E402
+from hello_distill.data import ImageSet, Material  # noqa: E402
+from hello_distill.distillers.hello import HeLlO  # noqa: E402
+from hello_distill.distillers.lic import LIC  # noqa: E402
+from hello_distill.distillers.rded import Patches  # noqa: E402
+from hello_distill.fit import Optim  # noqa: E402
+from hello_distill.pipeline import Recipe, distill  # noqa: E402
+from hello_distill.projector import ProjectorSpec  # noqa: E402
+from hello_distill.teachers import TeacherSpec  # noqa: E402
+from hello_distill.views import Augment  # noqa: E402
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+CLASSES = ("circle", "square", "cross", "stripes")
+SIDE = 32
+TINY_CLIP = {
+    "embed_dim": 32,
+    "quick_gelu": True,
+    "vision_cfg": {"layers": [1, 1, 1, 1], "width": 16, "image_size": 32, "patch_size": None},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+def draw(kind: str, rng: np.random.Generator, side: int = SIDE) -> Image.Image:
+    """A shape of random place, size and colours."""
+    back, front = (tuple(int(v) for v in rng.integers(lo, hi, 3)) for lo, hi in ((0, 110), (140, 256)))
+    picture = Image.new("RGB", (side, side), back)
+    pen = ImageDraw.Draw(picture)
+    radius = int(rng.integers(side // 5, side // 3))
+    x, y = (int(v) for v in rng.integers(radius, side - radius, 2))
+    if kind == "circle":
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=front)
+    elif kind == "square":
+        pen.rectangle((x - radius, y - radius, x + radius, y + radius), fill=front)
+    elif kind == "cross":
+        pen.line((x - radius, y, x + radius, y), fill=front, width=3)
+        pen.line((x, y - radius, x, y + radius), fill=front, width=3)
+    else:
+        for row in range(y % 6, side, 6):
+            pen.line((0, row, side, row), fill=front, width=2)
+    return picture
+
+
+def drawn(per_class: int, seed: int) -> ImageSet:
+    """A drawn image set, class by class."""
+    rng = np.random.default_rng(seed)
+    pictures = [np.array(draw(kind, rng)) for kind in CLASSES for _ in range(per_class)]
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    return ImageSet(images, torch.arange(len(CLASSES)).repeat_interleave(per_class), CLASSES)
+
+
+def write_tree(folder: Path, train: int = 12, test: int = 6, test_name: str = "test") -> Path:
+    """Drawn images as a class-per-folder tree."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), (test_name, test)):
+        for kind in CLASSES:
+            place = folder / split / kind
+            place.mkdir(parents=True)
+            for number in range(count):
+                draw(kind, rng).save(place / f"{number}.png")
+    return folder
+
+
+def fill(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+    """Weights and statistics that leave no branch of a network switched off (open_clip starts bn3 at zero)."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        noise = torch.randn(tensor.shape, generator=generator)
+        if "running_var" in name or (tensor.ndim == 1 and name.endswith("weight")):
+            tensor.copy_(1 + 0.2 * noise.abs())
+        else:
+            tensor.copy_(noise * (0.1 if tensor.ndim < 2 else (tensor[0].numel() ** -0.5)))
+    return model
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLIP (ModifiedResNet) as an open_clip `local-dir:` checkpoint."""
+    folder = tmp_path_factory.mktemp("tiny-clip")
+    preprocessing = {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28]}
+    config = {"model_cfg": TINY_CLIP, "preprocess_cfg": preprocessing}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    vision = open_clip.CLIPVisionCfg(**TINY_CLIP["vision_cfg"])
+    text = open_clip.CLIPTextCfg(**TINY_CLIP["text_cfg"])
+    model = fill(open_clip.CLIP(32, vision, text, quick_gelu=True))
+    with torch.no_grad():  # batch statistics of drawn images, so that features differ from image to image
+        model.visual.train()(drawn(24, seed=3).images / 255 - 0.5)
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    safetensors.torch.save_file(state, folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(clip_folder: Path) -> encoders.Encoder:
+    """The tiny CLIP through the very code that opens the paper's encoder."""
+    return encoders.load(f"local-dir:{clip_folder}")
+
+
+@pytest.fixture(scope="session")
+def material() -> Material:
+    """Drawn training images, and some held back."""
+    return Material(drawn(24, seed=1), drawn(8, seed=2))
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn images on disk, with a test split."""
+    return write_tree(tmp_path_factory.mktemp("data") / "shapes")
+
+
+def tiny_recipe(encoder: str) -> Recipe:
+    """Everything, in seconds: drawn shapes, a narrow ConvNet, one or two epochs of each training."""
+    views = Augment(scale=(0.5, 1.0))
+    return Recipe(
+        ipc=2,
+        max_side=SIDE,
+        teachers=TeacherSpec("convnet2_w8", (1, 2), Augment(mix="none"), Optim(epochs=2, batch_size=16)),
+        distiller=HeLlO(
+            patches=Patches(factor=1, crops=2, pool=6),
+            projector=ProjectorSpec(encoder, encoder_rank=2, augment=views, optim=Optim(epochs=1, batch_size=16)),
+            update=LIC(steps=2),
+        ),
+        student=StudentSpec("convnet2_w8", augment=views, optim=Optim(epochs=3, batch_size=4), evaluations=2),
+    )
+
+
+@pytest.fixture(scope="session")
+def recipe(clip_folder: Path) -> Recipe:
+    """The tiny recipe with the tiny CLIP."""
+    return tiny_recipe(f"local-dir:{clip_folder}")
+
+
+@pytest.fixture(scope="session")
+def artefact(tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artefact made by the tiny recipe."""
+    return distill(str(tree), tmp_path_factory.mktemp("out") / "a", recipe)
