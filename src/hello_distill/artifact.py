@@ -129,7 +129,12 @@ def check_free(folder: str | Path) -> Path:
 
 
 def save(
-    distilled: Distilled, ipc: int, student: StudentSpec, codec: Codec, config: dict[str, Any], folder: str | Path
+    distilled: Distilled,
+    ipc: int,
+    student: StudentSpec,
+    codec: Codec,
+    config: dict[str, Any],
+    folder: str | Path,
 ) -> Path:
     """Write an artefact. It appears under its name only when complete; nothing is left if writing fails."""
     target = check_free(folder)
@@ -171,9 +176,7 @@ def _write_images(data: ImageSet, codec: Codec, file: Path) -> None:
     records = [
         {"bytes": codec.encode(picture), "path": f"{row:06d}.{codec.format}"} for row, picture in enumerate(pictures)
     ]
-    features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(data.classes))}
-    )
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(data.classes))})
     table = datasets.Dataset.from_dict({"image": records, "label": data.targets.tolist()}, features=features)
     datasets.disable_progress_bars()
     table.to_parquet(file)
@@ -222,7 +225,7 @@ def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept") -> Artifa
 def student_spec(recorded: dict[str, Any]) -> StudentSpec:
     """The student training that a manifest records."""
     optim = Optim(**recorded["optim"])
-    listed = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded["augment"].items()}
+    listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded["augment"].items()}
     return StudentSpec(**{**recorded, "augment": Augment(**listed), "optim": optim})
 
 

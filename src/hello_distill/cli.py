@@ -22,20 +22,24 @@ def distill_parser() -> ArgumentParser:
     """Options of `hello-distill distill`."""
     parser = ArgumentParser(description="Distil images into a few per class and a light projector for their labels.")
     parser.add_argument(
-        "data", help="folder with train/CLASS/ and test/CLASS/, Hugging Face data set folder, Hub id, or fashion-mnist"
+        "data",
+        help="folder with train/CLASS/ and test/CLASS/, Hugging Face data set folder, Hub id, or fashion-mnist",
     )
     parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
     parser.add_argument("--ipc", type=int, help="images per class (10 unless --config says otherwise)")
     parser.add_argument(
         "--encoder",
-        help="RN50-quickgelu/openai (the paper's), another open_clip model/pretrained, local-dir:PATH, or lite (offline)",
+        help="RN50-quickgelu/openai (the paper's), any open_clip model/pretrained, local-dir:PATH, or lite (offline)",
     )
     parser.add_argument(
-        "--recipe", default="paper", help="paper (for a GPU), cpu (photographs, two cores), demo (28 pixels, minutes)"
+        "--recipe",
+        default="paper",
+        help="paper (for a GPU), cpu (photographs, two cores), demo (28 pixels, minutes)",
     )
     parser.add_argument("--seed", type=int, help="everything random depends on it (0 unless --config says otherwise)")
     parser.add_argument(
-        "--config", help="JSON or YAML file that changes fields of the recipe; an artefact's config.json repeats its run"
+        "--config",
+        help="JSON or YAML file that changes fields of the recipe; an artefact's config.json repeats its run",
     )
     return parser
 
@@ -59,7 +63,10 @@ def train_parser() -> ArgumentParser:
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
     parser.add_argument("--student", help="network (default: the artefact's own): torchvision's, convnet3, timm/NAME")
     parser.add_argument(
-        "--labels", choices=("projector", "hard"), default="projector", help="soft labels, or the classes alone"
+        "--labels",
+        choices=("projector", "hard"),
+        default="projector",
+        help="soft labels, or the classes alone",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one student each")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -70,9 +77,7 @@ def train(options: Namespace) -> None:
     """Run `hello-distill train`."""
     from hello_distill import pipeline, tables
 
-    result = pipeline.train(
-        options.artefact, options.data, options.student, options.labels, options.seeds, console()
-    )
+    result = pipeline.train(options.artefact, options.data, options.student, options.labels, options.seeds, console())
     show(result, tables.training, options.json)
 
 

@@ -8,10 +8,13 @@ that the same file gives the same pixels whatever the source.
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
+import statistics
 import warnings
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +31,8 @@ from hello_distill.types import Pixels, Targets
 
 TEST_NAMES = ("test", "validation", "valid", "val")
 """Splits to test on, best first. A split without labels is passed over."""
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for files that are no images, or broken ones."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -78,9 +83,21 @@ class Split:
         found = torch.bincount(self.targets, minlength=len(self.classes)).tolist()
         return dict(zip(self.classes, found, strict=True))
 
+    def limited(self, limit: int | None, seed: int) -> Split:
+        """At most about `limit` images: the same share of each class, and one of each at least."""
+        if limit is None or len(self.table) <= limit:
+            return self
+        rows = _drawn(self.targets, limit / len(self.table), 1, np.random.default_rng([seed, 4]))
+        return replace(self, table=self.table.select(rows.tolist()))
+
     def native_side(self) -> int:
-        """Shorter side in pixels of the first image."""
-        return min(decode(self.table[0]["image"]).size)
+        """Median of the shorter sides in pixels of up to 50 images, evenly spread over the split."""
+        step = math.ceil(len(self.table) / 50)
+        sides = []
+        for record in self.table.select(range(0, len(self.table), step)):
+            with suppress(*UNREADABLE):  # decode() reports it
+                sides.append(min(decode(record["image"]).size))
+        return statistics.median_low(sides) if sides else 1
 
     def decode(self, side: int, progress: Progress = SILENT) -> ImageSet:
         """All images: shorter side brought to `side` pixels, then the centre square (bicubic).
@@ -95,7 +112,7 @@ class Split:
         for row, record in rows:
             try:
                 picture = square(decode(record["image"]), side)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            except UNREADABLE:
                 bad.append(record["image"]["path"] or f"row {row}")
                 continue
             images[row] = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
@@ -154,9 +171,7 @@ def _is_data_set(folder: Path) -> bool:
 def _folder(source: str, folder: Path) -> tuple[Split, Split]:
     """Class-per-folder tree. Class order is the sorted order of the training folder's names."""
     if not (folder / "train").is_dir():
-        raise InputError(
-            f"{source} has no train/ folder; lay the images out as train/CLASS/IMAGE and test/CLASS/IMAGE"
-        )
+        raise InputError(f"{source} has no train/ folder; lay the images out as train/CLASS/IMAGE and test/CLASS/IMAGE")
     classes = tuple(sorted(_visible(folder / "train", folders=True)))
     if len(classes) < 2:
         raise InputError(f"{source}/train holds {len(classes)} class folders; a classifier needs at least two")
@@ -256,7 +271,9 @@ def _hf_split(
     table = table.select_columns(list(columns.values())).rename_columns({v: k for k, v in columns.items() if v != k})
     table = table.cast_column("image", datasets.Image(decode=False))
     if max(table["label"][:]) >= len(classes):
-        raise InputError(f"{source}, split {name}: a label is {max(table['label'][:])}, but there are {len(classes)} classes")
+        raise InputError(
+            f"{source}, split {name}: a label is {max(table['label'][:])}, but there are {len(classes)} classes"
+        )
     return _checked(Split(source, name, table, classes))
 
 
@@ -283,14 +300,19 @@ class Material(NamedTuple):
 def hold_back(data: ImageSet, share: float, limit: int, seed: int) -> Material:
     """Split training images in two: to fit on, and held back for the figures that a run prints.
 
-    The same share of each class is held back, at most `limit` images in all; classes stay non-empty.
+    The same share of each class is held back, at most about `limit` images in all; no class is left empty.
     """
     share = min(share, limit / len(data))
-    rng = np.random.default_rng([seed, 1])
-    held = []
-    for target in range(len(data.classes)):
-        rows = data.of_class(target).numpy()
-        held.append(rng.permutation(rows)[: int(round(share * len(rows)))])
-    mask = torch.zeros(len(data), dtype=torch.bool)
-    mask[torch.from_numpy(np.concatenate(held))] = True
-    return Material(data.rows(torch.nonzero(~mask).flatten()), data.rows(torch.nonzero(mask).flatten()))
+    held = torch.zeros(len(data), dtype=torch.bool)
+    held[_drawn(data.targets, share, 0, np.random.default_rng([seed, 1]))] = True
+    return Material(data.rows(torch.nonzero(~held).flatten()), data.rows(torch.nonzero(held).flatten()))
+
+
+def _drawn(targets: Targets, share: float, least: int, rng: np.random.Generator) -> Targets:
+    """Rows of a share of each class, drawn without replacement; `least` of each, and never a whole class
+    unless `least` asks for it."""
+    drawn = []
+    for target in range(int(targets.max()) + 1):
+        rows = torch.nonzero(targets == target).flatten().numpy()
+        drawn.append(rng.permutation(rows)[: max(least, min(round(share * len(rows)), len(rows) - 1))])
+    return torch.from_numpy(np.sort(np.concatenate(drawn)))

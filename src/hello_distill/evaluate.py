@@ -57,9 +57,7 @@ def train_student(artifact: Artifact, test: ImageSet, seed: int, progress: Progr
     return Score(seed, found)
 
 
-def evaluate(
-    artifact: Artifact, test: ImageSet, seeds: Sequence[int], progress: Progress = SILENT
-) -> list[Score]:
+def evaluate(artifact: Artifact, test: ImageSet, seeds: Sequence[int], progress: Progress = SILENT) -> list[Score]:
     """One student per seed."""
     scores = []
     for seed in seeds:

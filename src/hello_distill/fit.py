@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,7 +75,7 @@ def fit(
             after_epoch(epoch + 1)
 
 
-def _optimiser(parameters: list[Tensor], optim: Optim) -> torch.optim.Optimizer:
+def _optimiser(parameters: Sequence[Tensor], optim: Optim) -> torch.optim.Optimizer:
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optim.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

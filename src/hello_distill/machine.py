@@ -12,7 +12,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "datasets", "open_clip_torch", "timm", "peft", "safetensors")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "datasets",
+    "open_clip_torch",
+    "timm",
+    "peft",
+    "safetensors",
+)
 
 
 def device() -> str:
@@ -60,7 +70,7 @@ def rest_offline_if_unreachable() -> None:
     if hub.constants.HF_HUB_OFFLINE:
         return
     try:
-        hub.utils.get_session().head(hub.constants.ENDPOINT, timeout=5)
+        hub.get_session().head(hub.constants.ENDPOINT, timeout=5)
     except Exception:  # whatever the network layer raises, the answer is the same
         hub.constants.HF_HUB_OFFLINE = True
         datasets.config.HF_HUB_OFFLINE = True

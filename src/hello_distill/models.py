@@ -96,7 +96,12 @@ def convnet(depth: int, width: int, num_classes: int, side: int) -> nn.Sequentia
     layers: list[nn.Module] = []
     channels = 3
     for _ in range(depth):
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.AvgPool2d(2)]
+        layers += [
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+        ]
         channels = width
     left = side // 2**depth
     if not left:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jsonargparse
 
 from hello_distill import artifact as artifacts
-from hello_distill import encoders
+from hello_distill import encoders, storage
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
 from hello_distill.data import ImageSet, Material, Split, hold_back, open_splits
 from hello_distill.distillers.hello import HeLlO
@@ -108,9 +108,8 @@ def prepare(data: str, recipe: Recipe, progress: Progress = SILENT) -> Material:
         train, test = open_splits(data)
         check_classes(train, recipe)
         side = min(recipe.max_side, train.native_side())
-        material = hold_back(
-            limited(train.decode(side, progress), recipe), recipe.held_share, recipe.held_limit, recipe.seed
-        )
+        images = train.limited(recipe.train_limit, recipe.seed).decode(side, progress)
+        material = hold_back(images, recipe.held_share, recipe.held_limit, recipe.seed)
         stage.figure = (
             f"{len(material.train)} + {len(material.held)} held-back training images of {side} pixels, "
             f"{len(train.classes)} classes; {len(test.table)} test images stay untouched"
@@ -129,13 +128,6 @@ def check_classes(train: Split, recipe: Recipe) -> None:
         )
 
 
-def limited(data: ImageSet, recipe: Recipe) -> ImageSet:
-    """At most `train_limit` images, the same share of each class."""
-    if recipe.train_limit is None or len(data) <= recipe.train_limit:
-        return data
-    return hold_back(data, 1.0, recipe.train_limit, recipe.seed).held
-
-
 def distill_material(
     material: Material, recipe: Recipe, distiller: Distiller, out: str | Path, progress: Progress = SILENT
 ) -> Path:
@@ -143,9 +135,7 @@ def distill_material(
     figures: dict[str, Any] = {}
     distilled = distiller(material, teachers_of(material, recipe, figures, progress), recipe.ipc, recipe.seed, progress)
     distilled = distilled._replace(figures=figures | distilled.figures)
-    return artifacts.save(
-        distilled, recipe.ipc, recipe.student, recipe.codec, dataclasses.asdict(recipe), out
-    )
+    return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, dataclasses.asdict(recipe), out)
 
 
 def teachers_of(
@@ -199,7 +189,7 @@ def opened(folder: str | Path, student: str | None, labels: Literal["projector",
     """An artefact for training a student by name, with its own labels or none but classes."""
     if student is not None:
         check_name(student)
-    kept = artifacts.storage.read_manifest(folder)["labels"]["kind"]
+    kept = storage.read_manifest(folder)["labels"]["kind"]
     if labels not in (kept, "hard"):
         raise InputError(f"{folder} keeps {kept} labels, not {labels}; use --labels {kept}")
     artifact = artifacts.load(folder, "hard" if labels == "hard" else "kept")

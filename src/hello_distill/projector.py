@@ -167,7 +167,16 @@ def fit_projector(
             yield Batch(images, teacher(images), mixed_targets(data.targets, view, len(data.classes)))
 
     steps = num_batches(len(data), spec.optim.batch_size)
-    fit(lora, batches, steps, matching_loss(spec.weight), spec.optim, seed, progress=progress, what="projector")
+    fit(
+        lora,
+        batches,
+        steps,
+        matching_loss(spec.weight),
+        spec.optim,
+        seed,
+        progress=progress,
+        what="projector",
+    )
     adapter = Adapter(_stored(lora), convolutions, *ranks, start.scale, spec.normalize)
     return restore(start, adapter), adapter
 

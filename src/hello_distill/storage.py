@@ -1,11 +1,11 @@
 """The folder of an artefact, seen from outside: its manifest, its bytes. Does not import torch.
 
-    README.md                          data set card
-    data/train-00000-of-00001.parquet  image {bytes, path}, label with class names
-    projector/                         peft adapter (kind `projector` only)
-    hello.json                         manifest
-    config.json                        resolved recipe, fit for --config
-    SHA256SUMS                         for `sha256sum -c`
+README.md                          data set card
+data/train-00000-of-00001.parquet  image {bytes, path}, label with class names
+projector/                         peft adapter (kind `projector` only)
+hello.json                         manifest
+config.json                        resolved recipe, fit for --config
+SHA256SUMS                         for `sha256sum -c`
 """
 
 from __future__ import annotations

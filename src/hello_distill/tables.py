@@ -28,9 +28,7 @@ def training(result: dict[str, Any]) -> Table:
     """What `hello-distill train` prints."""
     table = Table("student", "labels", "seeds", "top-1, last epoch", f"top-1, best of {len(result['tested_epochs'])}")
     seeds = " ".join(map(str, result["seeds"]))
-    table.add_row(
-        result["student"], result["labels"], seeds, spread(result["top1_last"]), spread(result["top1_best"])
-    )
+    table.add_row(result["student"], result["labels"], seeds, spread(result["top1_last"]), spread(result["top1_best"]))
     table.caption = f"{result['epochs']} epochs, tested on {result['test_images']} images of the test split"
     return table
 
@@ -59,7 +57,11 @@ def demo(result: dict[str, Any]) -> Table:
         "distilled_hard": "(b) distilled images, hard labels",
         "distilled_projector": "(c) distilled images, projector's labels",
     }
-    table = Table("students trained on", "top-1 on the test split, last epoch", title="Fashion-MNIST, 10 images per class")
+    table = Table(
+        "students trained on",
+        "top-1 on the test split, last epoch",
+        title="Fashion-MNIST, 10 images per class",
+    )
     for key, text in rows.items():
         table.add_row(text, spread(result[key]))
     gains = [result["distilled_projector"]["mean"] - result[key]["mean"] for key in ("random_hard", "distilled_hard")]

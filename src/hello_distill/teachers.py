@@ -37,7 +37,9 @@ class TeacherSpec:
 
     def __post_init__(self) -> None:
         if not self.weak_epochs or not set(self.weak_epochs) <= set(range(1, self.optim.epochs + 1)):
-            raise InputError(f"teachers.weak_epochs {self.weak_epochs} must be epochs between 1 and {self.optim.epochs}")
+            raise InputError(
+                f"teachers.weak_epochs {self.weak_epochs} must be epochs between 1 and {self.optim.epochs}"
+            )
 
 
 class Teachers(NamedTuple):

@@ -31,8 +31,8 @@ class View(NamedTuple):
 
     key: int
     """Place of the view in a training: epoch * batches per epoch + batch."""
-    index: Int64[Tensor, "b"]
-    """Rows of the image set."""
+    rows: Int64[Tensor, "b"]
+    """Places of the images in their set."""
     box: Int64[Tensor, "b 4"]
     """Crop in pixels of the kept image: top, left, height, width."""
     flip: Bool[Tensor, "b"]

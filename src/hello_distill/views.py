@@ -48,13 +48,13 @@ def sample_views(
     """
     rng = np.random.default_rng([seed, epoch])
     batches = np.array_split(rng.permutation(num_images), num_batches(num_images, batch_size))
-    for number, index in enumerate(batches):
-        partner, share, hole = _sample_mix(rng, len(index), side, augment)
+    for number, rows in enumerate(batches):
+        partner, share, hole = _sample_mix(rng, len(rows), side, augment)
         yield View(
             key=epoch * len(batches) + number,
-            index=torch.from_numpy(index),
-            box=torch.from_numpy(sample_boxes(rng, len(index), side, augment.scale, augment.ratio)),
-            flip=torch.from_numpy(rng.random(len(index)) < augment.flip),
+            rows=torch.from_numpy(rows),
+            box=torch.from_numpy(sample_boxes(rng, len(rows), side, augment.scale, augment.ratio)),
+            flip=torch.from_numpy(rng.random(len(rows)) < augment.flip),
             partner=torch.from_numpy(partner),
             share=share,
             hole=hole,
@@ -108,8 +108,8 @@ def _sample_mix(
 
 def render(images: Pixels, view: View) -> Images:
     """The pixels of a view, at the size the images are kept in: crop, resize, flip, mix. Pure."""
-    rows = zip(view.index.tolist(), view.box.tolist(), strict=True)
-    x = torch.stack([crop(images[row], box, images.shape[-1]) for row, box in rows])
+    pairs = zip(view.rows.tolist(), view.box.tolist(), strict=True)
+    x = torch.stack([crop(images[row], box, images.shape[-1]) for row, box in pairs])
     flip = view.flip.to(x.device)[:, None, None, None]
     return mix(torch.where(flip, x.flip(-1), x), view)
 
@@ -138,7 +138,7 @@ def mix(images: Images, view: View) -> Images:
 
 def mixed_targets(targets: Targets, view: View, num_classes: int) -> Float[Tensor, "b c"]:
     """One-hot classes of a view, mixed by the share of each image that is left in it."""
-    own = F.one_hot(targets[view.index], num_classes).float()
+    own = F.one_hot(targets[view.rows], num_classes).float()
     return view.share * own + (1 - view.share) * own[view.partner]
 
 

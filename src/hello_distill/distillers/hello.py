@@ -68,4 +68,7 @@ class HeLlO:
             images = self.update(start.images, projector.encode, progress)
             after = self.update.loss(images, projector.encode)
             stage.figure = f"information loss {before:.3g} before, {after:.3g} after"
-        return replace(start, images=images), {"information_loss_before": before, "information_loss_after": after}
+        return replace(start, images=images), {
+            "information_loss_before": before,
+            "information_loss_after": after,
+        }

@@ -38,8 +38,8 @@ class Patches:
             count = len(data.of_class(target))
             if count < needed:
                 raise InputError(
-                    f"class {name!r} has {count} training images (after holding some back), but {ipc} images per class of "
-                    f"{self.factor**2} patches each need {needed}; lower --ipc to {count // self.factor**2}, "
+                    f"class {name!r} has {count} training images (after holding some back), but {ipc} images per class "
+                    f"of {self.factor**2} patches each need {needed}; lower --ipc to {count // self.factor**2}, "
                     "set `distiller.patches.factor` to 1, or add images"
                 )
 
@@ -61,7 +61,9 @@ class Patches:
         rows = rng.permutation(data.of_class(target).cpu().numpy())[:pool]
         boxes = sample_boxes(rng, len(rows) * self.crops, data.side, self.scale, (1.0, 1.0))
         size = data.side // self.factor
-        cut = [crop(data.images[row], box.tolist(), size) for row, box in zip(rows.repeat(self.crops), boxes, strict=True)]
+        cut = [
+            crop(data.images[row], box.tolist(), size) for row, box in zip(rows.repeat(self.crops), boxes, strict=True)
+        ]
         patches = torch.stack(cut).unflatten(0, (len(rows), self.crops))
         targets = torch.full((len(rows),), target, device=patches.device)
         score = difficulty(observer, patches, targets, data.side)
@@ -100,9 +102,7 @@ def pad_to(patches: Images, side: int) -> Float[Tensor, "b 3 {side} {side}"]:
     return padded
 
 
-def stitch(
-    patches: Float[Tensor, "n k 3 h w"], factor: int, side: int
-) -> Float[Tensor, "n 3 {side} {side}"]:
+def stitch(patches: Float[Tensor, "n k 3 h w"], factor: int, side: int) -> Float[Tensor, "n 3 {side} {side}"]:
     """Mosaics (n 3 side side) of factor x factor patches, row by row.
 
     Where `side` is not divisible, the first rows and columns are a pixel larger (nearest neighbour).
@@ -110,7 +110,10 @@ def stitch(
     sizes = [len(part) for part in np.array_split(np.arange(side), factor)]
     grid = [patches[:, r * factor : (r + 1) * factor] for r in range(factor)]
     rows = [
-        torch.cat([F.interpolate(row[:, c], (height, width), mode="nearest") for c, width in enumerate(sizes)], dim=3)
+        torch.cat(
+            [F.interpolate(row[:, c], (height, width), mode="nearest") for c, width in enumerate(sizes)],
+            dim=3,
+        )
         for row, height in zip(grid, sizes, strict=True)
     ]
     return torch.cat(rows, dim=2)

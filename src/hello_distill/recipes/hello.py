@@ -68,7 +68,10 @@ def demo() -> Recipe:
         distiller=HeLlO(
             patches=Patches(factor=1, crops=5, pool=300, scale=(0.5, 1.0)),
             projector=ProjectorSpec(
-                encoder="lite", size=32, augment=views, optim=Optim(epochs=3, batch_size=128, lr=4e-3, warmup=0.1)
+                encoder="lite",
+                size=32,
+                augment=views,
+                optim=Optim(epochs=3, batch_size=128, lr=4e-3, warmup=0.1),
             ),
             update=LIC(steps=20),
         ),
