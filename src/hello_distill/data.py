@@ -13,6 +13,7 @@ import os
 import re
 import statistics
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,9 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 import torch
+from jaxtyping import Int64
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from hello_distill.errors import InputError, MachineError, nearest
 from hello_distill.fashion_mnist import fashion_mnist
@@ -52,7 +55,7 @@ class ImageSet:
         """Height and width in pixels."""
         return self.images.shape[-1]
 
-    def rows(self, index: torch.Tensor) -> ImageSet:
+    def rows(self, index: Tensor) -> ImageSet:
         """The images at these rows, in this order."""
         return ImageSet(self.images[index], self.targets[index], self.classes)
 
@@ -60,7 +63,7 @@ class ImageSet:
         """The same images, kept on another device."""
         return ImageSet(self.images.to(device), self.targets.to(device), self.classes)
 
-    def of_class(self, target: int) -> torch.Tensor:
+    def of_class(self, target: int) -> Tensor:
         """Rows of one class, ascending."""
         return torch.nonzero(self.targets == target).flatten()
 
@@ -228,7 +231,7 @@ def _hugging_face(source: str, path: str) -> tuple[Split, Split]:
     raise InputError(f"{source} has no labelled test split; add one called test or validation")
 
 
-def _load(source: str, path: str) -> datasets.DatasetDict:
+def _load(source: str, path: str) -> Mapping[str, datasets.Dataset]:
     datasets.disable_progress_bars()
     try:
         if (Path(path) / "dataset_dict.json").exists():
@@ -308,7 +311,7 @@ def hold_back(data: ImageSet, share: float, limit: int, seed: int) -> Material:
     return Material(data.rows(torch.nonzero(~held).flatten()), data.rows(torch.nonzero(held).flatten()))
 
 
-def _drawn(targets: Targets, share: float, least: int, rng: np.random.Generator) -> Targets:
+def _drawn(targets: Targets, share: float, least: int, rng: np.random.Generator) -> Int64[Tensor, "m"]:
     """Rows of a share of each class, drawn without replacement; `least` of each, and never a whole class
     unless `least` asks for it."""
     drawn = []

@@ -57,11 +57,13 @@ def train_student(artifact: Artifact, test: ImageSet, seed: int, progress: Progr
     return Score(seed, found)
 
 
-def evaluate(artifact: Artifact, test: ImageSet, seeds: Sequence[int], progress: Progress = SILENT) -> list[Score]:
-    """One student per seed."""
+def evaluate(
+    artifact: Artifact, test: ImageSet, seeds: Sequence[int], progress: Progress = SILENT, what: str = "student"
+) -> list[Score]:
+    """One student per seed; `what` names them in the progress lines."""
     scores = []
     for seed in seeds:
-        with progress.stage(f"student, seed {seed}") as stage:
+        with progress.stage(f"{what}, seed {seed}") as stage:
             scores.append(train_student(artifact, test, seed, progress))
             stage.figure = f"top-1 {percent(scores[-1].last)} last, {percent(scores[-1].best)} best"
     return scores

@@ -42,7 +42,8 @@ def fashion_mnist() -> Path:
                 raw = find(Path(scratch))
                 _convert(raw, Path(scratch) / "ready")
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-                failures.append(f"{find.__doc__}: {str(error).strip().splitlines()[-1] if str(error) else error!r}")
+                said = str(error).strip().splitlines() or [type(error).__name__]
+                failures.append(f"{find.__doc__}: {said[-1]}")
                 continue
             if not target.exists():
                 (Path(scratch) / "ready").rename(target)

@@ -18,7 +18,7 @@ from hello_distill.data import ImageSet, Material, Split, hold_back, open_splits
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.errors import InputError
 from hello_distill.evaluate import evaluate, summary
-from hello_distill.machine import device
+from hello_distill.machine import device, environment
 from hello_distill.models import check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent, top1
@@ -182,6 +182,9 @@ def train(
         "test_images": len(test),
         "top1_last": summary([score.last for score in scores]),
         "top1_best": summary([score.best for score in scores]),
+        "data": data,
+        "training": dataclasses.asdict(artifact.student),
+        "environment": environment(),
     }
 
 

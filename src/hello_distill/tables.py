@@ -6,6 +6,12 @@ from typing import Any
 
 from rich.table import Table
 
+DEMO_ROWS = {
+    "random_hard": "(a) random real images, hard labels",
+    "distilled_hard": "(b) distilled images, hard labels",
+    "distilled_projector": "(c) distilled images, projector's labels",
+}
+
 
 def size(count: int) -> str:
     """Bytes as people read them, in binary units."""
@@ -50,21 +56,22 @@ def info(found: dict[str, Any]) -> Table:
     return table
 
 
+def demo_gains(result: dict[str, Any]) -> tuple[float, float]:
+    """Points by which the projector's labels are ahead of random images and of the same images, hard labels both."""
+    ours = result["distilled_projector"]["mean"]
+    return ours - result["random_hard"]["mean"], ours - result["distilled_hard"]["mean"]
+
+
 def demo(result: dict[str, Any]) -> Table:
     """What `hello-distill demo` prints."""
-    rows = {
-        "random_hard": "(a) random real images, hard labels",
-        "distilled_hard": "(b) distilled images, hard labels",
-        "distilled_projector": "(c) distilled images, projector's labels",
-    }
     table = Table(
         "students trained on",
         "top-1 on the test split, last epoch",
         title="Fashion-MNIST, 10 images per class",
     )
-    for key, text in rows.items():
+    for key, text in DEMO_ROWS.items():
         table.add_row(text, spread(result[key]))
-    gains = [result["distilled_projector"]["mean"] - result[key]["mean"] for key in ("random_hard", "distilled_hard")]
+    gains = demo_gains(result)
     sizes = {name: size(count) for name, count in result["bytes"].items()}
     table.caption = (
         f"(c) is {gains[0]:+.1f} points from (a) and {gains[1]:+.1f} from (b). "

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from hello_distill.types import Features, Images
 
@@ -53,7 +54,7 @@ class Encoder:
     knows: str
     """What the image tower was trained on; a comparison on the same classes flatters it."""
 
-    def preprocess(self, images: Images) -> Images:
+    def preprocess(self, images: Images) -> Float[Tensor, "b 3 size size"]:
         """Images in [0, 1] of any size to the tower's input: bicubic resize (antialiased), clamp, normalise."""
         if images.shape[-1] != self.size:
             images = F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)

@@ -20,6 +20,7 @@ import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hello_distill.encoders.encoder import Encoder, TextTower, Weights, frozen
@@ -68,7 +69,7 @@ def load(size: int | None) -> Encoder:
 class Offset(nn.Module):
     """Takes the mean ImageNet feature out, so that the angle to a class row means something."""
 
-    def __init__(self, value: Features) -> None:
+    def __init__(self, value: Float[Tensor, "d"]) -> None:
         super().__init__()
         self.value: Tensor
         self.register_buffer("value", value, persistent=False)
@@ -115,7 +116,7 @@ def renamed(state: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
     return {name(key): value for key, value in state.items()}
 
 
-def mean_feature(norm: Any) -> Features:
+def mean_feature(norm: Any) -> Float[Tensor, "d"]:
     """Mean of the features over ImageNet, without images: E[relu6(x)] for x ~ N(beta, gamma^2) per channel.
 
     beta and gamma are the shift and scale of the last batch normalisation.

@@ -1,0 +1,310 @@
+"""What is kept on disk: same bytes for the same seed, same logits after loading, readable without this package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import hello_distill as hd
+from conftest import SIDE
+from hello_distill import artifact as artifacts
+from hello_distill import storage
+from hello_distill.artifact import Codec, StudentSpec, load, save
+from hello_distill.data import Material, open_splits
+from hello_distill.errors import ArtifactError, InputError
+from hello_distill.pipeline import Recipe, distill, prepare, teachers_of
+from hello_distill.views import whole
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_the_files_of_an_artefact(artefact: Path) -> None:
+    assert sorted(content(artefact)) == [
+        "README.md",
+        "SHA256SUMS",
+        "config.json",
+        "data/train-00000-of-00001.parquet",
+        "hello.json",
+        "projector/adapter_config.json",
+        "projector/adapter_model.safetensors",
+    ]
+    assert all(stat.S_IMODE(p.stat().st_mode) & 0o444 == 0o444 for p in artefact.rglob("*") if p.is_file())
+
+
+def test_sums_and_sizes_are_those_of_the_files(artefact: Path) -> None:
+    files = content(artefact)
+    for line in files["SHA256SUMS"].decode().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256(files[name]).hexdigest() == digest
+    assert len(files["SHA256SUMS"].splitlines()) == len(files) - 1
+    manifest = json.loads(files["hello.json"])
+    assert {name: len(files[name]) for name in manifest["files"]} == {
+        name: entry["bytes"] for name, entry in manifest["files"].items()
+    }
+
+
+def test_no_path_host_or_time_is_inside(artefact: Path, tree: Path) -> None:
+    for name, written in content(artefact).items():
+        for secret in (str(tree), str(artefact.parent), os.uname().nodename):
+            assert secret.encode() not in written, (name, secret)
+
+
+def test_same_seed_same_bytes_other_seed_other_bytes(
+    artefact: Path, tree: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    assert content(distill(str(tree), tmp_path / "again", recipe)) == content(artefact)
+    other = content(distill(str(tree), tmp_path / "other", replace(recipe, seed=1)))
+    for name in ("data/train-00000-of-00001.parquet", "projector/adapter_model.safetensors"):
+        assert other[name] != content(artefact)[name]
+
+
+def test_the_saved_config_repeats_the_run_in_another_process(artefact: Path, tree: Path, tmp_path: Path) -> None:
+    """Through the command, with another hash seed: nothing may hang on the order of a set."""
+    command = [sys.executable, "-m", "hello_distill.cli", "distill", str(tree), "--out", str(tmp_path / "again")]
+    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
+    config = str(artefact / "config.json")
+    subprocess.run([*command, "--config", config], check=True, env=environment, capture_output=True)
+    assert content(tmp_path / "again") == content(artefact)
+
+
+def test_labels_are_equal_bit_for_bit_after_saving_and_loading(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    material = prepare(str(tree), recipe)
+    made = recipe.distiller(material, teachers_of(material, recipe, {}, hd_silent()), recipe.ipc, recipe.seed)
+    opened = load(save(made, recipe.ipc, recipe.student, recipe.codec, {}, tmp_path / "a"))
+    x = whole(material.held.images)
+    before, after = made.labels.projector, opened.labels.projector
+    assert torch.equal(before(x), after(x))
+    assert torch.equal(opened.data.images, made.data.images)
+    assert torch.equal(opened.data.targets, made.data.targets)
+    assert opened.student == recipe.student
+    assert not torch.equal(before(x), before(x) * 0)
+
+
+def hd_silent():
+    from hello_distill.progress import SILENT
+
+    return SILENT
+
+
+STRANGER = """
+import json, sys
+import numpy as np, open_clip, torch
+import datasets
+from peft import PeftModel
+folder, clip, out = sys.argv[1:]
+data = datasets.load_dataset(folder)["train"]
+manifest = json.load(open(folder + "/hello.json"))
+labels, encoder = manifest["labels"], manifest["labels"]["encoder"]
+model = open_clip.create_model("local-dir:" + clip).eval()
+tokenizer = open_clip.get_tokenizer("local-dir:" + clip)
+templates = [lambda name, t=t: t.format(name) for t in labels["templates"]]
+text = open_clip.build_zero_shot_classifier(model, tokenizer, data.features["label"].names, templates).T
+
+class Base(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.visual = model.visual
+        self.label_head = torch.nn.Linear(*text.shape[::-1], bias=False)
+        self.label_head.weight.data = text
+    def forward(self, x):
+        return labels["scale"] * self.label_head(torch.nn.functional.normalize(self.visual(x), dim=1))
+
+net = PeftModel.from_pretrained(Base(), folder + "/projector").eval()
+x = torch.stack([torch.from_numpy(np.array(row["image"])).permute(2, 0, 1) for row in data]).float() / 255
+mean, std = (torch.tensor(encoder[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+with torch.no_grad():
+    logits = net((x - mean) / std)
+assert not [name for name in sys.modules if name.startswith("hello_distill")]
+np.savez(out, logits=logits, images=x, labels=data["label"][:], names=data.features["label"].names)
+"""
+
+
+def test_a_process_without_this_package_reads_images_names_and_projector(
+    artefact: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    """Stock `datasets`, `open_clip` and `peft` give our logits; the tiny encoder's size is the images' own."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", STRANGER, str(artefact), str(clip_folder), str(tmp_path / "found.npz")]
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    found, ours = np.load(tmp_path / "found.npz"), load(artefact)
+    assert tuple(found["names"]) == ours.classes
+    assert found["labels"].tolist() == ours.data.targets.tolist()
+    np.testing.assert_array_equal(found["images"], whole(ours.data.images).numpy())
+    expected = ours.labels.projector(whole(ours.data.images)).numpy()
+    np.testing.assert_allclose(found["logits"], expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_loader_gives_images_labels_and_mixed_classes(artefact: Path) -> None:
+    opened = hd.load(artefact)
+    batches = list(opened.loader(batch_size=3, epoch=1))
+    assert [len(batch.images) for batch in batches] == [3, 3, 2]
+    for images, soft, hard in batches:
+        assert images.shape[1:] == (3, SIDE, SIDE) and images.min() >= 0 and images.max() <= 1
+        assert torch.equal(soft, opened.labels.projector(images))
+        torch.testing.assert_close(hard.sum(1), torch.ones(len(hard)))
+    again = list(opened.loader(batch_size=3, epoch=1))
+    assert all(
+        torch.equal(a.images, b.images) and torch.equal(a.soft, b.soft) for a, b in zip(batches, again, strict=True)
+    )
+    assert not torch.equal(next(opened.loader(batch_size=3, epoch=2)).images, batches[0].images)
+
+
+def test_hard_labels_need_no_encoder(artefact: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the encoder was opened")
+
+    monkeypatch.setattr(artifacts.label_kinds, "load", never)
+    _, soft, hard = next(load(artefact, "hard").loader())
+    assert torch.equal(soft, hard)
+
+
+def test_info_counts_bytes_on_disk_and_what_stored_labels_would_take(artefact: Path) -> None:
+    found, files = hd.info(artefact), content(artefact)
+    assert found["images"]["bytes"] == len(files["data/train-00000-of-00001.parquet"])
+    assert found["labels"]["bytes"] == sum(len(v) for name, v in files.items() if name.startswith("projector/"))
+    assert found["images"]["count"] == 8 and found["ipc"] == 2 and found["classes"] == 4
+    assert found["stored_labels"]["bytes"] == 3 * 8 * 4 * 2  # epochs, images, classes, bytes of a float16
+    tensors = load(artefact).labels.adapter.tensors
+    assert found["labels"]["parameters"] == sum(t.numel() for t in tensors.values())
+    assert 2 * found["labels"]["parameters"] < found["labels"]["bytes"]
+
+
+# Nothing half-written.
+
+
+def test_a_failure_while_writing_leaves_nothing(
+    tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        distill(str(tree), tmp_path / "out" / "a", recipe)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_nothing_is_overwritten(artefact: Path, tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="exists already; choose another --out"):
+        distill(str(tree), artefact, recipe)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="exists already"):
+        distill(str(tree), tmp_path / "link", recipe)
+
+
+# Broken artefacts.
+
+
+@pytest.fixture
+def broken(artefact: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return shutil.copytree(artefact, tmp_path / "broken")
+
+
+def edit(folder: Path, **changes: object) -> None:
+    manifest = json.loads((folder / "hello.json").read_text())
+    (folder / "hello.json").write_text(json.dumps({**manifest, **changes}))
+
+
+def test_folders_that_are_no_artefact(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is no artefact: it has no hello.json"):
+        load(tmp_path)
+
+
+def test_broken_manifests(broken: Path) -> None:
+    edit(broken, format=99)
+    with pytest.raises(ArtifactError, match="has format 99, this version reads 1"):
+        load(broken)
+    (broken / "hello.json").write_text("{")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        load(broken)
+
+
+def test_broken_images(broken: Path) -> None:
+    edit(broken, classes=["a", "b", "c", "d"])
+    with pytest.raises(ArtifactError, match="disagree on classes or number of images"):
+        load(broken)
+    (broken / storage.IMAGES).write_bytes(b"PAR1")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        load(broken)
+
+
+def test_broken_projectors(broken: Path) -> None:
+    labels = json.loads((broken / "hello.json").read_text())["labels"]
+    edit(broken, labels={**labels, "encoder_rank": 3})
+    with pytest.raises(ArtifactError, match="does not fit"):
+        load(broken)
+    edit(broken, labels={**labels, "convolutions": labels["convolutions"][1:]})
+    with pytest.raises(ArtifactError, match="does not fit"):
+        load(broken)
+    weights = [{**labels["encoder"]["weights"][0], "sha256": "0" * 64}]
+    edit(broken, labels={**labels, "encoder": {**labels["encoder"], "weights": weights}})
+    with pytest.raises(ArtifactError, match="was made with encoder weights"):
+        load(broken)
+    edit(broken, labels={**labels, "kind": "pickled"})
+    with pytest.raises(ArtifactError, match="knows hard, projector"):
+        load(broken)
+    edit(broken, labels=labels)
+    (broken / "projector" / "adapter_model.safetensors").write_bytes(b"\x08" + b"\0" * 20)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        load(broken)
+
+
+# Codecs and specifications.
+
+
+@pytest.mark.parametrize(("codec", "largest"), [(Codec("png"), 0), (Codec("jpeg", 95), 100), (Codec("webp", 95), 100)])
+def test_students_see_what_the_codec_keeps(
+    codec: Codec, largest: int, material: Material, recipe: Recipe, tmp_path: Path
+) -> None:
+    from hello_distill.artifact import Distilled
+    from hello_distill.labels.hard import HardLabels
+
+    made = Distilled(material.held, HardLabels(material.held.targets, 4), {})
+    kept = load(save(made, 8, StudentSpec(), codec, {}, tmp_path / codec.format)).data.images
+    difference = (kept.int() - material.held.images.int()).abs()
+    assert difference.max() <= largest
+    if codec.format != "png":
+        assert 0 < difference.float().mean() < 5
+
+
+def test_epochs_at_which_students_are_tested() -> None:
+    spec = StudentSpec(evaluations=5)
+    assert spec.tested_epochs() == [60, 120, 180, 240, 300]
+    assert replace(spec, optim=replace(spec.optim, epochs=3)).tested_epochs() == [1, 2, 3]
+
+
+def test_a_recipe_survives_json(recipe: Recipe) -> None:
+    import dataclasses
+
+    from hello_distill.recipes import RECIPES
+
+    for name, make in RECIPES.items():
+        written = json.loads(json.dumps(dataclasses.asdict(make())))
+        assert make().with_changes(written) == make(), name
+        assert recipe.with_changes(written) == make(), name
+
+
+def test_another_encoder_comes_at_its_own_size() -> None:
+    changed = hd.recipe("demo").with_encoder("ViT-B-32/openai")
+    assert (changed.distiller.projector.encoder, changed.distiller.projector.size) == ("ViT-B-32/openai", None)
+    assert hd.recipe("demo").with_encoder("lite") == hd.recipe("demo")
+
+
+def test_a_data_set_is_read_back_as_a_source(artefact: Path, tmp_path: Path) -> None:
+    """An artefact's images open like any local data set folder, but have no test split."""
+    with pytest.raises(InputError, match="no labelled test split"):
+        open_splits(str(artefact))

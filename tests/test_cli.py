@@ -1,0 +1,210 @@
+"""The command as a user meets it: help, exit codes, one sentence per mistake, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import write_tree
+from hello_distill import cli, evaluate, teachers
+from hello_distill.storage import read_manifest
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hello_distill.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["distill", "--help"], ["train", "--help"], ["info", "--help"]])
+def test_help_needs_no_torch(arguments: list[str]) -> None:
+    script = (
+        "import sys; from hello_distill.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'torch', 'datasets', 'open_clip'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: hello-distill" in done.stdout
+
+
+def test_from_folder_to_students(tree: Path, recipe, clip_folder: Path, tmp_path: Path) -> None:
+    """The three commands, as the README shows them, with plain lines because nobody watches."""
+    import dataclasses
+
+    config = tmp_path / "tiny.json"
+    config.write_text(json.dumps({**dataclasses.asdict(recipe), "ipc": 1}))
+    made = run("distill", tree, "--ipc", 2, "--config", config, "--out", tmp_path / "a", "--seed", 3)
+    assert made.returncode == 0, made.stderr
+    lines = made.stderr.splitlines()
+    stages = ["data", "teachers", "patches", "zero-shot test", "projector", "projector test", "image update"]
+    assert [line[:24].strip() for line in lines] == stages
+    assert all(" s   " in line for line in lines)
+    for stage, figure in (("teachers", "top-1"), ("zero-shot test", "top-1"), ("projector test", "top-1")):
+        assert figure in lines[stages.index(stage)]
+    assert "information loss" in lines[-1] and "before" in lines[-1] and "after" in lines[-1]
+    kept = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (kept["ipc"], kept["seed"]) == (2, 3)
+    assert kept["distiller"]["projector"]["encoder"] == f"local-dir:{clip_folder}"
+
+    found = json.loads(run("info", tmp_path / "a", "--json").stdout)
+    assert (found["classes"], found["ipc"], found["images"]["count"]) == (4, 2, 8)
+    assert found["labels"]["kind"] == "projector" and found["labels"]["parameters"] > 0
+    assert {"bytes"} <= found["images"].keys() and {"bytes"} <= found["labels"].keys()
+    assert {"bytes", "formula"} == found["stored_labels"].keys()
+    assert all({"name", "bytes"} == weights.keys() for weights in found["public_weights"])
+    assert "stored labels would take" in run("info", tmp_path / "a").stdout
+
+    for labels in ("projector", "hard"):
+        done = run("train", tmp_path / "a", "--data", tree, "--labels", labels, "--seeds", 0, 1, "--json")
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert (result["student"], result["labels"], result["seeds"]) == ("convnet2_w8", labels, [0, 1])
+        for key in ("top1_last", "top1_best"):
+            summary = result[key]
+            assert len(summary["runs"]) == 2 and all(0 <= value <= 100 for value in summary["runs"])
+            assert summary["mean"] == pytest.approx(sum(summary["runs"]) / 2)
+            assert summary["sd"] == pytest.approx(abs(summary["runs"][0] - summary["runs"][1]) / 2**0.5)
+        assert all(a <= b for a, b in zip(result["top1_last"]["runs"], result["top1_best"]["runs"], strict=True))
+    shown = run("train", tmp_path / "a", "--data", tree, "--student", "convnet1_w4", "--seeds", 0).stdout
+    assert "convnet1_w4" in shown and "(n = 1)" in shown
+
+
+# Mistakes.
+
+
+@pytest.fixture
+def forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No mistake may be found only after training has begun."""
+
+    def fit(*_: object, **__: object) -> None:
+        raise AssertionError("training began")
+
+    for module in (teachers, evaluate):
+        monkeypatch.setattr(module, "fit", fit)
+
+
+def refused(capsys: pytest.CaptureFixture[str], told: str, *arguments: object, code: int = 2) -> None:
+    assert cli.main([str(a) for a in arguments]) == code
+    said = capsys.readouterr()
+    sentence = [line for line in said.err.splitlines() if line.startswith("hello-distill: ")]
+    assert len(sentence) == 1 and said.err.splitlines()[-1] == sentence[0]
+    assert told in sentence[0], sentence[0]
+    assert not said.out
+
+
+def test_mistakes_in_a_distillation(
+    forbidden: None, capsys: pytest.CaptureFixture[str], tree: Path, recipe, clip_folder: Path, tmp_path: Path
+) -> None:
+    import dataclasses
+
+    config, out = tmp_path / "tiny.json", tmp_path / "out"
+    config.write_text(json.dumps(dataclasses.asdict(recipe)))
+    common = ["--config", config, "--out", out]
+
+    def bad(told: str, data: object = tree, *more: object, code: int = 2) -> None:
+        refused(capsys, told, "distill", data, *common, *more, code=code)
+        assert not out.exists() and not list(tmp_path.glob(".out*"))
+
+    bad("fewer than 13 training images in circle (12), cross (12)", tree, "--ipc", 13)
+    bad("lower --ipc to 12 or add images", tree, "--ipc", 13)
+    bad("--ipc is 0", tree, "--ipc", 0)
+    bad("no data at", tmp_path / "nowhere")
+    bad("unknown encoder 'ligt': did you mean 'lite'", tree, "--encoder", "ligt")
+    bad("unknown recipe 'papre': did you mean 'paper'", tree, "--recipe", "papre")
+    copy = shutil.copytree(tree, tmp_path / "no-test", ignore=shutil.ignore_patterns("test"))
+    bad("has no test split; put held-out images into", copy)
+    copy = shutil.copytree(tree, tmp_path / "stray")
+    (copy / "train" / "circle" / "thumbs.db").write_bytes(b"nothing")
+    bad("no image in " + str(copy / "train" / "circle" / "thumbs.db"), copy)
+    copy = shutil.copytree(tree, tmp_path / "empty")
+    shutil.rmtree(copy / "train" / "cross")
+    (copy / "train" / "cross").mkdir()
+    bad("no images of cross; add some or remove the class", copy)
+
+
+def test_an_output_folder_that_exists_is_left_as_it_is(
+    forbidden: None, capsys: pytest.CaptureFixture[str], tree: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("keep")
+    refused(capsys, "exists already; choose another --out or remove it", "distill", tree, "--out", tmp_path / "out")
+    assert (tmp_path / "out" / "mine").read_text() == "keep"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("ipc: ten", "ipc"),
+        ("icp: 10", "icp"),
+        ("teachers: {weak_epochs: [999]}", "teachers.weak_epochs (999,) must be epochs between 1 and 90"),
+        ("student: {network: resnet81}", "unknown network 'resnet81': did you mean 'resnet18'"),
+        ("teachers: {network: resnet81}", "unknown network 'resnet81'"),
+        ("[1, 2]", "must hold fields of a recipe"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_mistakes_in_a_config(
+    forbidden: None, capsys: pytest.CaptureFixture[str], tree: Path, tmp_path: Path, content: str, told: str
+) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    out = tmp_path / "out"
+    refused(capsys, told, "distill", tree, "--config", tmp_path / "c.yaml", "--encoder", "lite", "--out", out)
+    refused(capsys, "cannot be read", "distill", tree, "--config", tmp_path / "none.yaml", "--out", out)
+
+
+def test_mistakes_in_a_training(
+    forbidden: None, capsys: pytest.CaptureFixture[str], artefact: Path, tree: Path, tmp_path: Path
+) -> None:
+    refused(capsys, "unknown network 'resnet81'", "train", artefact, "--data", tree, "--student", "resnet81")
+    refused(capsys, "is no artefact", "train", tmp_path, "--data", tree)
+    refused(capsys, "no data at", "train", artefact, "--data", tmp_path / "nowhere")
+    other = write_tree(tmp_path / "other", train=1, test=1)
+    for split in ("train", "test"):
+        (other / split / "circle").rename(other / split / "zigzag")
+    refused(capsys, "give the data that it was distilled from", "train", artefact, "--data", other)
+    small = ["--student", "convnet6"]
+    refused(capsys, "needs images of at least 64 pixels, these have 32", "train", artefact, "--data", tree, *small)
+
+
+def test_a_broken_artefact_ends_with_4(capsys: pytest.CaptureFixture[str], artefact: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(artefact, tmp_path / "copy")
+    (copy / "hello.json").write_text("{}")
+    refused(capsys, "cannot be read", "info", copy, code=4)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["distil"], ["distill"], ["distill", "x", "--out", "y", "--ipcs", "3"], ["info"]]
+)
+def test_wrong_options_end_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_nothing(
+    capsys: pytest.CaptureFixture[str], tree: Path, recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dataclasses
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(teachers, "fit", interrupted)
+    (tmp_path / "c.json").write_text(json.dumps(dataclasses.asdict(recipe)))
+    arguments = ["distill", str(tree), "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 130
+    assert "nothing is left half-written" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
+
+
+def test_the_version_that_made_an_artefact_is_in_it(artefact: Path) -> None:
+    found = read_manifest(artefact)["versions"]
+    assert {"hello_distill", "python", "torch", "peft", "open_clip_torch", "threads"} <= found.keys()

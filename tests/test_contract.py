@@ -1,0 +1,135 @@
+"""What every file in `labels/` and in `distillers/` must do. A new file is held to it by being there."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from hello_distill import distillers, labels
+from hello_distill.artifact import Distilled, Distiller
+from hello_distill.data import Material
+from hello_distill.encoders import Encoder
+from hello_distill.labels.hard import HardLabels
+from hello_distill.labels.projector import ProjectorLabels, describe
+from hello_distill.pipeline import Recipe
+from hello_distill.projector import fit_projector, zero_shot
+from hello_distill.teachers import Teachers, train_teachers
+from hello_distill.types import LabelSource
+from hello_distill.views import Augment, render, sample_views
+
+
+@pytest.fixture(scope="module")
+def teachers(material: Material, recipe: Recipe) -> Teachers:
+    return train_teachers(material.train, recipe.teachers, seed=0)
+
+
+# Label sources.
+
+
+@pytest.fixture(scope="module")
+def makers(
+    material: Material, recipe: Recipe, tiny: Encoder, teachers: Teachers
+) -> dict[str, Callable[[], LabelSource]]:
+    """How to make a source of each kind; a kind without a maker fails the tests below."""
+
+    def projector() -> LabelSource:
+        spec = recipe.distiller.projector
+        start = zero_shot(tiny, material.train.classes, spec)
+        fitted, adapter = fit_projector(start, tiny, material.train, teachers.ensemble, spec, seed=0)
+        return ProjectorLabels(fitted, adapter, describe(tiny), spec.templates)
+
+    return {"hard": lambda: HardLabels(material.train.targets, 4), "projector": projector}
+
+
+@pytest.mark.parametrize("kind", labels.kinds())
+def test_a_label_source_keeps_its_labels_bit_for_bit(
+    kind: str, makers: dict[str, Callable[[], LabelSource]], material: Material, tmp_path: Path
+) -> None:
+    source = makers[kind]()
+    assert isinstance(source, LabelSource)
+    assert source.kind == kind and source.unit in ("logits", "probabilities")
+    described = source.save(tmp_path)
+    assert described["kind"] == kind and described["parameters"] >= 0
+    again = labels.load(tmp_path, described, material.train.classes, material.train.targets)
+    assert again.unit == source.unit
+    for mix in ("cutmix", "mixup", "none"):
+        sampled = list(sample_views(len(material.train), material.train.side, 8, Augment(mix=mix), 0, 0))
+        for view in again.views(0, sampled):
+            images = render(material.train.images, view)
+            untouched = images.clone()
+            found = source(images, view)
+            assert found.shape == (len(view.rows), 4) and found.dtype == torch.float32 and not found.requires_grad
+            assert torch.equal(found, again(images, view))
+            assert torch.equal(images, untouched)
+            if source.unit == "probabilities":
+                torch.testing.assert_close(found.sum(1), torch.ones(len(found)))
+
+
+@pytest.mark.parametrize("kind", labels.kinds())
+def test_a_label_source_writes_the_same_bytes_twice(
+    kind: str, makers: dict[str, Callable[[], LabelSource]], tmp_path: Path
+) -> None:
+    written = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        described = makers[kind]().save(tmp_path / name)
+        files = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
+        assert {p.suffix for p in files} <= {".safetensors", ".json"}
+        assert all(p.stat().st_mode & 0o044 for p in files), "others must be able to read it"
+        written.append((described, [(p.relative_to(tmp_path / name), p.read_bytes()) for p in files]))
+    assert written[0] == written[1]
+
+
+# Distillers.
+
+
+def methods() -> list[type]:
+    """Every class in `distillers/` that takes what `Distiller` says."""
+    found = []
+    for module in pkgutil.iter_modules(distillers.__path__):
+        content = vars(importlib.import_module(f"{distillers.__name__}.{module.name}")).values()
+        here = [c for c in content if inspect.isclass(c) and c.__module__.endswith(module.name)]
+        found += [c for c in here if "__call__" in vars(c) and list(inspect.signature(c.__call__).parameters) == CALL]
+    return found
+
+
+CALL = list(inspect.signature(Distiller.__call__).parameters)
+
+
+@pytest.fixture(scope="module")
+def configured(recipe: Recipe) -> dict[type, Distiller]:
+    """Methods with settings for tests; the others run with their defaults."""
+    return {type(recipe.distiller): recipe.distiller}
+
+
+def test_the_methods_are_found() -> None:
+    assert {method.__name__ for method in methods()} >= {"HeLlO", "RandomImages"}
+
+
+@pytest.mark.parametrize("method", methods())
+def test_a_distiller_gives_ipc_images_a_class_and_repeats_itself(
+    method: type, configured: dict[type, Distiller], material: Material, teachers: Teachers
+) -> None:
+    distiller = configured.get(method) or method()
+    untouched = copy.deepcopy(material)
+
+    def run(seed: int) -> Distilled:
+        return distiller(material, lambda: teachers, ipc=3, seed=seed)
+
+    first, second, other = run(0), run(0), run(1)
+    assert first.data.images.dtype == torch.uint8 and first.data.side == material.train.side
+    assert first.data.classes == material.train.classes
+    assert torch.bincount(first.data.targets).tolist() == [3] * 4
+    assert torch.equal(first.data.images, second.data.images)
+    assert not torch.equal(first.data.images, other.data.images)
+    assert isinstance(first.labels, LabelSource)
+    assert first.figures == second.figures
+    for before, after in zip(untouched, material, strict=True):
+        assert torch.equal(before.images, after.images) and torch.equal(before.targets, after.targets)

@@ -1,0 +1,251 @@
+"""Every kind of source gives the same pixels and names; every kind of bad source is told in one sentence."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import CLASSES, SIDE, drawn, write_tree
+from hello_distill import data, fashion_mnist
+from hello_distill.data import decode, hold_back, open_splits, square
+from hello_distill.errors import InputError, MachineError
+
+
+def as_dataset(folder: Path, split: str) -> datasets.Dataset:
+    paths = sorted((folder / split).glob("*/*.png"), key=lambda p: (CLASSES_SORTED.index(p.parent.name), p.name))
+    features = datasets.Features({"img": datasets.Image(), "fine_label": datasets.ClassLabel(names=CLASSES_SORTED)})
+    records = {
+        "img": [{"bytes": path.read_bytes(), "path": None} for path in paths],
+        "fine_label": [CLASSES_SORTED.index(path.parent.name) for path in paths],
+    }
+    return datasets.Dataset.from_dict(records, features=features)
+
+
+CLASSES_SORTED = sorted(CLASSES)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same images as a class-per-folder tree, as Parquet, and as saved by `datasets`."""
+    folder = tmp_path_factory.mktemp("sources")
+    tree = write_tree(folder / "tree", test_name="validation")
+    (folder / "parquet").mkdir()
+    for split in ("train", "validation"):
+        as_dataset(tree, split).to_parquet(folder / "parquet" / f"{split}-00000-of-00001.parquet")
+    both = datasets.DatasetDict({split: as_dataset(tree, split) for split in ("train", "validation")})
+    both.save_to_disk(folder / "saved")
+    return {name: folder / name for name in ("tree", "parquet", "saved")}
+
+
+@pytest.mark.parametrize("kind", ["tree", "parquet", "saved"])
+def test_every_layout_gives_the_same_images_and_names(sources: dict[str, Path], kind: str) -> None:
+    train, test = open_splits(str(sources[kind]))
+    assert train.classes == test.classes == tuple(CLASSES_SORTED)
+    assert set(train.counts().values()) == {12} and set(test.counts().values()) == {6}
+    reference = np.stack(
+        [
+            np.array(Image.open(path))
+            for name in CLASSES_SORTED
+            for path in sorted((sources["tree"] / "train" / name).iterdir())
+        ]
+    )
+    images = train.decode(SIDE)
+    assert torch.equal(images.images, torch.from_numpy(reference).permute(0, 3, 1, 2))
+    assert images.targets.tolist() == sorted(images.targets.tolist())
+    assert train.native_side() == SIDE
+
+
+@pytest.mark.parametrize("name", ["val", "validation", "test"])
+def test_names_of_the_test_folder(tmp_path: Path, name: str) -> None:
+    _, test = open_splits(str(write_tree(tmp_path / "tree", train=2, test=1, test_name=name)))
+    assert (test.name, len(test.table)) == (name, 4)
+
+
+def record(path: Path) -> dict[str, object]:
+    return {"bytes": path.read_bytes(), "path": None}
+
+
+def test_orientation_of_a_photograph_is_applied(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (4, 2), "red")
+    picture.putpixel((0, 0), (0, 0, 255))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it a quarter turn clockwise
+    picture.save(tmp_path / "turned.png", exif=exif)
+    found = decode(record(tmp_path / "turned.png"))
+    assert found.size == (2, 4)
+    assert found.getpixel((1, 0)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
+def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    file = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
+    Image.new("RGB", (8, 8), (255, 255, 255)).convert(mode).save(file)
+    found = decode(record(file))
+    assert found.mode == "RGB"
+    assert min(found.getpixel((3, 3))) >= 250
+
+
+def test_sixteen_bit_greys_are_scaled_not_clipped(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 32_896, np.uint16)).save(tmp_path / "x.png")
+    assert decode(record(tmp_path / "x.png")).getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_square_takes_the_middle() -> None:
+    wide = Image.new("RGB", (30, 10), "black")
+    wide.paste((255, 255, 255), (10, 0, 20, 10))
+    assert (np.array(square(wide, 10)) == 255).all()
+    assert np.array(square(wide, 5)).shape == (5, 5, 3)
+
+
+def test_hold_back_takes_the_same_share_of_each_class_and_loses_nothing() -> None:
+    whole = drawn(20, seed=0)
+    train, held = hold_back(whole, 0.1, 1000, seed=0)
+    assert [len(held.of_class(c)) for c in range(4)] == [2, 2, 2, 2]
+    assert len(train) + len(held) == len(whole)
+    together = torch.cat([train.images, held.images]).flatten(1).tolist()
+    assert sorted(together) == sorted(whole.images.flatten(1).tolist())
+    assert torch.equal(hold_back(whole, 0.1, 1000, seed=0).held.images, held.images)
+    assert not torch.equal(hold_back(whole, 0.1, 1000, seed=1).held.images, held.images)
+    assert len(hold_back(whole, 0.5, 8, seed=0).held) == 8
+    assert min(len(hold_back(whole, 1.0, 1000, seed=0).train.of_class(c)) for c in range(4)) == 1
+
+
+def test_a_limit_takes_the_same_share_of_each_class(sources: dict[str, Path]) -> None:
+    train, _ = open_splits(str(sources["tree"]))
+    assert set(train.limited(24, seed=0).counts().values()) == {6}
+    assert set(train.limited(1, seed=0).counts().values()) == {1}
+    assert train.limited(None, seed=0) is train.limited(48, seed=0) is train
+
+
+# Bad sources.
+
+
+def refused(source: Path | str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        open_splits(str(source))
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree", train=2, test=1)
+    shutil.rmtree(tree / "test")
+    refused(tree, r"has no test split; put held-out images into .*/test/CLASS/")
+    write_tree(tmp_path / "other", train=1, test=1)
+    shutil.move(str(tmp_path / "other" / "test"), tree / "test")
+    (tree / "test" / "zebra").mkdir()
+    refused(tree, "holds classes that train/ does not: zebra")
+    (tree / "test" / "zebra").rmdir()
+    for file in (tree / "train" / "circle").iterdir():
+        file.unlink()
+    refused(tree, "split train: no images of circle; add some or remove the class")
+    shutil.rmtree(tree / "train")
+    refused(tree, r"has no train/ folder; lay the images out as train/CLASS/IMAGE")
+    (tree / "train" / "only").mkdir(parents=True)
+    refused(tree, "holds 1 class folders; a classifier needs at least two")
+    (tmp_path / "file").write_text("x")
+    refused(tmp_path / "file", "is a file; give the folder")
+    refused(tmp_path / "nowhere", "no data at .*/nowhere")
+    refused("fashion-mnits", "did you mean 'fashion-mnist'")
+
+
+def test_files_that_are_no_images_are_named_together(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree", train=2, test=1)
+    (tree / "train" / "circle" / "notes.txt").write_text("hello")
+    (tree / "train" / "cross" / "0.png").write_bytes((tree / "train" / "cross" / "0.png").read_bytes()[:60])
+    train, _ = open_splits(str(tree))
+    assert train.native_side() == SIDE
+    with pytest.raises(InputError, match=r"no image in .*circle/notes.txt, .*cross/0.png; mend or remove"):
+        train.decode(SIDE)
+
+
+def test_data_sets_without_what_is_needed(tmp_path: Path) -> None:
+    def put(name: str, **splits: datasets.Dataset) -> Path:
+        datasets.DatasetDict(splits).save_to_disk(tmp_path / name)
+        return tmp_path / name
+
+    images = as_dataset(write_tree(tmp_path / "tree", train=1, test=1), "train")
+    refused(put("no-train", first=images, test=images), "has the splits first, test, but none called train")
+    refused(put("no-test", train=images), "has no labelled test split")
+    bare = images.remove_columns("fine_label")
+    refused(put("no-label", train=bare, test=bare), "needs an image column and a class label column; it has img")
+    unlabelled = images.cast_column("fine_label", datasets.Value("int64")).map(lambda row: {"fine_label": -1})
+    hidden = unlabelled.cast_column("fine_label", images.features["fine_label"])
+    refused(put("hidden", train=images, test=hidden), "has no labelled test split")
+
+
+def test_too_little_memory_is_told_before_it_is_taken(
+    sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, _ = open_splits(str(sources["tree"]))
+    with pytest.raises(MachineError, match=r"GiB of memory are free; set a smaller `max_side`"):
+        train.decode(400_000)
+
+
+def test_an_unreachable_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(data, "rest_offline_if_unreachable", lambda: None)
+    monkeypatch.setattr(data.datasets, "load_dataset", unreachable)
+    with pytest.raises(MachineError, match="go online once, or give a local folder"):
+        open_splits("someone/some-set")
+
+
+# Fashion-MNIST.
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    """Three images a class in the IDX files of the original."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    pictures = {}
+    for number, prefix in enumerate(("train", "t10k")):
+        pictures[prefix] = np.random.default_rng(number).integers(0, 256, (30, 28, 28), dtype=np.uint8)
+        labels = np.tile(np.arange(10, dtype=np.uint8), 3)
+        with gzip.open(folder / f"{prefix}-images-idx3-ubyte.gz", "wb") as file:
+            file.write(b"\0" * 16 + pictures[prefix].tobytes())
+        with gzip.open(folder / f"{prefix}-labels-idx1-ubyte.gz", "wb") as file:
+            file.write(b"\0" * 8 + labels.tobytes())
+    return folder, pictures
+
+
+def test_fashion_mnist_is_converted_once_and_kept(
+    raw: tuple[Path, dict[str, np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELLO_DISTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(fashion_mnist, "_installed", lambda scratch: raw[0])
+    train, test = open_splits("fashion-mnist")
+    assert train.classes[0] == "t-shirt" and len(train.classes) == 10
+    for split, prefix in ((train, "train"), (test, "t10k")):
+        images = split.decode(28)
+        assert torch.equal(images.images[:, 1], torch.from_numpy(raw[1][prefix]))
+        assert images.targets.tolist() == list(range(10)) * 3
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["fashion-mnist"]  # no scratch is left
+
+    def never(scratch: Path) -> Path:
+        raise AssertionError("fetched twice")
+
+    monkeypatch.setattr(fashion_mnist, "_installed", never)
+    assert len(open_splits("fashion-mnist")[0].table) == 30
+
+
+def test_fashion_mnist_that_cannot_be_had_lists_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(scratch: Path) -> Path:
+        """this way"""
+        raise OSError("nothing here")
+
+    monkeypatch.setenv("HELLO_DISTILL_CACHE", str(tmp_path))
+    for way in ("_installed", "_unpacked", "_mirrored"):
+        monkeypatch.setattr(fashion_mnist, way, fails)
+    with pytest.raises(MachineError) as caught:
+        fashion_mnist.fashion_mnist()
+    assert str(caught.value).count("this way: nothing here") == 3
+    assert "apt-get install dataset-fashion-mnist" in str(caught.value)
+    assert not list(tmp_path.iterdir())

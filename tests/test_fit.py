@@ -1,0 +1,86 @@
+"""The training loop: schedule, groups, seeds, and stopping on numbers that are none."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from hello_distill.errors import InputError
+from hello_distill.fit import Optim, fit, learning_rate
+from hello_distill.losses import hard_loss, matching_loss
+from hello_distill.types import Batch
+
+
+def batches(epoch: int) -> list[Batch]:
+    generator = torch.Generator().manual_seed(epoch)
+    x = torch.rand(6, 3, 4, 4, generator=generator)
+    labels = torch.eye(2)[torch.tensor([0, 1, 0, 1, 1, 0])]
+    return [Batch(x, labels, labels)] * 3
+
+
+def network(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(16, 2))
+
+
+def test_cosine_with_warmup_from_the_formula() -> None:
+    optim = Optim(epochs=1, batch_size=1, lr=0.4, warmup=0.2)
+    assert [learning_rate(optim, done) for done in (0.0, 0.05, 0.1)] == pytest.approx([0.0, 0.1, 0.2])
+    for done in (0.2, 0.5, 0.9, 1.0):
+        expected = 0.4 * (1 + math.cos(math.pi * (done - 0.2) / 0.8)) / 2
+        assert learning_rate(optim, done) == pytest.approx(expected)
+    assert learning_rate(Optim(1, 1, lr=0.3, schedule="constant"), 0.9) == 0.3
+
+
+def test_one_step_of_sgd_by_hand_and_no_decay_on_biases() -> None:
+    optim = Optim(epochs=1, batch_size=6, lr=0.1, name="sgd", weight_decay=0.5, schedule="constant")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    weight, bias = (p.detach().clone() for p in model.parameters())
+    batch = batches(0)[0]
+    loss = hard_loss(model(batch.images), batch.soft, batch.hard)
+    slope = torch.autograd.grad(loss, list(model.parameters()))
+    fit(model, lambda epoch: [batch], 1, hard_loss, optim, seed=0)
+    torch.testing.assert_close(model[1].weight, weight - 0.1 * (slope[0] + 0.5 * weight))
+    torch.testing.assert_close(model[1].bias, bias - 0.1 * slope[1])
+
+
+def test_same_seed_same_weights_whatever_was_drawn_before() -> None:
+    def trained(seed: int, noise: int) -> torch.Tensor:
+        torch.manual_seed(noise)
+        model = network()
+        fit(model, batches, 3, matching_loss(0.1), Optim(epochs=2, batch_size=6), seed)
+        return model[4].weight.detach()
+
+    assert torch.equal(trained(0, noise=1), trained(0, noise=2))
+    assert not torch.equal(trained(0, noise=1), trained(1, noise=1))
+
+
+def test_the_callers_random_state_is_left_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit(network(), batches, 3, hard_loss, Optim(epochs=1, batch_size=6), seed=0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_epochs_are_reported_from_one() -> None:
+    seen: list[int] = []
+    fit(network(), batches, 3, hard_loss, Optim(epochs=3, batch_size=6), 0, seen.append)
+    assert seen == [1, 2, 3]
+
+
+def test_frozen_parameters_stay() -> None:
+    model = network()
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+    fit(model, batches, 3, hard_loss, Optim(epochs=2, batch_size=6), seed=0)
+    assert torch.equal(model[0].weight, before)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step() -> None:
+    with pytest.raises(InputError, match=r"loss is nan at epoch 1, step 0; lower the learning rate \(now 0.001\)"):
+        fit(network(), batches, 3, lambda *_: torch.tensor(float("nan")), Optim(epochs=2, batch_size=6), seed=0)

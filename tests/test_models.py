@@ -1,0 +1,66 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hello_distill.errors import InputError
+from hello_distill.models import IMAGENET_MEAN, IMAGENET_STD, build, check_name
+
+
+def test_convnet_has_the_fields_320010_parameters() -> None:
+    """3 blocks of width 128, 32 pixels, 10 classes: the count of DC, DM and MTT (their norms are affine too)."""
+    model = build("convnet3", 10, 32, seed=0)
+    assert sum(p.numel() for p in model.parameters()) == 320_010
+    kernels = 3 * 64 * 9 + 2 * 64 * 64 * 9
+    affine = 3 * 64 + 3 * 2 * 64
+    assert sum(p.numel() for p in build("convnet3_w64", 10, 28, 0).parameters()) == kernels + affine + 64 * 9 * 10 + 10
+
+
+def test_normalisation_is_inside_and_shared_by_all_networks() -> None:
+    model = build("convnet2_w8", 3, 16, seed=0).eval()
+    x = torch.rand(4, 3, 16, 16)
+    by_hand = torch.stack([(x[:, c] - IMAGENET_MEAN[c]) / IMAGENET_STD[c] for c in range(3)], dim=1)
+    torch.testing.assert_close(model(x), model.backbone(by_hand))
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    def weight(seed: int) -> torch.Tensor:
+        return build("convnet2_w8", 3, 16, seed).backbone[0].weight
+
+    first = weight(0)
+    torch.rand(5)
+    assert torch.equal(first, weight(0))
+    assert not torch.equal(first, weight(1))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet18_modified", "shufflenet_v2_x0_5", "timm/test_resnet"])
+def test_torchvision_and_timm_networks_give_logits(name: str) -> None:
+    assert build(name, 7, 64, seed=0)(torch.rand(2, 3, 64, 64)).shape == (2, 7)
+
+
+def test_the_modified_resnet_keeps_small_images_whole_before_its_first_block() -> None:
+    backbone = build("resnet18_modified", 10, 32, seed=0).backbone
+    x = torch.rand(1, 3, 32, 32)
+    assert backbone.maxpool(backbone.conv1(x)).shape == (1, 64, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("resnet81", "did you mean 'resnet18'"),
+        ("timm/resnet18x", "did you mean 'timm/resnet18'"),
+        ("convnet", "did you mean 'convnet"),
+        ("alexnet_modified", "unknown network"),
+    ],
+)
+def test_unknown_networks_are_answered_with_the_nearest(name: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["convnet6", "vgg11"])
+def test_networks_that_cannot_take_such_small_images_say_so(name: str) -> None:
+    with pytest.raises(InputError, match="images"):
+        build(name, 10, 8, seed=0)
