@@ -56,3 +56,9 @@ def test_the_readme_and_the_recipes_agree_on_names() -> None:
     for name, make in RECIPES.items():
         assert f"`{name}`" in text, name
         assert make.__doc__, name
+
+
+def test_the_tables_of_the_readme_are_those_of_the_result_files() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "readme.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

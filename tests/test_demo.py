@@ -1,0 +1,57 @@
+"""The demonstration with drawn images and the tiny recipe: its files, its keys, its table."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import statistics
+from pathlib import Path
+
+import pytest
+
+from hello_distill import cli, storage
+from hello_distill.artifact import load
+from hello_distill.pipeline import Recipe
+
+demo = importlib.import_module("hello_distill.demo")
+
+
+def test_the_demo_compares_three_trainings(
+    tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "DATA", str(tree))
+    monkeypatch.setattr(demo, "find", lambda name: recipe)
+    assert cli.main(["demo", "--out", str(tmp_path / "demo")]) == 0
+    table = json.loads((tmp_path / "demo" / "table.json").read_text())
+    for row in ("random_hard", "distilled_hard", "distilled_projector"):
+        runs = table[row]["runs"]
+        assert len(runs) == len(table[row]["best"]["runs"]) == 3
+        assert table[row]["mean"] == pytest.approx(statistics.fmean(runs))
+        assert table[row]["sd"] == pytest.approx(statistics.stdev(runs))
+    found = storage.info(tmp_path / "demo" / "artefact")
+    assert table["bytes"] == {
+        "images": found["images"]["bytes"],
+        "projector": found["labels"]["bytes"],
+        "stored_labels": found["stored_labels"]["bytes"],
+    }
+    assert table["environment"]["torch"] and table["recipe"]["ipc"] == recipe.ipc
+    assert load(tmp_path / "demo" / "random").labels.kind == "hard"
+    printed = capsys.readouterr().out
+    for row in ("random_hard", "distilled_hard", "distilled_projector"):
+        assert f"{table[row]['mean']:.1f} +- {table[row]['sd']:.1f} % (n = 3)" in printed
+    gap = table["distilled_projector"]["mean"] - table["random_hard"]["mean"]
+    assert f"(c) is {gap:+.1f} points from (a)" in " ".join(printed.split())
+
+
+def test_random_images_are_training_images(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    from hello_distill.distillers.random import RandomImages
+    from hello_distill.pipeline import distill_material, prepare
+
+    material = prepare(str(tree), recipe)
+    kept = load(distill_material(material, recipe, RandomImages(), tmp_path / "r")).data
+    known = {
+        image.numpy().tobytes(): int(c) for image, c in zip(material.train.images, material.train.targets, strict=True)
+    }
+    assert len({image.numpy().tobytes() for image in kept.images}) == len(kept)
+    for image, target in zip(kept.images, kept.targets, strict=True):
+        assert known[image.numpy().tobytes()] == int(target)
