@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test slow check results clean
+.PHONY: setup demo test check results clean
 
 setup: .venv/ready
 
@@ -18,9 +18,6 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
-
-slow: setup
-	$(BIN)/python -m pytest -m slow
 
 check: setup
 	$(BIN)/ruff format --check .

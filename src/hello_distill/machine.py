@@ -112,6 +112,6 @@ def versions() -> dict[str, Any]:
         "hello_distill": metadata.version("hello-distill"),
         "python": platform.python_version(),
         **found,
-        "processor": platform.machine(),
+        "machine": platform.machine(),
         "threads": torch.get_num_threads(),
     }

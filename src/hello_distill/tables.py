@@ -76,6 +76,7 @@ def demo(result: dict[str, Any]) -> Table:
     table.caption = (
         f"(c) is {gains[0]:+.1f} points from (a) and {gains[1]:+.1f} from (b). "
         f"Images {sizes['images']}, projector {sizes['projector']}; "
-        f"stored soft labels for the same training would take {sizes['stored_labels']}."
+        f"stored soft labels for the same training would take {sizes['stored_labels']}. "
+        "The spread is over students; (a) is one draw of images."
     )
     return table
