@@ -36,14 +36,22 @@ def test_help_needs_no_torch(arguments: list[str]) -> None:
 
 def test_from_folder_to_students(tree: Path, recipe, clip_folder: Path, tmp_path: Path) -> None:
     """The three commands, as the README shows them, with plain lines because nobody watches."""
-    import dataclasses
 
     config = tmp_path / "tiny.json"
-    config.write_text(json.dumps({**dataclasses.asdict(recipe), "ipc": 1}))
+    config.write_text(json.dumps({**recipe.settings(), "ipc": 1}))
     made = run("distill", tree, "--ipc", 2, "--config", config, "--out", tmp_path / "a", "--seed", 3)
     assert made.returncode == 0, made.stderr
     lines = made.stderr.splitlines()
-    stages = ["data", "teachers", "patches", "zero-shot test", "projector", "projector test", "image update"]
+    stages = [
+        "data",
+        "teachers",
+        "patches",
+        "zero-shot test",
+        "projector",
+        "projector test",
+        "fidelity",
+        "image update",
+    ]
     assert [line[:24].strip() for line in lines] == stages
     assert all(" s   " in line for line in lines)
     for stage, figure in (("teachers", "top-1"), ("zero-shot test", "top-1"), ("projector test", "top-1")):
@@ -102,10 +110,9 @@ def refused(capsys: pytest.CaptureFixture[str], told: str, *arguments: object, c
 def test_mistakes_in_a_distillation(
     forbidden: None, capsys: pytest.CaptureFixture[str], tree: Path, recipe, clip_folder: Path, tmp_path: Path
 ) -> None:
-    import dataclasses
 
     config, out = tmp_path / "tiny.json", tmp_path / "out"
-    config.write_text(json.dumps(dataclasses.asdict(recipe)))
+    config.write_text(json.dumps(recipe.settings()))
     common = ["--config", config, "--out", out]
 
     def bad(told: str, data: object = tree, *more: object, code: int = 2) -> None:
@@ -192,13 +199,12 @@ def test_wrong_options_end_with_2(arguments: list[str], capsys: pytest.CaptureFi
 def test_an_interrupt_leaves_nothing(
     capsys: pytest.CaptureFixture[str], tree: Path, recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dataclasses
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(teachers, "fit", interrupted)
-    (tmp_path / "c.json").write_text(json.dumps(dataclasses.asdict(recipe)))
+    (tmp_path / "c.json").write_text(json.dumps(recipe.settings()))
     arguments = ["distill", str(tree), "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "out")]
     assert cli.main(arguments) == 130
     assert "nothing is left half-written" in capsys.readouterr().err

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import inspect
-import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +11,21 @@ import torch
 
 from hello_distill import distillers, labels
 from hello_distill.artifact import Distilled, Distiller
+from hello_distill.codecs import Int8, LabelCodec, Plain
 from hello_distill.data import Material
+from hello_distill.distillers.rded import RDED
 from hello_distill.encoders import Encoder
 from hello_distill.labels.hard import HardLabels
 from hello_distill.labels.projector import ProjectorLabels, describe
+from hello_distill.labels.pruned import pruned
+from hello_distill.labels.quantized import quantized
+from hello_distill.labels.static import static
+from hello_distill.labels.stored import stored
+from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.pipeline import Recipe
 from hello_distill.projector import fit_projector, zero_shot
+from hello_distill.recording import Plan
+from hello_distill.stages import Stages
 from hello_distill.teachers import Teachers, train_teachers
 from hello_distill.types import LabelSource
 from hello_distill.views import Augment, render, sample_views
@@ -42,10 +48,23 @@ def makers(
     def projector() -> LabelSource:
         spec = recipe.distiller.projector
         start = zero_shot(tiny, material.train.classes, spec)
-        fitted, adapter = fit_projector(start, tiny, material.train, teachers.ensemble, spec, seed=0)
-        return ProjectorLabels(fitted, adapter, describe(tiny), spec.templates)
+        adapter = fit_projector(start, tiny, material.train, teachers.ensemble, spec, seed=0)
+        return ProjectorLabels(start, adapter.rounded("float16"), describe(tiny), spec.templates)
 
-    return {"hard": lambda: HardLabels(material.train.targets, 4), "projector": projector}
+    online = TeacherLabels(["convnet2_w8"] * 2, [*teachers.ensemble.members], material.train.side)
+
+    def plan(codec: LabelCodec, batches: int) -> Plan:
+        return Plan(material.train, online, codec, Augment(mix="cutmix"), batch_size=10, seed=1, batches=batches)
+
+    return {
+        "hard": lambda: HardLabels(material.train.targets, 4),
+        "projector": projector,
+        "pruned": lambda: pruned(plan(Plain("float16"), 12)),
+        "quantized": lambda: quantized(plan(Int8(), 20), keep=1.0),
+        "static": lambda: static(material.train, online),
+        "stored": lambda: stored(plan(Plain("float16"), 20)),
+        "teacher": lambda: online,
+    }
 
 
 @pytest.mark.parametrize("kind", labels.kinds())
@@ -90,38 +109,31 @@ def test_a_label_source_writes_the_same_bytes_twice(
 # Distillers.
 
 
-def methods() -> list[type]:
-    """Every class in `distillers/` that takes what `Distiller` says."""
-    found = []
-    for module in pkgutil.iter_modules(distillers.__path__):
-        content = vars(importlib.import_module(f"{distillers.__name__}.{module.name}")).values()
-        here = [c for c in content if inspect.isclass(c) and c.__module__.endswith(module.name)]
-        found += [c for c in here if "__call__" in vars(c) and list(inspect.signature(c.__call__).parameters) == CALL]
-    return found
-
-
-CALL = list(inspect.signature(Distiller.__call__).parameters)
+@pytest.fixture(scope="module")
+def configured(recipe: Recipe) -> dict[str, Distiller]:
+    """Methods with settings for tests; the others run with their defaults."""
+    return {"hello": recipe.distiller, "rded": RDED(recipe.distiller.patches)}
 
 
 @pytest.fixture(scope="module")
-def configured(recipe: Recipe) -> dict[type, Distiller]:
-    """Methods with settings for tests; the others run with their defaults."""
-    return {type(recipe.distiller): recipe.distiller}
+def stages(material: Material, recipe: Recipe) -> Stages:
+    return Stages(material, recipe.teachers, seed=0)
 
 
 def test_the_methods_are_found() -> None:
-    assert {method.__name__ for method in methods()} >= {"HeLlO", "RandomImages"}
+    assert set(distillers.methods()) >= {"hello", "random", "rded"}
 
 
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("name", distillers.methods())
 def test_a_distiller_gives_ipc_images_a_class_and_repeats_itself(
-    method: type, configured: dict[type, Distiller], material: Material, teachers: Teachers
+    name: str, configured: dict[str, Distiller], material: Material, stages: Stages
 ) -> None:
-    distiller = configured.get(method) or method()
+    distiller = configured.get(name) or distillers.method(name)()
+    assert distillers.name_of(distiller) == name
     untouched = copy.deepcopy(material)
 
     def run(seed: int) -> Distilled:
-        return distiller(material, lambda: teachers, ipc=3, seed=seed)
+        return distiller(material, stages, ipc=3, seed=seed)
 
     first, second, other = run(0), run(0), run(1)
     assert first.data.images.dtype == torch.uint8 and first.data.side == material.train.side

@@ -6,7 +6,8 @@ import dataclasses
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -20,11 +21,12 @@ from hello_distill.data import ImageSet, Material, Split
 from hello_distill.errors import ArtifactError, InputError
 from hello_distill.fit import Optim
 from hello_distill.labels.hard import HardLabels
+from hello_distill.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
 from hello_distill.machine import device, versions
 from hello_distill.progress import SILENT, Progress
-from hello_distill.teachers import Teachers
-from hello_distill.types import Batch, LabelSource
-from hello_distill.views import Augment, mixed_targets, render, sample_views
+from hello_distill.stages import Stages
+from hello_distill.types import Batch, LabelSource, View
+from hello_distill.views import NO_HOLE, Augment, mixed_targets, render, sample_views
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,19 @@ class StudentSpec:
     """How students are trained on an artefact: Algorithm 1, lines 12-15."""
 
     network: str = "resnet18"
+    loss: Form = "mse"
+    """What compares logits with soft labels: MSE (HeLlO, G_VBSM) or KL at a temperature (SRe2L, RDED, LPLD)."""
+    temperature: float = 20.0
+    """Of KL."""
+    squared: bool = False
+    """KL times the squared temperature (SRe2L's code for Tiny-ImageNet; not for ImageNet)."""
     beta: float = 0.1
-    """Weight of CE beside MSE. Ours, after G_VBSM's weight for the same form of loss."""
+    """Weight of CE beside it. Ours, after G_VBSM's weight for the same form of loss."""
+    ce_target: Literal["mixed", "base"] = "mixed"
+    """Class that CE aims at: mixed as the images are, or that of the own image alone (G_VBSM's code)."""
+    double_forward: bool = False
+    """A second forward pass in training mode before each step, as RDED's code makes for a logged figure: batch
+    statistics move twice a step, with Mixup once on unmixed images."""
     augment: Augment = field(default_factory=Augment)
     """A of Algorithm 1."""
     optim: Optim = field(default_factory=lambda: Optim(epochs=300, batch_size=50))
@@ -80,12 +93,7 @@ class Distiller(Protocol):
     """A method: training images in, distilled images and their label source out."""
 
     def __call__(
-        self,
-        material: Material,
-        teachers: Callable[[], Teachers],
-        ipc: int,
-        seed: int,
-        progress: Progress = SILENT,
+        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
     ) -> Distilled: ...
 
 
@@ -109,12 +117,29 @@ class Artifact:
         images (b 3 h w) in [0, 1]; soft (b c) in `labels.unit`; hard (b c) one-hot, mixed as the images are.
         Which augmentation, and the batch size unless given, is what the artefact records.
         """
+        for view in self.views(batch_size, epoch, seed):
+            yield self.batch(view)
+
+    def views(self, batch_size: int | None = None, epoch: int = 0, seed: int = 0) -> Iterable[View]:
+        """The views of an epoch: sampled, or the stored ones where labels were stored with their views."""
         batch_size = batch_size or self.student.optim.batch_size
         sampled = sample_views(len(self.data), self.data.side, batch_size, self.student.augment, seed, epoch)
-        for view in self.labels.views(epoch, sampled):
-            images = render(self.data.images, view)
-            hard = mixed_targets(self.data.targets, view, len(self.classes))
-            yield Batch(images, self.labels(images, view), hard)
+        return self.labels.views(epoch, sampled)
+
+    def batch(self, view: View) -> Batch:
+        """The rendered images of a view with their labels."""
+        images = render(self.data.images, view)
+        aim = view if self.student.ce_target == "mixed" else view._replace(share=1.0, hole=NO_HOLE)
+        return Batch(images, self.labels(images, view), mixed_targets(self.data.targets, aim, len(self.classes)))
+
+    def student_loss(self) -> Loss:
+        """The loss that fits the artefact's labels: logits are matched, classes are a CE target."""
+        spec = self.student
+        if self.labels.unit == "probabilities":
+            return hard_loss
+        if spec.loss == "mse":
+            return matching_loss(spec.beta)
+        return divergence_loss(spec.temperature, spec.squared, spec.beta)
 
 
 def check_free(folder: str | Path) -> Path:
@@ -137,37 +162,53 @@ def save(
     folder: str | Path,
 ) -> Path:
     """Write an artefact. It appears under its name only when complete; nothing is left if writing fails."""
+    data = distilled.data
+    with _published(folder) as partial:
+        _write_images(data, codec, partial / storage.IMAGES)
+        manifest = {
+            "format": storage.FORMAT,
+            "classes": list(data.classes),
+            "ipc": ipc,
+            "images": {"count": len(data), "side": data.side, "codec": dataclasses.asdict(codec)},
+            "labels": distilled.labels.save(partial),
+            "student": dataclasses.asdict(student),
+            "figures": distilled.figures,
+            "versions": versions(),
+        }
+        (partial / "README.md").write_text(_card(data, partial / storage.IMAGES), encoding="utf-8")
+        storage.write_json(partial / storage.CONFIG, config)
+        storage.write_json(partial / storage.MANIFEST, {**manifest, "files": storage.listing(partial)})
+    return Path(folder)
+
+
+def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpec, out: str | Path) -> Path:
+    """Write an artefact with the images of another, byte for byte, and other labels."""
+    root, manifest = Path(folder), storage.read_manifest(folder)
+    with _published(out) as partial:
+        (partial / storage.IMAGES).parent.mkdir()
+        for name in (storage.IMAGES, storage.CONFIG, "README.md"):
+            shutil.copyfile(root / name, partial / name)
+        manifest |= {"labels": labels.save(partial), "student": dataclasses.asdict(student), "versions": versions()}
+        del manifest["files"]
+        storage.write_json(partial / storage.MANIFEST, {**manifest, "files": storage.listing(partial)})
+    return Path(out)
+
+
+@contextmanager
+def _published(folder: str | Path) -> Iterator[Path]:
+    """A folder to write into, which gets its name and its sums when all went well, and else disappears."""
     target = check_free(folder)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
         partial.mkdir()
-        _write_images(distilled.data, codec, partial / storage.IMAGES)
-        described = distilled.labels.save(partial)
-        manifest = {
-            "format": storage.FORMAT,
-            "classes": list(distilled.data.classes),
-            "ipc": ipc,
-            "images": {
-                "count": len(distilled.data),
-                "side": distilled.data.side,
-                "codec": dataclasses.asdict(codec),
-            },
-            "labels": described,
-            "student": dataclasses.asdict(student),
-            "figures": distilled.figures,
-            "versions": versions(),
-        }
-        (partial / "README.md").write_text(_card(distilled.data, partial / storage.IMAGES), encoding="utf-8")
-        storage.write_json(partial / storage.CONFIG, config)
-        storage.write_json(partial / storage.MANIFEST, {**manifest, "files": storage.listing(partial)})
+        yield partial
         sums = [f"{entry['sha256']}  {name}\n" for name, entry in storage.listing(partial).items()]
         (partial / storage.SUMS).write_text("".join(sums), encoding="utf-8")
         partial.rename(target)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return target
 
 
 def _write_images(data: ImageSet, codec: Codec, file: Path) -> None:

@@ -34,8 +34,10 @@ def distill_parser() -> ArgumentParser:
     parser.add_argument(
         "--recipe",
         default="paper",
-        help="paper (for a GPU), cpu (photographs, two cores), demo (28 pixels, minutes)",
+        help="paper (for a GPU), cpu (photographs, two cores), demo (28 pixels, minutes), or a method to compare with "
+        "at its published settings: random, rded, sre2l, gvbsm",
     )
+    parser.add_argument("--label-bytes", help="at most so many bytes for the projector, such as 200KB")
     parser.add_argument("--seed", type=int, help="everything random depends on it (0 unless --config says otherwise)")
     parser.add_argument(
         "--config",
@@ -47,10 +49,12 @@ def distill_parser() -> ArgumentParser:
 def distill(options: Namespace) -> None:
     """Run `hello-distill distill`."""
     from hello_distill import pipeline
+    from hello_distill.budget import parse_bytes
     from hello_distill.recipes import find
 
     recipe = find(options.recipe).with_changes(read_config(options.config) if options.config else {})
     recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
+    recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
     given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
     folder = pipeline.distill(options.data, options.out, replace(recipe, **given), console())
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
@@ -62,12 +66,7 @@ def train_parser() -> ArgumentParser:
     parser.add_argument("artefact", help="folder that `distill` wrote")
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
     parser.add_argument("--student", help="network (default: the artefact's own): torchvision's, convnet3, timm/NAME")
-    parser.add_argument(
-        "--labels",
-        choices=("projector", "hard"),
-        default="projector",
-        help="soft labels, or the classes alone",
-    )
+    parser.add_argument("--labels", help="the kind that it keeps (default), or hard: the classes alone")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one student each")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser
@@ -96,6 +95,32 @@ def info(options: Namespace) -> None:
     show(storage.info(options.artefact), tables.info, options.json)
 
 
+def labels_parser() -> ArgumentParser:
+    """Options of `hello-distill labels`."""
+    parser = ArgumentParser(description="Write an artefact with the same images and other labels.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--kind", required=True, help="hard, static, stored, pruned, quantized, teacher or projector")
+    parser.add_argument("--out", required=True, help="folder for the new artefact; must not exist yet")
+    parser.add_argument("--source", help="artefact whose teacher or projector makes the labels (default: the same)")
+    parser.add_argument("--keep", type=float, help="pruned, quantized: share of a training's batches that is kept")
+    parser.add_argument("--replacement", type=bool, help="pruned, quantized: draw batches with replacement")
+    parser.add_argument("--codec", default="topk", help="quantized: topk, int8 or float8")
+    parser.add_argument("--k", type=int, default=10, help="quantized, top-k: logits that are kept of each label")
+    parser.add_argument("--precision", default="float16", help="projector: float32, float16, int8 or int4")
+    parser.add_argument("--seed", type=int, default=0, help="stored kinds: the student whose views are stored")
+    return parser
+
+
+def labels(options: Namespace) -> None:
+    """Run `hello-distill labels`."""
+    from hello_distill.relabel import Relabel, relabel
+
+    names = ("kind", "keep", "replacement", "codec", "k", "precision", "seed")
+    wanted = Relabel(**{name: options[name] for name in names})
+    folder = relabel(options.artefact, options.out, wanted, options.source, console())
+    print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+
+
 def demo_parser() -> ArgumentParser:
     """Options of `hello-distill demo`."""
     parser = ArgumentParser(description="Distil Fashion-MNIST offline and show what the labels are worth: minutes.")
@@ -114,6 +139,7 @@ def demo(options: Namespace) -> None:
 COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], None], str]] = {
     "distill": (distill_parser, distill, "images to artefact"),
     "train": (train_parser, train, "artefact to trained students and their accuracy"),
+    "labels": (labels_parser, labels, "the same images with other labels"),
     "info": (info_parser, info, "what an artefact holds and costs"),
     "demo": (demo_parser, demo, "the whole way on Fashion-MNIST"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def demo(out: str | Path, progress: Progress = SILENT) -> dict[str, Any]:
         table[name] = summary([s.last for s in scores]) | {"best": summary([s.best for s in scores])}
     table["bytes"] = sizes(distilled)
     table["figures"] = storage.info(distilled)["figures"]
-    table |= {"data": DATA, "seeds": list(SEEDS), "test_images": len(test), "recipe": dataclasses.asdict(recipe)}
+    table |= {"data": DATA, "seeds": list(SEEDS), "test_images": len(test), "recipe": recipe.settings()}
     table |= {"environment": environment(), "seconds": round(time.monotonic() - start)}
     storage.write_json(folder / "table.json", table)
     return table

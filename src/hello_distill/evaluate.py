@@ -6,15 +6,18 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import nn
+
 from hello_distill.artifact import Artifact
 from hello_distill.data import ImageSet
 from hello_distill.fit import fit
-from hello_distill.losses import student_loss
 from hello_distill.models import build
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent, top1
-from hello_distill.types import Batch
-from hello_distill.views import num_batches
+from hello_distill.sizes import num_batches
+from hello_distill.types import Batch, View
+from hello_distill.views import render
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,7 @@ class Score:
 
 
 def train_student(artifact: Artifact, test: ImageSet, seed: int, progress: Progress = SILENT) -> Score:
-    """A fresh student by the artefact's own protocol, tested as it goes.
-
-    The loss is MSE + beta CE where labels are logits, and CE where there are only classes.
-    """
+    """A fresh student by the artefact's own protocol, tested as it goes."""
     spec = artifact.student
     student = build(spec.network, len(artifact.classes), artifact.data.side, seed).to(artifact.data.images.device)
     found: dict[int, float] = {}
@@ -49,12 +49,32 @@ def train_student(artifact: Artifact, test: ImageSet, seed: int, progress: Progr
             found[epoch] = accuracy
 
     def batches(epoch: int) -> Iterator[Batch]:
-        return artifact.loader(spec.optim.batch_size, epoch, seed)
+        for view in artifact.views(spec.optim.batch_size, epoch, seed):
+            if spec.double_forward:
+                move_statistics(student, artifact, view)
+            yield artifact.batch(view)
 
     steps = num_batches(len(artifact.data), spec.optim.batch_size)
-    loss = student_loss(artifact.labels.unit, spec.beta)
-    fit(student, batches, steps, loss, spec.optim, seed, test_student, progress, f"student, seed {seed}")
+    fit(
+        student,
+        batches,
+        steps,
+        artifact.student_loss(),
+        spec.optim,
+        seed,
+        test_student,
+        progress,
+        f"student, seed {seed}",
+    )
     return Score(seed, found)
+
+
+@torch.no_grad()
+def move_statistics(student: nn.Module, artifact: Artifact, view: View) -> None:
+    """The forward pass that RDED's code makes before each step: on mixed images under CutMix (its mixing is in
+    place), on unmixed ones under Mixup."""
+    seen = view if any(view.hole) else view._replace(share=1.0)
+    student(render(artifact.data.images, seen))
 
 
 def evaluate(

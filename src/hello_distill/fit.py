@@ -27,11 +27,14 @@ class Optim:
     """Learning rate at the start (after the warm-up)."""
     name: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.01
-    """On matrices and kernels only; biases and normalisation are left alone, as SRe2L, RDED, G_VBSM do."""
+    decayed: Literal["matrices", "all"] = "matrices"
+    """Matrices and kernels only, as SRe2L, RDED and G_VBSM do, or everything (SRe2L's code for CIFAR)."""
     momentum: float = 0.9
     """Of SGD."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Cosine falls to zero over all steps."""
+    schedule: Literal["cosine", "half-cosine", "constant"] = "cosine"
+    """Cosine falls to zero over all steps. Half a cosine falls to half the rate (RDED's code)."""
+    changes: Literal["step", "epoch"] = "step"
+    """When the learning rate changes. The codes of SRe2L, G_VBSM, RDED and LPLD change it once an epoch."""
     warmup: float = 0.0
     """Share of all steps in which the learning rate rises linearly from zero."""
 
@@ -60,8 +63,9 @@ def fit(
         for epoch in progress.track(range(optim.epochs), optim.epochs, what):
             model.train()
             for batch in batches(epoch):
+                done = step / total if optim.changes == "step" else epoch / optim.epochs
                 for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(optim, step / total)
+                    group["lr"] = learning_rate(optim, done)
                 value = loss(model(batch.images), batch.soft, batch.hard)
                 if not torch.isfinite(value):
                     raise InputError(
@@ -76,9 +80,10 @@ def fit(
 
 
 def _optimiser(parameters: Sequence[Tensor], optim: Optim) -> torch.optim.Optimizer:
+    least = 2 if optim.decayed == "matrices" else 0
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": optim.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim >= least], "weight_decay": optim.weight_decay},
+        {"params": [p for p in parameters if p.ndim < least], "weight_decay": 0.0},
     ]
     if optim.name == "sgd":
         return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum)
@@ -91,4 +96,5 @@ def learning_rate(optim: Optim, done: float) -> float:
         return optim.lr * done / optim.warmup
     if optim.schedule == "constant":
         return optim.lr
-    return optim.lr * 0.5 * (1 + math.cos(math.pi * (done - optim.warmup) / (1 - optim.warmup)))
+    turn = math.pi if optim.schedule == "cosine" else math.pi / 2
+    return optim.lr * 0.5 * (1 + math.cos(turn * (done - optim.warmup) / (1 - optim.warmup)))

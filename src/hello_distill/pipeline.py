@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_type_hints
 
 import jsonargparse
 
 from hello_distill import artifact as artifacts
-from hello_distill import encoders, storage
+from hello_distill import distillers, encoders, storage
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
 from hello_distill.data import ImageSet, Material, Split, hold_back, open_splits
 from hello_distill.distillers.hello import HeLlO
@@ -21,8 +20,9 @@ from hello_distill.evaluate import evaluate, summary
 from hello_distill.machine import device, environment
 from hello_distill.models import check_name
 from hello_distill.progress import SILENT, Progress
-from hello_distill.scores import percent, top1
-from hello_distill.teachers import Teachers, TeacherSpec, train_teachers
+from hello_distill.projector import ProjectorSpec
+from hello_distill.stages import Stages
+from hello_distill.teachers import TeacherSpec, check_network
 
 
 @dataclass(frozen=True)
@@ -41,30 +41,65 @@ class Recipe:
     held_limit: int = 2000
     """At most so many are held back."""
     teachers: TeacherSpec = field(default_factory=TeacherSpec)
-    distiller: HeLlO = field(default_factory=HeLlO)
+    distiller: Distiller = field(default_factory=HeLlO)
+    """The method and its settings."""
     student: StudentSpec = field(default_factory=StudentSpec)
     codec: Codec = field(default_factory=Codec)
 
+    @property
+    def method(self) -> str:
+        """Name of the distiller's method."""
+        return distillers.name_of(self.distiller)
+
+    @property
+    def public_encoder(self) -> ProjectorSpec | None:
+        """The encoder that the method relies on, if it does."""
+        return self.distiller.projector if isinstance(self.distiller, HeLlO) else None
+
     def with_encoder(self, name: str) -> Recipe:
-        """The same recipe for another encoder, at the size that encoder was made for."""
+        """The same recipe for another encoder, at the size that encoder was made for.
+
+        Raises InputError for a method that has none.
+        """
+        if not isinstance(self.distiller, HeLlO):
+            raise InputError(f"the method {self.method} has no encoder; leave --encoder out")
         if name == self.distiller.projector.encoder:
             return self
         projector = replace(self.distiller.projector, encoder=name, size=None)
         return replace(self, distiller=replace(self.distiller, projector=projector))
 
+    def with_label_bytes(self, limit: int) -> Recipe:
+        """The same recipe with a byte budget for the projector, fitted at twice the ranks to be cut from.
+
+        Raises InputError for a method without a projector.
+        """
+        if not isinstance(self.distiller, HeLlO):
+            raise InputError(f"--label-bytes sizes a projector, and the method {self.method} has none")
+        projector = self.distiller.projector
+        projector = replace(projector, encoder_rank=2 * projector.encoder_rank)
+        return replace(self, distiller=replace(self.distiller, projector=projector, label_bytes=limit))
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe as nested dictionaries, fit for `with_changes`."""
+        return {"method": self.method, **dataclasses.asdict(self)}
+
     def with_changes(self, changes: dict[str, Any]) -> Recipe:
         """The same recipe with some fields changed, given as nested dictionaries (a --config file).
 
-        Raises InputError, naming the field, for one that does not exist or has the wrong type.
+        `method` names another method, which then starts from its defaults. Raises InputError, naming the field,
+        for one that does not exist or has the wrong type.
         """
+        changes = dict(changes)
+        if (name := changes.pop("method", self.method)) != self.method:
+            return replace(self, distiller=distillers.method(name)()).with_changes(changes)
         parser = jsonargparse.ArgumentParser(exit_on_error=False)
-        parser.add_argument("--recipe", type=Recipe)
+        for name, kind in get_type_hints(Recipe).items():
+            parser.add_argument(f"--{name}", type=type(self.distiller) if name == "distiller" else kind)
         try:
-            parsed = parser.parse_object({"recipe": _merged(dataclasses.asdict(self), changes)})
+            parsed = parser.parse_object(_merged(dataclasses.asdict(self), changes))
         except jsonargparse.ArgumentError as error:
-            told = str(error).replace("recipe.", "").replace("Group 'recipe'", "The recipe")
-            raise InputError(f"config: {' '.join(told.split())}") from None
-        return parser.instantiate(parsed).recipe
+            raise InputError(f"config: {' '.join(str(error).split())}") from None
+        return Recipe(**vars(parser.instantiate(parsed)))
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -97,9 +132,10 @@ def check(recipe: Recipe, out: str | Path) -> None:
     artifacts.check_free(out)
     if recipe.ipc < 1:
         raise InputError(f"--ipc is {recipe.ipc}; a class needs at least one image")
-    check_name(recipe.teachers.network)
+    check_network(recipe.teachers.network)
     check_name(recipe.student.network)
-    encoders.load(recipe.distiller.projector.encoder, recipe.distiller.projector.size)
+    if recipe.public_encoder is not None:
+        encoders.load(recipe.public_encoder.encoder, recipe.public_encoder.size)
 
 
 def prepare(data: str, recipe: Recipe, progress: Progress = SILENT) -> Material:
@@ -132,43 +168,24 @@ def distill_material(
     material: Material, recipe: Recipe, distiller: Distiller, out: str | Path, progress: Progress = SILENT
 ) -> Path:
     """Run a distiller and write its artefact."""
-    figures: dict[str, Any] = {}
-    distilled = distiller(material, teachers_of(material, recipe, figures, progress), recipe.ipc, recipe.seed, progress)
-    distilled = distilled._replace(figures=figures | distilled.figures)
-    return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, dataclasses.asdict(recipe), out)
-
-
-def teachers_of(
-    material: Material, recipe: Recipe, figures: dict[str, Any], progress: Progress
-) -> Callable[[], Teachers]:
-    """The teachers of a recipe, trained when they are first asked for."""
-
-    @cache
-    def teachers() -> Teachers:
-        with progress.stage("teachers") as stage:
-            trained = train_teachers(material.train, recipe.teachers, recipe.seed, progress)
-            figures["teacher_top1"] = top1(trained.observer, material.held)
-            figures["ensemble_top1"] = top1(trained.ensemble, material.held)
-            stage.figure = (
-                f"top-1 {percent(figures['teacher_top1'])} (last epoch), {percent(figures['ensemble_top1'])} "
-                f"(mean of epochs {', '.join(map(str, recipe.teachers.weak_epochs))}) on held-back training images"
-            )
-        return trained
-
-    return teachers
+    stages = Stages(material, recipe.teachers, recipe.seed, progress)
+    distilled = distiller(material, stages, recipe.ipc, recipe.seed, progress)
+    settings = replace(recipe, distiller=distiller).settings()
+    return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out)
 
 
 def train(
     folder: str | Path,
     data: str,
     student: str | None = None,
-    labels: Literal["projector", "hard"] = "projector",
+    labels: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Train students from a saved artefact and test them on the test split of `data`; see `hello-distill train`.
 
-    Accuracies are percent. Raises InputError, ArtifactError and MachineError before any training.
+    `labels` is the kind that the artefact keeps (None takes it), or `hard`. Accuracies are percent. Raises
+    InputError, ArtifactError and MachineError before any training.
     """
     artifact = opened(folder, student, labels)
     test = test_images(data, artifact, progress)
@@ -188,13 +205,16 @@ def train(
     }
 
 
-def opened(folder: str | Path, student: str | None, labels: Literal["projector", "hard"]) -> Artifact:
+def opened(folder: str | Path, student: str | None = None, labels: str | None = None) -> Artifact:
     """An artefact for training a student by name, with its own labels or none but classes."""
     if student is not None:
         check_name(student)
     kept = storage.read_manifest(folder)["labels"]["kind"]
-    if labels not in (kept, "hard"):
-        raise InputError(f"{folder} keeps {kept} labels, not {labels}; use --labels {kept}")
+    if labels not in (None, kept, "hard"):
+        raise InputError(
+            f"{folder} keeps {kept} labels, not {labels}; leave --labels out, give --labels hard, or make others "
+            "with `hello-distill labels`"
+        )
     artifact = artifacts.load(folder, "hard" if labels == "hard" else "kept")
     if student is None:
         return artifact

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,11 @@ from hello_distill.encoders import Encoder
 from hello_distill.fit import Optim, fit
 from hello_distill.losses import matching_loss
 from hello_distill.machine import seeded
+from hello_distill.precision import Precision, decode, encode, layout
 from hello_distill.progress import SILENT, Progress
+from hello_distill.sizes import num_batches
 from hello_distill.types import Batch, Classifier, Features, Images, Logits
-from hello_distill.views import Augment, mixed_targets, num_batches, render, sample_views, whole
+from hello_distill.views import Augment, mixed_targets, render, sample_views, whole
 
 HEAD = "label_head"
 """Name of the linear head. peft matches target names by their end, so it must be one that no encoder uses."""
@@ -42,6 +44,8 @@ class ProjectorSpec:
     head_rank: int | None = None
     """Rank of LoRA on the head. None: 64 up to 100 classes and 128 beyond (paper), but never so much that the
     two factors outweigh the head itself (ours)."""
+    precision: Precision = "float16"
+    """How the matrices are stored. Stock peft reads float32 and float16."""
     skip: str = "downsample"
     """Convolutions whose name contains this regular expression are left alone. Ours: without the `downsample`
     layers the counts are the paper's, 0.63 Mi numbers for 100 classes and 0.81 Mi for 1,000."""
@@ -58,8 +62,11 @@ class ProjectorSpec:
 class Adapter:
     """What is stored of a fitted projector, beside the names of public weights."""
 
-    tensors: dict[str, Tensor]
-    """LoRA matrices by peft's names, float16."""
+    kept: dict[str, Tensor]
+    """LoRA matrices by peft's names, as they lie on disk (`hello_distill.precision`)."""
+    matrices: dict[str, Tensor]
+    """The same in float32, as they are used."""
+    precision: Precision
     convolutions: tuple[str, ...]
     """Names of the adapted convolutions inside the image tower."""
     encoder_rank: int
@@ -70,8 +77,22 @@ class Adapter:
 
     @property
     def parameters(self) -> int:
-        """Stored numbers."""
-        return sum(t.numel() for t in self.tensors.values())
+        """Stored numbers; scales of integers are not counted."""
+        return sum(matrix.numel() for matrix in self.matrices.values())
+
+    def rounded(self, precision: Precision) -> Adapter:
+        """The adapter in another precision. What is lost stays lost: round the one that was fitted."""
+        kept = {
+            key: part for name, matrix in self.matrices.items() for key, part in encode(name, matrix, precision).items()
+        }
+        return self.reading(kept, {name: tuple(matrix.shape) for name, matrix in self.matrices.items()}, precision)
+
+    def reading(self, kept: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], precision: Precision) -> Adapter:
+        """The adapter that was kept so. Raises KeyError or RuntimeError where `kept` does not have these shapes."""
+        matrices = {name: decode(name, kept, shape, precision) for name, shape in shapes.items()}
+        if set(kept) != set(layout(shapes, precision)):
+            raise KeyError(sorted(set(kept) ^ set(layout(shapes, precision)))[:3])
+        return replace(self, kept=kept, matrices=matrices, precision=precision)
 
 
 class Projector(nn.Module):
@@ -149,10 +170,10 @@ def fit_projector(
     spec: ProjectorSpec,
     seed: int,
     progress: Progress = SILENT,
-) -> tuple[Projector, Adapter]:
+) -> Adapter:
     """Eq. 5: fit LoRA by MSE(f(x), teacher(x)) + lambda CE(f(x), y) on augmented original images.
 
-    Returns the fitted projector with LoRA merged, exactly as `restore` rebuilds it from the adapter.
+    Returns the adapter in float32, whatever the spec's precision; `restore` makes the projector of it.
     """
     start.scale = matching_scale(start, teacher, data)
     convolutions = adapted(encoder, spec)
@@ -177,8 +198,8 @@ def fit_projector(
         progress=progress,
         what="projector",
     )
-    adapter = Adapter(_stored(lora), convolutions, *ranks, start.scale, spec.normalize)
-    return restore(start, adapter), adapter
+    matrices = lora_matrices(lora)
+    return Adapter(matrices, matrices, "float32", convolutions, *ranks, start.scale, spec.normalize)
 
 
 @torch.no_grad()
@@ -192,10 +213,18 @@ def matching_scale(start: Projector, teacher: Classifier, data: ImageSet, sample
     return float(f"{spread * start.scale:.4g}")
 
 
-def _stored(lora: PeftModel) -> dict[str, Tensor]:
-    """LoRA matrices as they are kept: float16, sorted by name."""
+def lora_matrices(lora: PeftModel) -> dict[str, Tensor]:
+    """LoRA matrices by peft's names, sorted, in float32 on the CPU."""
     tensors = get_peft_model_state_dict(lora)
-    return {name: tensors[name].detach().to("cpu", torch.float16).contiguous() for name in sorted(tensors)}
+    return {name: tensors[name].detach().to("cpu", torch.float32, copy=True).contiguous() for name in sorted(tensors)}
+
+
+def lora_shapes(
+    start: Projector, convolutions: Iterable[str], encoder_rank: int, head_rank: int
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the matrices that an adapter of these ranks has, by peft's names."""
+    lora = add_lora(copy.deepcopy(start), convolutions, encoder_rank, head_rank)
+    return {name: tuple(matrix.shape) for name, matrix in lora_matrices(lora).items()}
 
 
 def restore(start: Projector, adapter: Adapter) -> Projector:
@@ -205,9 +234,9 @@ def restore(start: Projector, adapter: Adapter) -> Projector:
     """
     lora = add_lora(copy.deepcopy(start), adapter.convolutions, adapter.encoder_rank, adapter.head_rank)
     expected = set(get_peft_model_state_dict(lora))
-    if expected != set(adapter.tensors):
-        raise KeyError(f"{sorted(expected ^ set(adapter.tensors))[:3]}")
-    set_peft_model_state_dict(lora, {name: value.float() for name, value in adapter.tensors.items()})
+    if expected != set(adapter.matrices):
+        raise KeyError(f"{sorted(expected ^ set(adapter.matrices))[:3]}")
+    set_peft_model_state_dict(lora, adapter.matrices)
     merged: Projector = lora.merge_and_unload()
     merged.scale = adapter.scale
     return merged.requires_grad_(False)

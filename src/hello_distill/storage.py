@@ -2,7 +2,9 @@
 
 README.md                          data set card
 data/train-00000-of-00001.parquet  image {bytes, path}, label with class names
-projector/                         peft adapter (kind `projector` only)
+projector/                         peft adapter (kind `projector`)
+teacher/                           classifiers' weights (kind `teacher`)
+labels/                            stored labels (kinds `stored`, `pruned`, `quantized`, `static`)
 hello.json                         manifest
 config.json                        resolved recipe, fit for --config
 SHA256SUMS                         for `sha256sum -c`
@@ -12,9 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hello_distill import sizes
 from hello_distill.errors import ArtifactError, InputError
 
 FORMAT = 1
@@ -22,6 +26,14 @@ MANIFEST = "hello.json"
 CONFIG = "config.json"
 SUMS = "SHA256SUMS"
 IMAGES = "data/train-00000-of-00001.parquet"
+LADDER: dict[str, dict[str, Any]] = {
+    "stored float16": {},
+    "stored int8": {"codec": "int8"},
+    "pruned 10x": {"keep": 1 / 10},
+    "pruned 40x": {"keep": 1 / 40},
+    "top-10 of pruned 10x": {"codec": "topk", "k": 10, "keep": 1 / 10},
+}
+"""Ways of storing labels that `info` compares."""
 STORED_FORMULA = "epochs x images x classes x 2 bytes (one float16 logit row for every augmented view)"
 
 
@@ -58,28 +70,70 @@ def listing(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def info(folder: str | Path) -> dict[str, Any]:
-    """What an artefact holds and costs, in bytes on disk.
+    """What an artefact holds and costs, in bytes on disk, and what other labels for the same training would cost.
 
-    `stored_labels` is what float16 logits for every view of the recorded student training would take, the
-    count of SRe2L, LPLD and the HeLlO paper.
+    `stored_labels` is the paper's count (that of SRe2L and LPLD, too): float16 logits alone, for every view of the
+    recorded student training. `ladder` counts whole files.
     """
     root = Path(folder)
     manifest = read_manifest(root)
-    kept, student = manifest["images"], manifest["student"]
+    kept, student, labels = manifest["images"], manifest["student"], manifest["labels"]
     views = student["optim"]["epochs"] * kept["count"]
-    label_files = [path for path in (root / "projector").rglob("*") if path.is_file()]
-    encoder = manifest["labels"].get("encoder", {})
+    encoder = labels.get("encoder", {})
     return {
         "classes": len(manifest["classes"]),
         "ipc": manifest["ipc"],
         "images": {"count": kept["count"], "side": kept["side"], "bytes": (root / IMAGES).stat().st_size},
         "labels": {
-            "kind": manifest["labels"]["kind"],
-            "parameters": manifest["labels"]["parameters"],
-            "bytes": sum(path.stat().st_size for path in label_files),
+            "kind": labels["kind"],
+            "parameters": labels["parameters"],
+            "bytes": folder_bytes(root / "projector") + folder_bytes(root / "labels"),
+            "index_bytes": index_bytes(labels),
         },
+        "teacher": {"networks": labels.get("networks", []), "bytes": folder_bytes(root / "teacher")},
         "public_weights": [{"name": w["name"], "bytes": w["bytes"]} for w in encoder.get("weights", [])],
         "stored_labels": {"bytes": views * len(manifest["classes"]) * 2, "formula": STORED_FORMULA},
+        "ladder": ladder(manifest),
         "encoder_knows": encoder.get("knows"),
         "figures": manifest["figures"],
     }
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder; 0 where there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def index_bytes(labels: dict[str, Any]) -> int:
+    """Bytes of stored labels that are not labels: views, batches, file headers."""
+    if "batches" not in labels:
+        return 0
+    form = labels["codec"]
+    columns = sizes.label_columns(form["name"], labels["classes"], form.get("k", 0))
+    return sizes.recording_bytes(labels["images"], labels["batches_per_epoch"], labels["batches"], columns)["index"]
+
+
+def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Bytes of each way of keeping labels for the same images and the same training.
+
+    `smaller_from_ipc` is the number of images per class from which this artefact's projector is the smaller.
+    Teacher and projector are listed where the artefact knows their size.
+    """
+    classes, ipc, optim = len(manifest["classes"]), manifest["ipc"], manifest["student"]["optim"]
+    projector = manifest["labels"].get("bytes_by_precision", {})
+    ours = projector.get(manifest["labels"].get("precision"))
+
+    def stored(images_per_class: int, **how: Any) -> int:
+        return sizes.stored_bytes(classes, images_per_class, optim["epochs"], optim["batch_size"], **how)
+
+    rungs: list[dict[str, Any]] = []
+    for name, how in LADDER.items():
+        above = sizes.first_ipc_above(partial(stored, **how), ours) if ours is not None else None
+        rungs.append({"labels": name, "bytes": stored(ipc, **how), "smaller_from_ipc": above})
+    if teacher := manifest["figures"].get("teacher_bytes"):
+        above = 1 if ours is not None and ours < teacher else None
+        rungs.append({"labels": "teacher float16", "bytes": teacher, "smaller_from_ipc": above})
+    for precision in ("float16", "int8", "int4"):
+        if precision in projector:
+            rungs.append({"labels": f"projector {precision}", "bytes": projector[precision], "smaller_from_ipc": None})
+    return rungs

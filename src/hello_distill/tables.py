@@ -46,13 +46,28 @@ def info(found: dict[str, Any]) -> Table:
     table.add_row("classes, images per class", f"{found['classes']}, {found['ipc']}")
     table.add_row("images", f"{images['count']} of {images['side']} pixels, {size(images['bytes'])}")
     table.add_row("labels", f"{labels['kind']}, {labels['parameters']:,} numbers, {size(labels['bytes'])}")
+    if labels["index_bytes"]:
+        table.add_row("  of which index", size(labels["index_bytes"]))
+    if found["teacher"]["bytes"]:
+        table.add_row("teacher", f"{', '.join(found['teacher']['networks'])}, {size(found['teacher']['bytes'])}")
     for weights in found["public_weights"]:
         table.add_row("public weights relied on", f"{weights['name']}, {size(weights['bytes'])}")
     if found["encoder_knows"]:
         table.add_row("the encoder was trained on", found["encoder_knows"])
     table.add_row("stored labels would take", f"{size(stored['bytes'])} = {stored['formula']}")
+    table.add_section()
+    for rung in found["ladder"]:
+        above = rung["smaller_from_ipc"]
+        note = "" if above is None else f"; the projector is smaller from IPC {above}"
+        table.add_row(f"as {rung['labels']}", f"{size(rung['bytes'])}{note}")
+    table.add_section()
     for name, value in found["figures"].items():
-        table.add_row(name.replace("_", " "), "unknown" if value is None else f"{value:.4g}")
+        if name != "fidelity":
+            table.add_row(name.replace("_", " "), "unknown" if value is None else f"{value:.4g}")
+    for point in found["figures"].get("fidelity", []):
+        ranks = f"ranks {point['encoder_rank']} and {point['head_rank']}, {point['precision']}"
+        faithful = f"agreement {point['agreement']:.1f} %, relative error {point['error']:.2g}"
+        table.add_row(ranks, f"{size(point['bytes'])}, {faithful}")
     return table
 
 

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from hello_distill import encoders
 from hello_distill.data import ImageSet
 from hello_distill.errors import InputError
 from hello_distill.fit import Optim, fit
 from hello_distill.losses import hard_loss
-from hello_distill.models import Normalised, build
+from hello_distill.models import build, check_name
 from hello_distill.progress import SILENT, Progress
+from hello_distill.projector import Projector, ProjectorSpec, zero_shot
+from hello_distill.sizes import num_batches
 from hello_distill.types import Batch, Images, Logits
-from hello_distill.views import Augment, mixed_targets, num_batches, render, sample_views
+from hello_distill.views import Augment, mixed_targets, render, sample_views
+
+ENCODER = "encoder/"
+"""Networks of this name are an encoder with a head of text features, all of it trained: `encoder/lite@64`."""
+ENCODER_SCALE = 20.0
+"""Ours: the factor from cosine to logit of an encoder that is trained as a whole."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class TeacherSpec:
 class Teachers(NamedTuple):
     """Two roles of one run: mixing them up would be easy and silent, hence two names."""
 
-    observer: Normalised
+    observer: nn.Module
     """Fully trained; judges patches (Eq. 6)."""
     ensemble: Ensemble
     """Weak teachers; their mean logits are what the projector learns (Eq. 5)."""
@@ -70,8 +78,8 @@ class Ensemble(nn.Module):
 
 def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int, progress: Progress = SILENT) -> Teachers:
     """Train the network with CE on augmented images, keeping the checkpoints that the spec names."""
-    model = build(spec.network, len(data.classes), data.side, seed).to(data.images.device)
-    kept: dict[int, Normalised] = {}
+    model = _untrained(spec.network, data, seed).to(data.images.device)
+    kept: dict[int, nn.Module] = {}
 
     def keep(epoch: int) -> None:
         if epoch in spec.weak_epochs:
@@ -86,3 +94,50 @@ def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int, progress: Progr
     fit(model, batches, steps, hard_loss, spec.optim, seed, keep, progress, "teachers")
     observer = model.eval().requires_grad_(False)
     return Teachers(observer, Ensemble([kept[epoch] for epoch in spec.weak_epochs]))
+
+
+def _untrained(name: str, data: ImageSet, seed: int) -> nn.Module:
+    """The network as its training starts: random, or an encoder with its text head."""
+    if not name.startswith(ENCODER):
+        return build(name, len(data.classes), data.side, seed)
+    spec = encoder_spec(name)
+    encoder = encoders.load(spec.encoder, spec.size)
+    return zero_shot(encoder, data.classes, spec, ENCODER_SCALE).requires_grad_(True)
+
+
+def encoder_spec(name: str) -> ProjectorSpec:
+    """Encoder and input size that a network's name asks for: `encoder/NAME` or `encoder/NAME@SIZE`."""
+    encoder, _, size = name.removeprefix(ENCODER).partition("@")
+    if size and not size.isdigit():
+        raise InputError(f"network {name!r}: the part behind @ is the input size in pixels, such as encoder/lite@64")
+    return ProjectorSpec(encoder, size=int(size) if size else None)
+
+
+def check_network(name: str) -> None:
+    """Raise InputError or MachineError for a teacher that cannot be built."""
+    if name.startswith(ENCODER):
+        spec = encoder_spec(name)
+        encoders.load(spec.encoder, spec.size)
+    else:
+        check_name(name)
+
+
+def network(name: str, num_classes: int, side: int) -> nn.Module:
+    """The structure of a teacher, for weights that are loaded into it."""
+    if not name.startswith(ENCODER):
+        return build(name, num_classes, side, seed=0).eval()
+    spec = encoder_spec(name)
+    encoder = encoders.load(spec.encoder, spec.size)
+    return Projector(encoder, torch.zeros(num_classes, encoder.width), ENCODER_SCALE, spec.normalize)
+
+
+def with_network(spec: TeacherSpec, name: str | None) -> TeacherSpec:
+    """The same training for another network."""
+    return spec if name is None else replace(spec, network=name)
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What is stored of a classifier: parameters and running statistics in float16, sorted by name."""
+    state = model.state_dict()
+    kept = [name for name in sorted(state) if not name.endswith("num_batches_tracked")]
+    return {name: state[name].detach().to("cpu", torch.float16).contiguous() for name in kept}

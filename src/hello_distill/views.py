@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from hello_distill.sizes import num_batches
 from hello_distill.types import Images, Pixels, Targets, View
 
 NO_HOLE = (0, 0, 0, 0)
@@ -59,11 +60,6 @@ def sample_views(
             share=share,
             hole=hole,
         )
-
-
-def num_batches(num_images: int, batch_size: int) -> int:
-    """Batches in one epoch."""
-    return max(1, math.ceil(num_images / batch_size))
 
 
 def sample_boxes(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from hello_distill import encoders
+from hello_distill import budget
 from hello_distill.artifact import Distilled
 from hello_distill.data import ImageSet, Material
 from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.rded import Patches
+from hello_distill.errors import InputError
 from hello_distill.labels.projector import ProjectorLabels, describe
 from hello_distill.progress import SILENT, Progress
-from hello_distill.projector import Projector, ProjectorSpec, fit_projector, zero_shot
-from hello_distill.scores import percent, top1
-from hello_distill.teachers import Teachers
+from hello_distill.projector import Adapter, Projector, ProjectorSpec
+from hello_distill.stages import Fitted, Stages
 
 
 @dataclass(frozen=True)
@@ -25,28 +24,20 @@ class HeLlO:
     patches: Patches = field(default_factory=Patches)
     projector: ProjectorSpec = field(default_factory=ProjectorSpec)
     update: LIC | None = field(default_factory=LIC)
+    label_bytes: int | None = None
+    """At most so many bytes for the projector: its ranks are cut and its precision chosen to fit. None: as fitted."""
 
     def __call__(
-        self,
-        material: Material,
-        teachers: Callable[[], Teachers],
-        ipc: int,
-        seed: int,
-        progress: Progress = SILENT,
+        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
     ) -> Distilled:
         self.patches.check(material.train, ipc)
-        encoder = encoders.load(self.projector.encoder, self.projector.size)
-        observer, ensemble = teachers()
+        observer, _ = stages.teachers()
         start = self._patches(material.train, observer, ipc, seed, progress)  # line 3: Eq. 6
-        zero = zero_shot(encoder, start.classes, self.projector).to(start.images.device)  # lines 4-5: Eq. 2-4
-        figures = self._measure(zero, material.held, "zero-shot", progress)
-        with progress.stage("projector") as stage:  # lines 6-8: Eq. 5
-            projector, adapter = fit_projector(zero, encoder, material.train, ensemble, self.projector, seed, progress)
-            stage.figure = f"{adapter.parameters:,} numbers fitted, logit scale {adapter.scale:g}"
-        figures |= self._measure(projector, material.held, "projector", progress)
-        images, moved = self._moved(start, projector, progress)  # lines 9-11: Eq. 7
-        labels = ProjectorLabels(projector, adapter, describe(encoder), self.projector.templates)
-        return Distilled(images, labels, figures | moved)
+        fitted = stages.projector(self.projector)  # lines 4-8: Eq. 2-5
+        adapter, figures = self._adapter(fitted, material.held, progress)
+        labels = ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), self.projector.templates)
+        images, moved = self._moved(start, labels.projector, progress)  # lines 9-11: Eq. 7
+        return Distilled(images, labels, {**stages.figures, **fitted.figures, **figures, **moved})
 
     def _patches(self, data: ImageSet, observer: Any, ipc: int, seed: int, progress: Progress) -> ImageSet:
         with progress.stage("patches") as stage:
@@ -54,11 +45,26 @@ class HeLlO:
             stage.figure = f"{len(start)} images of {self.patches.factor**2} patches each"
         return start
 
-    def _measure(self, projector: Projector, held: ImageSet, name: str, progress: Progress) -> dict[str, Any]:
-        with progress.stage(f"{name} test") as stage:
-            found = top1(projector, held, progress, name)
-            stage.figure = f"top-1 {percent(found)} on {len(held)} held-back training images"
-        return {f"{name.replace('-', '_')}_top1": found}
+    def _adapter(self, fitted: Fitted, held: ImageSet, progress: Progress) -> tuple[Adapter, dict[str, Any]]:
+        """The adapter as it will be stored, and how faithful that and other forms are."""
+        if not len(held):
+            if self.label_bytes is not None:
+                raise InputError("--label-bytes needs held-back training images to choose by; set `held_share` above 0")
+            return fitted.adapter.rounded(self.projector.precision), {}
+        forms = budget.as_fitted(fitted.adapter) if self.label_bytes is None else budget.halved(fitted.adapter)
+        with progress.stage("fidelity") as stage:
+            points = budget.curve(fitted.start, fitted.adapter, held, forms, progress)
+            if self.label_bytes is None:
+                chosen = next(point for point in points if point.precision == self.projector.precision)
+            else:
+                chosen = budget.choose(points, self.label_bytes)
+            stage.figure = (
+                f"ranks {chosen.encoder_rank} and {chosen.head_rank} in {chosen.precision}: {chosen.bytes:,} bytes, "
+                f"agrees with the fitted projector on {chosen.agreement:.1f} % of held-back training images"
+            )
+        adapter = budget.formed(fitted.adapter, chosen.encoder_rank, chosen.head_rank, chosen.precision)
+        figures: dict[str, Any] = {"fidelity": [asdict(point) for point in points]}
+        return adapter, figures
 
     def _moved(self, start: ImageSet, projector: Projector, progress: Progress) -> tuple[ImageSet, dict[str, Any]]:
         if self.update is None:

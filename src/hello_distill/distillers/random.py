@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from hello_distill.artifact import Distilled
 from hello_distill.data import Material
 from hello_distill.labels.hard import HardLabels
 from hello_distill.progress import SILENT, Progress
-from hello_distill.teachers import Teachers
+from hello_distill.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -20,12 +19,7 @@ class RandomImages:
     """`ipc` images of each class, drawn without replacement, with hard labels."""
 
     def __call__(
-        self,
-        material: Material,
-        teachers: Callable[[], Teachers],
-        ipc: int,
-        seed: int,
-        progress: Progress = SILENT,
+        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
     ) -> Distilled:
         rng = np.random.default_rng([seed, 3])
         data = material.train

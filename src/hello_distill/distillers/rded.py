@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,10 +10,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from hello_distill.data import ImageSet
+from hello_distill.artifact import Distilled
+from hello_distill.data import ImageSet, Material
 from hello_distill.errors import InputError
+from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.models import IMAGENET_MEAN
 from hello_distill.progress import SILENT, Progress
+from hello_distill.stages import Stages
 from hello_distill.types import Classifier, Images
 from hello_distill.views import crop, sample_boxes
 
@@ -73,6 +76,23 @@ class Patches:
         # The patch of rank r becomes cell r // ipc of image r % ipc: every image gets an equally easy share.
         cells = patches[order, best[order]].unflatten(0, (self.factor**2, ipc)).transpose(0, 1)
         return stitch(cells, self.factor, data.side)
+
+
+@dataclass(frozen=True)
+class RDED:
+    """Patches as they are, labelled online by the observer (Sun et al., CVPR 2024)."""
+
+    patches: Patches = field(default_factory=Patches)
+
+    def __call__(
+        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
+    ) -> Distilled:
+        self.patches.check(material.train, ipc)
+        observer, _ = stages.teachers()
+        with progress.stage("patches") as stage:
+            images = self.patches(material.train, observer, ipc, seed, progress)
+            stage.figure = f"{len(images)} images of {self.patches.factor**2} patches each"
+        return Distilled(images, TeacherLabels([stages.spec.network], [observer], images.side), dict(stages.figures))
 
 
 def difficulty(

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
-import safetensors.torch
 import torch
 
-from hello_distill import encoders
+from hello_distill import encoders, sizes, tensors
 from hello_distill.errors import ArtifactError
-from hello_distill.projector import HEAD, Adapter, Projector, ProjectorSpec, restore, zero_shot
+from hello_distill.precision import PRECISIONS, Precision, layout
+from hello_distill.projector import HEAD, Adapter, Projector, ProjectorSpec, lora_shapes, restore, zero_shot
 from hello_distill.types import Images, Logits, Targets, View
 
 FOLDER = "projector"
-WEIGHTS = "adapter_model.safetensors"
+METADATA = {"format": "pt"}
 CONFIG = "adapter_config.json"
 
 
@@ -28,32 +26,40 @@ class ProjectorLabels:
     kind = "projector"
     unit: Literal["logits", "probabilities"] = "logits"
 
-    def __init__(self, projector: Projector, adapter: Adapter, encoder: dict[str, Any], templates: tuple[str, ...]):
-        self.projector = projector
+    def __init__(self, start: Projector, adapter: Adapter, encoder: dict[str, Any], templates: tuple[str, ...]) -> None:
+        self.start = start
+        """The projector before fitting: public weights and the text head."""
+        self.projector = restore(start, adapter)
         self.adapter = adapter
         self.encoder = encoder
         """Public facts of the encoder: name, size, width, mean, std, weights."""
         self.templates = templates
+
+    def rounded(self, precision: Precision) -> ProjectorLabels:
+        """The same labels from a projector stored in another precision."""
+        if precision == self.adapter.precision:
+            return self
+        return ProjectorLabels(self.start, self.adapter.rounded(precision), self.encoder, self.templates)
 
     def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
         return sampled
 
     @torch.no_grad()
     def __call__(self, images: Images, view: View) -> Logits:
-        return self.projector(images)
+        """Logits (b c), rounded to float16 so that storing them loses nothing."""
+        return self.projector(images).half().float()
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write the adapter as stock peft reads it, and nothing of the encoder."""
+        """Write the adapter, in float16 and float32 as stock peft reads it, and nothing of the encoder."""
         target = folder / FOLDER
         target.mkdir()
-        (target / CONFIG).write_text(json.dumps(peft_config(self.adapter), indent=2, sort_keys=True) + "\n")
-        safetensors.torch.save_file(self.adapter.tensors, target / WEIGHTS, metadata={"format": "pt"})
-        umask = os.umask(0)
-        os.umask(umask)
-        (target / WEIGHTS).chmod(0o666 & ~umask)  # safetensors leaves it to the owner alone
+        (target / CONFIG).write_text(config_text(self.adapter), encoding="utf-8")
+        tensors.write(target / weights_file(self.adapter.precision), self.adapter.kept, METADATA)
         return {
             "kind": self.kind,
             "parameters": self.adapter.parameters,
+            "precision": self.adapter.precision,
+            "bytes_by_precision": {p: adapter_bytes(self.adapter, p) for p in PRECISIONS},
             "encoder": self.encoder,
             "templates": list(self.templates),
             "convolutions": list(self.adapter.convolutions),
@@ -64,9 +70,14 @@ class ProjectorLabels:
         }
 
 
-def peft_config(adapter: Adapter) -> dict[str, Any]:
-    """The least that stock peft needs, in a stable order."""
-    return {
+def weights_file(precision: Precision) -> str:
+    """Name of the file of matrices. Integers have another name than peft's, so that peft does not misread them."""
+    return f"adapter_{'model' if precision.startswith('float') else precision}.safetensors"
+
+
+def config_text(adapter: Adapter) -> str:
+    """adapter_config.json: the least that stock peft needs, in a stable order."""
+    config = {
         "peft_type": "LORA",
         "r": adapter.encoder_rank,
         "lora_alpha": adapter.encoder_rank,
@@ -75,6 +86,14 @@ def peft_config(adapter: Adapter) -> dict[str, Any]:
         "alpha_pattern": {HEAD: adapter.head_rank},
         "inference_mode": True,
     }
+    return json.dumps(config, indent=2, sort_keys=True) + "\n"
+
+
+def adapter_bytes(adapter: Adapter, precision: Precision) -> int:
+    """Bytes on disk of an adapter in a precision: matrices, scales, header, and peft's configuration."""
+    shapes = {name: tuple(matrix.shape) for name, matrix in adapter.matrices.items()}
+    file = sizes.safetensors_bytes(layout(shapes, precision), METADATA)
+    return file + len(config_text(adapter).encode())
 
 
 def describe(encoder: encoders.Encoder) -> dict[str, Any]:
@@ -103,24 +122,19 @@ def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], ta
             f"{folder} was made with encoder weights {[w['sha256'][:12] for w in public['weights']]}, "
             f"but {public['name']!r} here has {[w.sha256[:12] for w in encoder.weights]}"
         )
-    adapter = Adapter(
-        tensors=_read(folder / FOLDER / WEIGHTS),
-        convolutions=tuple(description["convolutions"]),
-        encoder_rank=description["encoder_rank"],
-        head_rank=description["head_rank"],
-        scale=description["scale"],
-        normalize=description["normalize"],
-    )
     templates = tuple(description["templates"])
-    start = zero_shot(encoder, classes, ProjectorSpec(templates=templates, normalize=adapter.normalize))
+    spec = ProjectorSpec(templates=templates, normalize=description["normalize"])
+    start = zero_shot(encoder, classes, spec)
+    facts = {
+        "convolutions": tuple(description["convolutions"]),
+        "encoder_rank": description["encoder_rank"],
+        "head_rank": description["head_rank"],
+    }
+    precision: Precision = description["precision"]
+    kept = tensors.read(folder / FOLDER / weights_file(precision))
+    empty = Adapter({}, {}, precision, **facts, scale=description["scale"], normalize=spec.normalize)
     try:
-        return ProjectorLabels(restore(start, adapter), adapter, public, templates)
+        adapter = empty.reading(kept, lora_shapes(start, **facts), precision)
+        return ProjectorLabels(start.to(targets.device), adapter, public, templates)
     except (KeyError, RuntimeError, ValueError) as error:
         raise ArtifactError(f"the adapter in {folder / FOLDER} does not fit {public['name']!r}: {error}") from None
-
-
-def _read(file: Path) -> dict[str, torch.Tensor]:
-    try:
-        return safetensors.torch.load_file(file)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ArtifactError(f"{file} cannot be read: {error}") from None

@@ -1,0 +1,22 @@
+"""A share of the views of a training stored with their labels, drawn again in every epoch: LPLD.
+
+Xiao and He, "Are large-scale soft labels necessary for large-scale dataset distillation?" (NeurIPS 2024).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hello_distill.recording import Draw, Plan, RecordedLabels, open_recorded
+from hello_distill.types import Targets
+
+
+def pruned(plan: Plan, replacement: bool = True) -> RecordedLabels:
+    """The planned batches as a pool: an epoch draws as many as it had, with replacement or without."""
+    return RecordedLabels("pruned", plan, Draw(replacement, plan.seed))
+
+
+def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> RecordedLabels:
+    """The pruned labels of an artefact."""
+    return open_recorded(folder, description)

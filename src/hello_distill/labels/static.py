@@ -1,0 +1,61 @@
+"""One soft label per image, whatever the view: the cheapest soft labels there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hello_distill import tensors
+from hello_distill.data import ImageSet
+from hello_distill.errors import ArtifactError
+from hello_distill.recording import FOLDER
+from hello_distill.types import Images, LabelSource, Logits, Targets, View
+from hello_distill.views import Augment, render, sample_views
+
+FILE = "static.safetensors"
+
+
+class StaticLabels:
+    """Logits of the un-augmented images, mixed as the images are; crops and flips leave them alone."""
+
+    kind = "static"
+    unit: Literal["logits", "probabilities"] = "logits"
+
+    def __init__(self, logits: Float[Tensor, "n c"]) -> None:
+        self.logits = logits.half()
+
+    def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
+        return sampled
+
+    def __call__(self, images: Images, view: View) -> Logits:
+        own = self.logits[view.rows].float()
+        return (view.share * own + (1 - view.share) * own[view.partner]).to(images.device)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        (folder / FOLDER).mkdir()
+        tensors.write(folder / FOLDER / FILE, {"logits": self.logits.contiguous()})
+        return {"kind": self.kind, "parameters": self.logits.numel()}
+
+
+def static(images: ImageSet, source: LabelSource) -> StaticLabels:
+    """Label each image once, whole and unmixed, with an online source."""
+    augment = Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, mix="none")
+    rows, found = [], []
+    for view in sample_views(len(images), images.side, 100, augment, 0, 0):
+        rows.append(view.rows)
+        found.append(source(render(images.images, view), view).cpu())
+    return StaticLabels(torch.cat(found)[torch.cat(rows).argsort()])
+
+
+def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> StaticLabels:
+    """The static labels of an artefact. Raises ArtifactError where they do not fit its images."""
+    path = folder / FOLDER / FILE
+    logits = tensors.read(path).get("logits", torch.empty(0))
+    if logits.shape != (len(targets), len(classes)):
+        raise ArtifactError(f"{path} holds labels of shape {tuple(logits.shape)}, not {(len(targets), len(classes))}")
+    return StaticLabels(logits)

@@ -1,0 +1,97 @@
+"""Labels made online by classifiers whose weights are shipped: what RDED's code does, and what it must be charged."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from hello_distill import tensors
+from hello_distill.errors import ArtifactError, InputError
+from hello_distill.teachers import network, weights
+from hello_distill.types import Images, Logits, Targets, View
+
+FOLDER = "teacher"
+Combine = Literal["mean", "norm"]
+
+
+class TeacherLabels:
+    """Mean logits of classifiers on the very images that the student sees, as weights in float16 give them.
+
+    `norm` brings each member's logits to the members' mean Frobenius norm before the mean is taken: labels then
+    depend on the batch (G_VBSM's code for ImageNet-1K). `batch_statistics` leaves the members in training mode,
+    so that labels depend on the batch and the members' statistics drift (SRe2L's code for CIFAR).
+    """
+
+    kind = "teacher"
+    unit: Literal["logits", "probabilities"] = "logits"
+
+    def __init__(
+        self,
+        networks: Sequence[str],
+        members: Sequence[nn.Module],
+        side: int,
+        combine: Combine = "mean",
+        batch_statistics: bool = False,
+    ) -> None:
+        self.networks = tuple(networks)
+        self.side = side
+        self.combine = combine
+        self.batch_statistics = batch_statistics
+        self.members = [in_half(member).train(batch_statistics) for member in members]
+
+    def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
+        return sampled
+
+    @torch.no_grad()
+    def __call__(self, images: Images, view: View) -> Logits:
+        """Logits (b c), rounded to float16 so that storing them loses nothing."""
+        logits = [member(images) for member in self.members]
+        if self.combine == "norm" and len(logits) > 1:
+            norms = [each.norm() for each in logits]
+            logits = [each * (torch.stack(norms).mean() / norm) for each, norm in zip(logits, norms, strict=True)]
+        return torch.stack(logits).mean(0).half().float()
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        (folder / FOLDER).mkdir()
+        for place, member in enumerate(self.members):
+            tensors.write(folder / FOLDER / f"{place}.safetensors", weights(member))
+        return {
+            "kind": self.kind,
+            "parameters": sum(t.numel() for member in self.members for t in weights(member).values()),
+            "networks": list(self.networks),
+            "side": self.side,
+            "combine": self.combine,
+            "batch_statistics": self.batch_statistics,
+        }
+
+
+def in_half(model: nn.Module) -> nn.Module:
+    """A copy whose numbers are those that float16 can hold, so that saving and loading change nothing."""
+    rounded = copy.deepcopy(model).requires_grad_(False)
+    rounded.load_state_dict({name: value.float() for name, value in weights(model).items()}, strict=False)
+    return rounded
+
+
+def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> TeacherLabels:
+    """The classifiers of an artefact. Raises ArtifactError where weights and networks do not fit."""
+    members = []
+    for place, name in enumerate(description["networks"]):
+        path = folder / FOLDER / f"{place}.safetensors"
+        state = {key: value.float() for key, value in tensors.read(path).items()}
+        try:
+            member = network(name, len(classes), description["side"])
+            missing, unknown = member.load_state_dict(state, strict=False)
+        except (RuntimeError, InputError) as error:
+            raise ArtifactError(f"{path} cannot be read as weights of {name!r}: {error}") from None
+        missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+        if missing or unknown:
+            raise ArtifactError(f"{path} does not fit {name!r}: {[*missing, *unknown][:3]} missing or unknown")
+        members.append(member.to(targets.device))
+    return TeacherLabels(
+        description["networks"], members, description["side"], description["combine"], description["batch_statistics"]
+    )

@@ -1,0 +1,142 @@
+"""Bytes on disk, by formula: what labels of any kind take or would take. Does not import torch.
+
+A stored view takes its labels and the 15 bytes that let it be rendered again: row of the image (4), crop box (8),
+flip (1), partner (2). A batch takes 20 more: share of the own image (8), CutMix box (8), number of views (4).
+A file takes the header of the safetensors format. The tests compare each of these with files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+Layout = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Name of a tensor to its type (safetensors' name for it) and shape."""
+
+ITEM = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "I16": 2, "F16": 2, "I32": 4, "F32": 4, "I64": 8, "F64": 8}
+"""Bytes of one number."""
+SHARD = 64 * 2**20
+"""Stored labels are cut into files of about so many bytes, at the end of an epoch."""
+VIEW_COLUMNS = {"rows": ("I32", ()), "box": ("I16", (4,)), "flip": ("BOOL", ()), "partner": ("I16", ())}
+BATCH_COLUMNS = {"share": ("F64", ()), "hole": ("I16", (4,)), "length": ("I32", ())}
+
+Columns = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Name of a column to its type and the shape of one entry."""
+
+
+def numbers(shape: Iterable[int]) -> int:
+    """How many numbers a tensor of that shape has."""
+    return math.prod(shape)
+
+
+def tensor_bytes(kind: str, shape: Iterable[int]) -> int:
+    """Bytes of a tensor without any header."""
+    return ITEM[kind] * numbers(shape)
+
+
+def safetensors_bytes(layout: Layout, metadata: Mapping[str, str] | None = None) -> int:
+    """Size of a safetensors file: eight bytes, a JSON header padded to a multiple of eight, the numbers.
+
+    The library lays wide types first, then goes by name.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    start = 0
+    for name in sorted(layout, key=lambda name: (-ITEM[layout[name][0]], name)):
+        kind, shape = layout[name]
+        end = start + tensor_bytes(kind, shape)
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
+        start = end
+    text = len(json.dumps(header, separators=(",", ":")).encode())
+    return 8 + math.ceil(text / 8) * 8 + start
+
+
+def label_columns(codec: str, num_classes: int, k: int = 0) -> Columns:
+    """What a codec keeps of one view's logits."""
+    forms: dict[str, Columns] = {
+        "float32": {"logits": ("F32", (num_classes,))},
+        "float16": {"logits": ("F16", (num_classes,))},
+        "float8": {"logits": ("F8_E4M3", (num_classes,))},
+        "int8": {"logits": ("I8", (num_classes,)), "scale": ("F16", ())},
+        "topk": {"logits": ("F16", (k,)), "classes": ("I16", (k,))},
+    }
+    return forms[codec]
+
+
+def view_bytes(columns: Columns) -> int:
+    """Bytes of one stored view: its labels, and what renders it again."""
+    return sum(tensor_bytes(*column) for column in (*columns.values(), *VIEW_COLUMNS.values()))
+
+
+def batch_bytes() -> int:
+    """Bytes of what the views of a batch share."""
+    return sum(tensor_bytes(*column) for column in BATCH_COLUMNS.values())
+
+
+def shard_epochs(images: int, columns: Columns) -> int:
+    """Epochs that one file of stored labels holds."""
+    return max(1, SHARD // (images * view_bytes(columns)))
+
+
+def shards(batches: int, per_epoch: int, epochs: int) -> list[range]:
+    """The batches of each file, where a file holds so many epochs."""
+    step = per_epoch * epochs
+    return [range(start, min(start + step, batches)) for start in range(0, batches, step)]
+
+
+def batch_lengths(images: int, per_epoch: int) -> list[int]:
+    """Views in each batch of an epoch: as even as can be, the larger ones first."""
+    share, more = divmod(images, per_epoch)
+    return [share + 1] * more + [share] * (per_epoch - more)
+
+
+def recording_layout(lengths: Iterable[int], columns: Columns) -> Layout:
+    """Tensors of one file of stored labels, from the number of views in each of its batches."""
+    lengths = list(lengths)
+    views = {name: (kind, (sum(lengths), *shape)) for name, (kind, shape) in {**VIEW_COLUMNS, **columns}.items()}
+    return {**views, **{name: (kind, (len(lengths), *shape)) for name, (kind, shape) in BATCH_COLUMNS.items()}}
+
+
+def recording_bytes(images: int, per_epoch: int, batches: int, columns: Columns) -> dict[str, int]:
+    """Bytes of stored labels: `labels` alone, `index` (views, batches, file headers), and both as `total`."""
+    lengths = batch_lengths(images, per_epoch)
+    per_file = shard_epochs(images, columns)
+    total = views = 0
+    for part in shards(batches, per_epoch, per_file):
+        held = [lengths[number % per_epoch] for number in part]
+        total += safetensors_bytes(recording_layout(held, columns))
+        views += sum(held)
+    labels = views * sum(tensor_bytes(*column) for column in columns.values())
+    return {"labels": labels, "index": total - labels, "total": total}
+
+
+def num_batches(images: int, batch_size: int) -> int:
+    """Batches in an epoch."""
+    return max(1, math.ceil(images / batch_size))
+
+
+def stored_bytes(
+    classes: int, ipc: int, epochs: int, batch_size: int, codec: str = "float16", keep: float = 1.0, k: int = 0
+) -> int:
+    """Bytes of stored labels for the training of a student, of which the share `keep` of all batches is kept."""
+    images = classes * ipc
+    per_epoch = num_batches(images, batch_size)
+    kept = kept_batches(epochs * per_epoch, keep)
+    return recording_bytes(images, per_epoch, kept, label_columns(codec, classes, min(k, classes)))["total"]
+
+
+def kept_batches(batches: int, keep: float) -> int:
+    """How many batches a share of them is: rounded down as LPLD does, one at least."""
+    return max(1, math.floor(keep * batches + 1e-9))
+
+
+def first_ipc_above(size: Callable[[int], int], limit: int, most: int = 1_000_000) -> int | None:
+    """The fewest images per class for which a growing size exceeds a limit; None if `most` do not."""
+    if size(most) <= limit:
+        return None
+    low, high = 1, most
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if size(middle) > limit else (middle + 1, high)
+    return low

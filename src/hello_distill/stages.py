@@ -1,0 +1,167 @@
+"""The dear stages of a run, each done when first asked for and then kept: teachers, and fitted projectors.
+
+In memory always; in a folder, too, where one is given, so that a run that was stopped or a second method finds them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from hello_distill import encoders, sizes, storage, tensors
+from hello_distill.data import ImageSet, Material
+from hello_distill.encoders import Encoder
+from hello_distill.progress import SILENT, Progress
+from hello_distill.projector import Adapter, Projector, ProjectorSpec, fit_projector, restore, zero_shot
+from hello_distill.scores import percent, top1
+from hello_distill.teachers import Ensemble, Teachers, TeacherSpec, network, train_teachers, weights, with_network
+
+
+class Fitted(NamedTuple):
+    """A projector's start and what fitting made of it."""
+
+    encoder: Encoder
+    start: Projector
+    """Zero-shot, at the logit scale that was fitted with."""
+    adapter: Adapter
+    """In float32."""
+    figures: dict[str, Any]
+
+
+class Stages:
+    """Teachers and projectors of one set of training images and one seed."""
+
+    def __init__(
+        self,
+        material: Material,
+        spec: TeacherSpec,
+        seed: int,
+        progress: Progress = SILENT,
+        folder: Path | None = None,
+    ) -> None:
+        self.material = material
+        self.spec = spec
+        self.seed = seed
+        self.progress = progress
+        self.folder = folder
+        self.figures: dict[str, Any] = {}
+        """What was measured of the teachers that were asked for, by its name in a manifest."""
+        self._teachers: dict[str, Teachers] = {}
+        self._fitted: dict[str, Fitted] = {}
+
+    def teachers(self, name: str | None = None) -> Teachers:
+        """The teachers of the spec, or of the same training of another network."""
+        spec = with_network(self.spec, name)
+        if spec.network not in self._teachers:
+            with self.progress.stage(f"teachers {name or ''}".strip()) as stage:
+                self._teachers[spec.network] = self._kept_teachers(spec)
+                found = self._measure(self._teachers[spec.network])
+                stage.figure = (
+                    f"top-1 {percent(found['teacher_top1'])} (last epoch), {percent(found['ensemble_top1'])} "
+                    f"(mean of epochs {', '.join(map(str, spec.weak_epochs))}) on held-back training images"
+                )
+            if name is None:
+                self.figures |= found
+            else:
+                self.figures[f"{spec.network}_top1"] = found["teacher_top1"]
+        return self._teachers[spec.network]
+
+    def _measure(self, teachers: Teachers) -> dict[str, Any]:
+        held = self.material.held
+        shapes = {name: ("F16", tuple(tensor.shape)) for name, tensor in weights(teachers.observer).items()}
+        return {
+            "teacher_top1": top1(teachers.observer, held),
+            "ensemble_top1": top1(teachers.ensemble, held),
+            "teacher_bytes": sizes.safetensors_bytes(shapes),
+        }
+
+    def _kept_teachers(self, spec: TeacherSpec) -> Teachers:
+        data = self.material.train
+        place = self._place("teachers", spec)
+        if place is None or not place.is_dir():
+            trained = train_teachers(data, spec, self.seed, self.progress)
+            if place is not None:
+                members = [trained.observer, *trained.ensemble.members]
+                states = {f"{i}.safetensors": dict(m.state_dict()) for i, m in enumerate(members)}
+                _keep(place, states, {})
+            return trained
+        models = []
+        for i in range(1 + len(spec.weak_epochs)):
+            model = network(spec.network, len(data.classes), data.side)
+            model.load_state_dict(tensors.read(place / f"{i}.safetensors"))
+            models.append(model.to(data.images.device).eval().requires_grad_(False))
+        return Teachers(models[0], Ensemble(models[1:]))
+
+    def projector(self, spec: ProjectorSpec) -> Fitted:
+        """The projector of Eq. 2-5, fitted to the weak teachers; measured before and after."""
+        key = repr(dataclasses.replace(spec, precision="float32"))
+        if key not in self._fitted:
+            encoder = encoders.load(spec.encoder, spec.size)
+            start = zero_shot(encoder, self.material.train.classes, spec).to(self.material.train.images.device)
+            figures = {"zero_shot_top1": self._tested(start, "zero-shot")}
+            with self.progress.stage("projector") as stage:
+                adapter = self._kept_adapter(start, encoder, spec)
+                start.scale = adapter.scale
+                stage.figure = f"{adapter.parameters:,} numbers fitted, logit scale {adapter.scale:g}"
+            figures["projector_top1"] = self._tested(restore(start, adapter), "projector")
+            self._fitted[key] = Fitted(encoder, start, adapter, figures)
+        return self._fitted[key]
+
+    def _tested(self, projector: Projector, name: str) -> float | None:
+        with self.progress.stage(f"{name} test") as stage:
+            found = top1(projector, self.material.held, self.progress, name)
+            stage.figure = f"top-1 {percent(found)} on {len(self.material.held)} held-back training images"
+        return found
+
+    def _kept_adapter(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
+        place = self._place("projectors", dataclasses.replace(spec, precision="float32"), self.spec)
+        if place is not None and place.is_dir():
+            facts = json.loads((place / "adapter.json").read_text())
+            facts["convolutions"] = tuple(facts["convolutions"])
+            matrices = tensors.read(place / "adapter.safetensors")
+            return Adapter(matrices, matrices, "float32", **facts)
+        data = self.material.train
+        adapter = fit_projector(start, encoder, data, self.teachers().ensemble, spec, self.seed, self.progress)
+        if place is not None:
+            facts = {
+                "convolutions": list(adapter.convolutions),
+                "encoder_rank": adapter.encoder_rank,
+                "head_rank": adapter.head_rank,
+                "scale": adapter.scale,
+                "normalize": adapter.normalize,
+            }
+            _keep(place, {"adapter.safetensors": adapter.matrices}, {"adapter.json": facts})
+        return adapter
+
+    def _place(self, kind: str, *specs: Any) -> Path | None:
+        """Where a stage is kept: named by everything that its result depends on."""
+        if self.folder is None:
+            return None
+        what = [repr(spec) for spec in specs]
+        digest = hashlib.sha256(json.dumps([what, self.seed, fingerprint(self.material.train)]).encode())
+        return self.folder / kind / digest.hexdigest()[:16]
+
+
+def fingerprint(data: ImageSet) -> str:
+    """Hash of images, targets and class names."""
+    digest = hashlib.sha256(json.dumps([list(data.images.shape), *data.classes]).encode())
+    digest.update(data.images.cpu().numpy().data)
+    digest.update(data.targets.cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def _keep(place: Path, files: dict[str, dict[str, Tensor]], facts: dict[str, dict[str, Any]]) -> None:
+    """Write a stage's folder; it appears only when complete."""
+    partial = place.with_name(f".{place.name}.partial-{os.getpid()}")
+    partial.mkdir(parents=True)
+    for name, content in files.items():
+        tensors.write(partial / name, {key: value.contiguous() for key, value in content.items()})
+    for name, fact in facts.items():
+        storage.write_json(partial / name, fact)
+    partial.rename(place)
