@@ -94,6 +94,21 @@ def test_labels_are_equal_bit_for_bit_after_saving_and_loading(tree: Path, recip
     assert opened.student == recipe.student
 
 
+def test_two_artefacts_in_folders_of_one_name_are_told_apart_by_datasets(
+    tree: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    """`datasets` caches a local folder by its name and its card; the card must therefore differ."""
+    script = (
+        "import sys, datasets, numpy\n"
+        "one, two = (datasets.load_dataset(folder)['train']['image'] for folder in sys.argv[1:])\n"
+        "assert any((numpy.array(a) != numpy.array(b)).any() for a, b in zip(one, two))"
+    )
+    folders = [distill(str(tree), tmp_path / str(seed) / "a", replace(recipe, seed=seed)) for seed in (0, 1)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", script, *folders], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 STRANGER = """
 import json, sys
 import numpy as np, open_clip, torch

@@ -13,7 +13,10 @@ from hello_distill import distillers, labels
 from hello_distill.artifact import Distilled, Distiller
 from hello_distill.codecs import Int8, LabelCodec, Plain
 from hello_distill.data import Material
+from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.rded import RDED
+from hello_distill.distillers.recover import Jitter
+from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.encoders import Encoder
 from hello_distill.labels.hard import HardLabels
 from hello_distill.labels.projector import ProjectorLabels, describe
@@ -112,7 +115,13 @@ def test_a_label_source_writes_the_same_bytes_twice(
 @pytest.fixture(scope="module")
 def configured(recipe: Recipe) -> dict[str, Distiller]:
     """Methods with settings for tests; the others run with their defaults."""
-    return {"hello": recipe.distiller, "rded": RDED(recipe.distiller.patches)}
+    jitter = Jitter(None, 2)
+    return {
+        "gvbsm": GVBSM(("convnet2_w8",), steps=3, patch=4, batch_size=4, jitter=jitter),
+        "hello": recipe.distiller,
+        "rded": RDED(recipe.distiller.patches),
+        "sre2l": SRe2L(steps=3, batch_size=3, jitter=jitter),
+    }
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import os
 import shutil
@@ -224,10 +225,16 @@ def _write_images(data: ImageSet, codec: Codec, file: Path) -> None:
 
 
 def _card(data: ImageSet, images: Path) -> str:
-    """A data set card that `datasets` reads: which files are the data, and how many rows they must have."""
+    """A data set card that `datasets` reads: which files are the data.
+
+    The images' hash is part of it because `datasets` finds its cache by the folder's name and by these lines alone:
+    without it, two artefacts in folders of one name would both open as the first.
+    """
+    digest = hashlib.sha256(images.read_bytes()).hexdigest()
     return f"""---
 configs:
 - config_name: default
+  description: sha256 of the images {digest}
   data_files:
   - split: train
     path: data/train-*.parquet

@@ -136,11 +136,59 @@ def demo(options: Namespace) -> None:
     show(run(options.out, console()), tables.demo, False)
 
 
+def compare_parser() -> ArgumentParser:
+    """Options of `hello-distill compare`."""
+    parser = ArgumentParser(description="Methods and labels side by side, every cell resumable, into one result file.")
+    parser.add_argument("data", help="as for `distill`")
+    parser.add_argument("--out", required=True, help="result file (JSON); cells that it holds are not run again")
+    parser.add_argument("--recipe", default="small", help="small (10 classes, 32 pixels, two cores)")
+    parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50], help="images per class")
+    parser.add_argument(
+        "--methods", nargs="+", default=["random", "rded", "hello"], help="also rded-encoder, sre2l, gvbsm"
+    )
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        default=["hard", "static", "teacher", "projector"],
+        help="also stored, pruned, quantized, projector-int8",
+    )
+    parser.add_argument("--students", nargs="+", default=["convnet3"], help="networks, as for `train`")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run of each cell for each seed")
+    return parser
+
+
+def compare(options: Namespace) -> None:
+    """Run `hello-distill compare`."""
+    from hello_distill import comparison, tables
+    from hello_distill.recipes import find_comparison
+
+    wanted = find_comparison(options.recipe)
+    grid = options.methods, options.labels, options.ipc, options.students, options.seeds
+    show(comparison.compare(options.data, options.out, wanted, *grid, progress=console()), tables.comparison, False)
+
+
+def plot_parser() -> ArgumentParser:
+    """Options of `hello-distill plot`."""
+    parser = ArgumentParser(description="Draw accuracy against label bytes from a result of `compare`.")
+    parser.add_argument("result", help="file that `compare` wrote")
+    parser.add_argument("--out", help="picture to write (PNG or SVG); default: beside the result, as SVG")
+    return parser
+
+
+def plot(options: Namespace) -> None:
+    """Run `hello-distill plot`."""
+    from hello_distill.plot import plot as draw
+
+    print(f"{draw(options.result, options.out)} is ready")
+
+
 COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], None], str]] = {
     "distill": (distill_parser, distill, "images to artefact"),
     "train": (train_parser, train, "artefact to trained students and their accuracy"),
     "labels": (labels_parser, labels, "the same images with other labels"),
     "info": (info_parser, info, "what an artefact holds and costs"),
+    "compare": (compare_parser, compare, "methods and labels side by side"),
+    "plot": (plot_parser, plot, "a picture of a comparison"),
     "demo": (demo_parser, demo, "the whole way on Fashion-MNIST"),
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
-from hello_distill import sizes
+from hello_distill import precision, sizes
 from hello_distill.artifact import Artifact
 from hello_distill.codecs import codec
 from hello_distill.errors import InputError, nearest
@@ -18,7 +18,6 @@ from hello_distill.labels.quantized import quantized
 from hello_distill.labels.static import static
 from hello_distill.labels.stored import stored
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.precision import PRECISIONS, Precision
 from hello_distill.progress import SILENT, Progress
 from hello_distill.recording import Plan
 from hello_distill.types import LabelSource
@@ -38,7 +37,7 @@ class Relabel:
     """Of `quantized` labels: topk, int8, float8."""
     k: int = 10
     """Of top-k."""
-    precision: Precision = "float16"
+    precision: str = "float16"
     """Of the `projector`."""
     seed: int = 0
     """Of the views that are stored: a student of this seed sees what it would have seen online."""
@@ -48,8 +47,7 @@ class Relabel:
             raise InputError(f"unknown kind of labels {self.kind!r}: {nearest(self.kind, label_kinds.kinds())}")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise InputError(f"--keep {self.keep} is no share; give a number above 0 and up to 1")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"unknown --precision {self.precision!r}: {nearest(self.precision, PRECISIONS)}")
+        precision.named(self.precision)
         codec(self.codec, self.k)
 
 
@@ -99,7 +97,7 @@ def _of_kind(online: LabelSource, options: Relabel) -> LabelSource:
     if online.kind != options.kind:
         raise InputError(f"no {options.kind} here, but a {online.kind}; give --source an artefact that has one")
     if isinstance(online, ProjectorLabels):
-        return online.rounded(options.precision)
+        return online.rounded(precision.named(options.precision))
     assert isinstance(online, TeacherLabels)
     return online
 

@@ -1,14 +1,28 @@
-"""Named settings: each is a function that returns a Recipe."""
+"""Named settings: each is a function that returns a Recipe, or a Comparison."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from hello_distill.comparison import Comparison
 from hello_distill.errors import InputError, nearest
 from hello_distill.pipeline import Recipe
+from hello_distill.recipes.baselines import gvbsm, random, rded, rded_small, sre2l, sre2l_small
+from hello_distill.recipes.comparisons import small
 from hello_distill.recipes.hello import cpu, demo, paper
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"paper": paper, "cpu": cpu, "demo": demo}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "paper": paper,
+    "cpu": cpu,
+    "demo": demo,
+    "random": random,
+    "rded": rded,
+    "rded-small": rded_small,
+    "sre2l": sre2l,
+    "sre2l-small": sre2l_small,
+    "gvbsm": gvbsm,
+}
+COMPARISONS: dict[str, Callable[[], Comparison]] = {"small": small}
 
 
 def find(name: str) -> Recipe:
@@ -18,4 +32,11 @@ def find(name: str) -> Recipe:
     return RECIPES[name]()
 
 
-__all__ = ["RECIPES", "find"]
+def find_comparison(name: str) -> Comparison:
+    """The comparison of that name. Raises InputError, with the nearest name, if there is none."""
+    if name not in COMPARISONS:
+        raise InputError(f"unknown comparison {name!r}: {nearest(name, COMPARISONS)}")
+    return COMPARISONS[name]()
+
+
+__all__ = ["COMPARISONS", "RECIPES", "find", "find_comparison"]

@@ -1,0 +1,68 @@
+"""Accuracy against label bytes, drawn from a result of `hello-distill compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hello_distill.errors import InputError, MachineError
+from hello_distill.tables import ordered
+
+MARKS = {"hard": "x", "static": "v", "teacher": "s", "stored": "D", "pruned": "^", "quantized": "<", "projector": "o"}
+
+
+def plot(result: str | Path, out: str | Path | None = None) -> Path:
+    """Draw one panel per number of images per class. Returns the picture's path.
+
+    Bytes are those shipped beside the images: labels and teacher's weights; public weights are not shipped. Raises
+    InputError where the file is no result, MachineError where matplotlib is missing.
+    """
+    file = Path(result)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        cells = ordered(content["cells"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is no result of `hello-distill compare`: {error}") from None
+    if not cells:
+        raise InputError(f"{file} has no finished cell yet; run `hello-distill compare` first")
+    target = Path(out) if out else file.with_suffix(".svg")
+    _draw(content["data"], cells, target)
+    return target
+
+
+def _draw(data: str, cells: list[dict[str, Any]], target: Path) -> None:
+    try:
+        import matplotlib
+    except ImportError:
+        raise MachineError("plot needs matplotlib; install it with `pip install 'hello-distill[report]'`") from None
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "hello-distill"
+    from matplotlib import pyplot
+    from matplotlib.lines import Line2D
+
+    ipcs, methods = sorted({cell["ipc"] for cell in cells}), sorted({cell["method"] for cell in cells})
+    figure, panels = pyplot.subplots(1, len(ipcs), figsize=(4.2 * len(ipcs), 4.2), sharey=True, squeeze=False)
+    colours = {method: f"C{place}" for place, method in enumerate(methods)}
+    for panel, ipc in zip(panels[0], ipcs, strict=True):
+        for cell in (cell for cell in cells if cell["ipc"] == ipc):
+            shipped = max(cell["bytes"]["labels"] + cell["bytes"]["teacher"], 1)
+            mark = MARKS.get(cell["labels"].partition("-")[0], "P")
+            panel.errorbar(
+                shipped, cell["top1_last"]["mean"], yerr=cell["top1_last"]["sd"] or 0, fmt=mark,
+                color=colours[cell["method"]], alpha=0.8,
+            )  # fmt: skip
+        panel.set_xscale("symlog", linthresh=1000)
+        panel.set_title(f"{data}, IPC {ipc}")
+        panel.set_xlabel("bytes of labels and teacher")
+        panel.grid(alpha=0.3)
+    panels[0][0].set_ylabel("top-1 on the test split, last epoch (%)")
+    shown = {cell["labels"].partition("-")[0] for cell in cells}
+    handles = [Line2D([], [], marker="o", ls="", color=colour, label=name) for name, colour in colours.items()]
+    handles += [
+        Line2D([], [], marker=mark, ls="", color="grey", label=name) for name, mark in MARKS.items() if name in shown
+    ]
+    figure.legend(handles=handles, loc="lower center", ncol=min(8, len(handles)), frameon=False)
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
+    pyplot.close(figure)

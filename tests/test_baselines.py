@@ -1,0 +1,235 @@
+"""The methods to compare with: their formulas against slow references, and their codes' quirks beside our defaults."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hello_distill import recipes
+from hello_distill.artifact import Artifact, StudentSpec
+from hello_distill.data import Material
+from hello_distill.distillers.gvbsm import GVBSM, Running, densification, patch_statistics
+from hello_distill.distillers.recover import Jitter, batch_norms, inputs_of, recover
+from hello_distill.distillers.sre2l import SRe2L
+from hello_distill.errors import InputError
+from hello_distill.evaluate import move_statistics
+from hello_distill.fit import Optim, _optimiser, learning_rate
+from hello_distill.labels.hard import HardLabels
+from hello_distill.losses import divergence_loss, matching_loss
+from hello_distill.models import IMAGENET_MEAN, IMAGENET_STD, build
+from hello_distill.pipeline import Recipe
+from hello_distill.stages import Stages
+from hello_distill.views import Augment, mixed_targets, render
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# Losses and schedules.
+
+
+def test_divergence_from_its_definition_and_the_factor_of_the_squared_temperature() -> None:
+    prediction, soft, hard = noise(4, 6), noise(4, 6, seed=1), torch.eye(6)[:4]
+    value = 0.0
+    for p, s in zip(prediction, soft, strict=True):
+        for told, taught in zip(F.softmax(p / 20, 0), F.softmax(s / 20, 0), strict=True):
+            value += (taught * (taught.log() - told.log())).item() / 4
+    assert divergence_loss(20.0, False, 0.0)(prediction, soft, hard).item() == pytest.approx(value, rel=1e-3)
+    gradients = []
+    for squared in (False, True):
+        x = prediction.clone().requires_grad_(True)
+        divergence_loss(20.0, squared, 0.0)(x, soft, hard).backward()
+        gradients.append(x.grad.norm().item())
+    assert gradients[1] / gradients[0] == pytest.approx(400)
+
+
+def test_top_k_labels_under_both_losses() -> None:
+    prediction, hard = noise(3, 5), torch.eye(5)[:3]
+    soft = torch.tensor([[1.0, -math.inf, 2.0, -math.inf, -math.inf]] * 3)
+    expected = sum((prediction[r, c] - soft[r, c]) ** 2 for r in range(3) for c in (0, 2)) / 6
+    assert matching_loss(0.0)(prediction, soft, hard).item() == pytest.approx(expected.item())
+    taught = torch.tensor([1.0, 2.0]).div(4).softmax(0)
+    told = F.log_softmax(prediction / 4, 1)[:, [0, 2]]
+    exact = (taught * (taught.log() - told)).sum(1).mean()
+    assert divergence_loss(4.0, False, 0.0)(prediction, soft, hard).item() == pytest.approx(exact.item(), rel=1e-5)
+
+
+def test_half_a_cosine_ends_at_half_the_rate_and_a_whole_one_at_zero() -> None:
+    half, whole = Optim(300, 1, lr=2.0, schedule="half-cosine"), Optim(300, 1, lr=2.0)
+    assert learning_rate(half, 299 / 300) == pytest.approx(2 * 0.5026, rel=1e-3)  # RDED: 0.503 of the first
+    assert learning_rate(whole, 299 / 300) < 1e-4
+    for epoch in range(300):
+        assert learning_rate(half, epoch / 300) == pytest.approx(1 + math.cos(math.pi * epoch / 600))
+
+
+def test_what_is_decayed() -> None:
+    model = build("convnet2_w8", 4, 32, 0)
+    for decayed, names in (("matrices", {4}), ("all", {2, 4, 1})):
+        groups = _optimiser([*model.parameters()], Optim(1, 1, decayed=decayed)).param_groups
+        assert all(p.ndim > 1 for p in groups[1]["params"]) is (decayed == "all" and not groups[1]["params"])
+        assert {p.ndim for p in groups[0]["params"]} == ({2, 4} if decayed == "matrices" else names)
+
+
+# Students.
+
+
+def student_artifact(material: Material, spec: StudentSpec) -> Artifact:
+    return Artifact(material.held, HardLabels(material.held.targets, 4), spec, {})
+
+
+def test_a_second_forward_pass_moves_statistics_twice(material: Material) -> None:
+    """Momentum 0.1 twice is 0.19, on mixed images under CutMix and on unmixed ones under Mixup."""
+    for mix in ("cutmix", "mixup"):
+        artifact = student_artifact(material, StudentSpec("convnet2_w8", augment=Augment(mix=mix)))
+        view = next(iter(artifact.views(8)))
+        student = build("convnet2_w8", 4, 32, 0).train()
+        norm = student.backbone[1]
+        seen = render(material.held.images, view if mix == "cutmix" else view._replace(share=1.0))
+        mean = student.backbone[0]((seen - student.mean) / student.std).mean((0, 2, 3)).detach()
+        move_statistics(student, artifact, view)
+        torch.testing.assert_close(norm.running_mean, 0.1 * mean, atol=1e-5, rtol=1e-4)
+        move_statistics(student, artifact, view)
+        torch.testing.assert_close(norm.running_mean, 0.19 * mean, atol=1e-5, rtol=1e-4)
+
+
+def test_ce_aims_at_the_mixed_class_or_at_the_base_class(material: Material) -> None:
+    for aim, spec in (("mixed", StudentSpec()), ("base", StudentSpec(ce_target="base"))):
+        artifact = student_artifact(material, spec)
+        view = next(iter(artifact.views(16)))
+        hard = artifact.batch(view).hard
+        if aim == "base":
+            assert torch.equal(hard, torch.eye(4)[material.held.targets[view.rows]])
+        else:
+            assert torch.equal(hard, mixed_targets(material.held.targets, view, 4)) and 0 < view.share < 1
+
+
+# Recovery.
+
+
+def test_the_distance_of_statistics_from_its_definition() -> None:
+    inner = build("convnet2_w8", 4, 32, 0).backbone.eval()
+    norms = batch_norms(inner)
+    for place, norm in enumerate(norms):
+        norm.running_mean.copy_(noise(8, seed=place))
+        norm.running_var.copy_(noise(8, seed=place + 5).abs())
+    x = noise(6, 3, 32, 32)
+    with inputs_of([*norms]) as seen, torch.no_grad():
+        inner(x)
+    found = SRe2L().distance(norms, seen).item()
+    expected, features = 0.0, x
+    with torch.no_grad():
+        for layer in inner:
+            if isinstance(layer, nn.BatchNorm2d):
+                mean = torch.stack([features[:, c].flatten().mean() for c in range(8)])
+                var = torch.stack([((features[:, c] - mean[c]) ** 2).mean() for c in range(8)])
+                each = ((layer.running_mean - mean) ** 2).sum().sqrt() + ((layer.running_var - var) ** 2).sum().sqrt()
+                expected += each.item() * (10 if layer is norms[0] else 1)
+            features = layer(features)
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert not any(module._forward_pre_hooks for module in inner.modules())
+
+
+def test_one_draw_for_the_whole_batch_or_one_for_each_image() -> None:
+    same = noise(1, 3, 16, 16).repeat(5, 1, 1, 1)
+    generator = torch.Generator().manual_seed(0)
+    for scale in ((0.08, 1.0), None):
+        peer = Jitter(scale, shift=4)(same, generator)
+        assert all(torch.equal(image, peer[0]) for image in peer)
+    mended = Jitter(shift=4, per_image=True)(same, generator)
+    assert not all(torch.equal(image, mended[0]) for image in mended)
+    shifted = Jitter(scale=None, shift=4)(same, generator)
+    found = [(d, r) for d in range(5) for r in range(5) if torch.equal(shifted[0], same[0].roll((d, r), dims=(1, 2)))]
+    assert len(found) == 1, "only shifts to the bottom and to the right, up to 4"
+
+
+def test_recovery_lowers_its_objective_and_stays_in_range() -> None:
+    goal = torch.tensor([0.2, 0.5, 0.9]).view(1, 3, 1, 1)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+
+    def objective(images: torch.Tensor, targets: torch.Tensor, step: int) -> torch.Tensor:
+        return F.mse_loss(images, ((goal - mean) / std).expand_as(images))
+
+    found = recover(torch.arange(3), 8, objective, 200, 0.25, Jitter(None, 0), seed=0)
+    assert found.dtype == torch.uint8 and (found / 255 - goal).abs().max() < 0.02
+
+
+def test_recovered_images_are_recognised_by_their_teacher(material: Material, recipe: Recipe) -> None:
+    spec = replace(recipe.teachers, optim=replace(recipe.teachers.optim, epochs=8, lr=1e-2), weak_epochs=(8,))
+    stages = Stages(material, spec, 0)
+    method = SRe2L(steps=60, batch_size=3, jitter=Jitter(None, 2))
+    made = method(material, stages, ipc=2, seed=0)
+    with torch.no_grad():
+        found = stages.teachers().observer(made.data.images / 255).argmax(1)
+    assert torch.equal(made.data.targets, torch.arange(4).repeat_interleave(2))
+    assert (found == made.data.targets).float().mean() >= 0.75
+    with pytest.raises(InputError, match="batch normalisation"):
+        bare = copy.deepcopy(stages)
+        bare.teachers = lambda name=None: stages.teachers()._replace(observer=nn.Flatten())
+        method(material, bare, ipc=1, seed=0)
+
+
+def test_patch_statistics_from_loops() -> None:
+    features = noise(3, 2, 8, 12)
+    mean, var = patch_statistics(features, 4)
+    blocks = features.unfold(2, 4, 4).unfold(3, 4, 4)  # b c rows columns inside inside
+    for number, (r, c) in enumerate((r, c) for r in range(2) for c in range(3)):
+        block = blocks[:, :, r, c]
+        assert block.mean().item() == pytest.approx(mean[number].item(), abs=1e-5)
+        assert block.var(unbiased=False).item() == pytest.approx(var[number].item(), abs=1e-5)
+    assert len(patch_statistics(noise(1, 1, 5, 5), 4)[0]) == 4, "5 pixels are brought to 8"
+
+
+def test_the_running_mean_starts_at_zero_in_the_code_and_at_the_first_statistic_here() -> None:
+    one = (torch.ones(2), torch.ones(2))
+    peer, ours = Running(0.4, from_zero=True), Running(0.4, from_zero=False)
+    found = [peer((0, 0, "x"), one)[0][0].item() for _ in range(3)]
+    assert found == pytest.approx([0.6, 0.84, 0.936])
+    assert [ours((0, 0, "x"), one)[0][0].item() for _ in range(3)] == [1, 1, 1]
+    peer.restart()
+    assert peer((0, 0, "x"), one)[0][0].item() == pytest.approx(0.9744), "carried from one batch to the next"
+    moved = torch.zeros(2, requires_grad=True)
+    ours((0, 0, "x"), (moved, torch.zeros(2)))[0].sum().backward()
+    assert torch.equal(moved.grad, torch.ones(2)), "the gradient is the new statistic's"
+
+
+def test_densification_from_its_definition() -> None:
+    images, targets = 0.05 * noise(5, 3, 32, 32), torch.tensor([0, 0, 0, 1, 1])
+    expected = 0.0
+    for target in (0, 1):
+        flat = images[targets == target].flatten(1)
+        values = torch.linalg.svdvals(flat) ** 2
+        soft, own = F.softmax(values / 4, 0), F.softmax(values, 0)
+        expected += (soft * (soft.log() - own.log())).sum().item()
+    assert densification(images, targets).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_gvbsm_takes_its_networks_in_turn(material: Material, recipe: Recipe) -> None:
+    method = GVBSM(
+        networks=("convnet2_w8", "convnet2_w4"), steps=4, patch=4, momentum=0.8, batch_size=4, combine="mean",
+        jitter=Jitter(None, 2),
+    )  # fmt: skip
+    stages = Stages(material, recipe.teachers, 0)
+    made = method(material, stages, ipc=2, seed=0)
+    assert made.labels.networks == ("convnet2_w8", "convnet2_w4")
+    assert torch.bincount(made.data.targets).tolist() == [2] * 4
+    assert {"convnet2_w8_top1", "convnet2_w4_top1"} <= set(made.figures)
+
+
+def test_presets_are_named_after_the_methods_and_keep_their_quirks() -> None:
+    rded = recipes.find("rded")
+    assert rded.method == "rded" and rded.student.double_forward and rded.student.loss == "kl"
+    assert (rded.student.optim.schedule, rded.student.optim.changes) == ("half-cosine", "epoch")
+    assert (rded.distiller.patches.pool, rded.distiller.patches.crops, rded.codec.quality) == (300, 5, 75)
+    sre2l, gvbsm = recipes.find("sre2l"), recipes.find("gvbsm")
+    assert (sre2l.distiller.steps, sre2l.distiller.lr, sre2l.distiller.weight) == (4000, 0.25, 0.01)
+    assert not sre2l.student.squared and not sre2l.distiller.jitter.per_image
+    assert gvbsm.distiller.from_zero and gvbsm.student.ce_target == "base" and gvbsm.distiller.combine == "norm"
+    ours = recipes.find("paper").student
+    assert not ours.double_forward and ours.ce_target == "mixed" and ours.optim.schedule == "cosine"

@@ -1,0 +1,158 @@
+"""The projector in fewer bytes: precision, ranks, and the choice for a budget."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import hello_distill as hd
+from hello_distill import budget, precision, tensors
+from hello_distill.artifact import load
+from hello_distill.data import Material
+from hello_distill.encoders import Encoder
+from hello_distill.errors import InputError
+from hello_distill.labels.projector import adapter_bytes
+from hello_distill.pipeline import Recipe, distill
+from hello_distill.precision import PRECISIONS, decode, encode
+from hello_distill.projector import HEAD, Adapter, Projector, fit_projector, restore, zero_shot
+from hello_distill.scores import predict
+from hello_distill.stages import Stages
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny: Encoder, material: Material, recipe: Recipe) -> tuple[Projector, Adapter]:
+    spec = replace(recipe.distiller.projector, encoder_rank=4)
+    start = zero_shot(tiny, material.train.classes, spec)
+    teacher = Stages(material, recipe.teachers, 0).teachers().ensemble
+    return start, fit_projector(start, tiny, material.train, teacher, spec, seed=0)
+
+
+SHAPES = {"x.lora_A.weight": (8, 5, 3, 3), "x.lora_B.weight": (6, 8, 1, 1), "y.lora_A.weight": (3, 7)}
+
+
+def matrix(name: str) -> torch.Tensor:
+    return torch.randn(SHAPES[name], generator=torch.Generator().manual_seed(len(name)))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(("form", "most"), [("int8", 127), ("int4", 7)])
+def test_integers_are_the_nearest_multiples_of_the_scale_of_their_rank(name: str, form: str, most: int) -> None:
+    given = matrix(name)
+    found = decode(name, encode(name, given, form), SHAPES[name], form)
+    ranks = 1 if "lora_B" in name else 0
+    for rank in range(SHAPES[name][ranks]):
+        exact, back = given.select(ranks, rank), found.select(ranks, rank)
+        scale = exact.abs().max() / most
+        torch.testing.assert_close(back, (exact / scale).round() * scale, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", PRECISIONS)
+def test_the_layout_of_a_precision_is_that_of_its_tensors(form: str) -> None:
+    kept = {key: part for name in SHAPES for key, part in encode(name, matrix(name), form).items()}
+    names = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8", torch.uint8: "U8"}
+    assert precision.layout(SHAPES, form) == {k: (names[v.dtype], tuple(v.shape)) for k, v in kept.items()}
+    for name, shape in SHAPES.items():
+        assert decode(name, kept, shape, form).shape == shape
+
+
+def test_float16_is_what_stock_peft_reads_and_integers_have_another_name(
+    artefact: Path, tmp_path: Path, fitted: tuple[Projector, Adapter]
+) -> None:
+    from hello_distill.relabel import Relabel, relabel
+
+    opened = load(artefact).labels
+    for form in PRECISIONS:
+        made = relabel(artefact, tmp_path / form, Relabel("projector", precision=form))
+        again = load(made).labels
+        assert again.adapter.precision == form and again.adapter.parameters == opened.adapter.parameters
+        expected = opened.adapter.rounded(form)
+        for name, value in expected.matrices.items():
+            assert torch.equal(again.adapter.matrices[name], value), name
+        assert hd.info(made)["labels"]["bytes"] == adapter_bytes(opened.adapter, form)
+        names = {path.name for path in (made / "projector").iterdir()}
+        weights = "adapter_model.safetensors" if form.startswith("float") else f"adapter_{form}.safetensors"
+        assert names == {"adapter_config.json", weights}
+        assert set(tensors.read(made / "projector" / weights)) == set(expected.kept)
+
+
+def test_lower_factors_are_the_best_of_their_rank() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(8, 5, 3, 3, generator=generator), torch.randn(6, 8, 1, 1, generator=generator)
+    product = b.flatten(1) @ a.flatten(1)
+    u, s, v = torch.linalg.svd(product)
+    for rank in (1, 3, 6):
+        low_a, low_b = budget.lower(a, b, rank)
+        assert low_a.shape == (rank, 5, 3, 3) and low_b.shape == (6, rank, 1, 1)
+        best = u[:, :rank] @ torch.diag(s[:rank]) @ v[:rank]
+        torch.testing.assert_close(low_b.flatten(1) @ low_a.flatten(1), best, atol=1e-5, rtol=1e-4)
+
+
+def test_cutting_to_the_full_rank_changes_nothing_and_lower_ranks_change_more(
+    fitted: tuple[Projector, Adapter], material: Material
+) -> None:
+    start, adapter = fitted
+    reference = predict(restore(start, adapter), material.held.images)
+    full = restore(start, budget.cut(adapter, adapter.encoder_rank, adapter.head_rank))
+    torch.testing.assert_close(predict(full, material.held.images), reference, atol=1e-4, rtol=1e-4)
+    points = budget.curve(start, adapter, material.held, [(4, 3, "float32"), (2, 2, "float32"), (1, 1, "float32")])
+    assert [point.error for point in points] == sorted(point.error for point in points)
+    assert points[0].agreement >= 99 and points[-1].error > 1e-6
+    one = budget.cut(adapter, 1, 1)
+    assert all(m.shape[0] == 1 for name, m in one.matrices.items() if "lora_A" in name)
+    assert any(f".{HEAD}." in name for name in one.matrices)
+
+
+def test_fidelity_from_its_definition() -> None:
+    reference = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]])
+    other = torch.tensor([[1.0, 0.0], [3.0, 2.0], [3.0, 1.0]])
+    agreement, error = budget.fidelity(reference, other)
+    mean = 7 / 6
+    variance = sum((v - mean) ** 2 for v in (1, 0, 0, 2, 3, 1)) / 5
+    assert agreement == pytest.approx(200 / 3) and error == pytest.approx((9 / 6) / variance)
+
+
+def test_a_budget_takes_the_most_faithful_that_fits_and_the_knee_is_the_smallest_good_one() -> None:
+    points = [
+        budget.Point(8, 8, "float16", 800, 99.9, 0.001),
+        budget.Point(8, 8, "int8", 400, 99.6, 0.002),
+        budget.Point(4, 4, "float16", 410, 98.0, 0.02),
+        budget.Point(4, 4, "int8", 210, 97.0, 0.021),
+    ]
+    assert budget.choose(points, 1000) == points[0]
+    assert budget.choose(points, 799) == points[1]
+    assert budget.choose(points, 300) == points[3]
+    with pytest.raises(InputError, match="least projector here takes 210 bytes"):
+        budget.choose(points, 209)
+    assert budget.knee(points) == points[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("200KB", 200_000), ("1.5 MiB", 1_572_864), ("4096", 4096), ("3k", None), ("ten", None)]
+)
+def test_sizes_as_people_write_them(text: str, expected: int | None) -> None:
+    if expected is None:
+        with pytest.raises(InputError, match="no size"):
+            budget.parse_bytes(text)
+    else:
+        assert budget.parse_bytes(text) == expected
+
+
+def test_an_artefact_keeps_to_its_label_budget_and_shows_the_curve(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    method = replace(recipe.distiller, projector=replace(recipe.distiller.projector, encoder_rank=8))
+    largest = hd.info(distill(str(tree), tmp_path / "free", replace(recipe, distiller=method)))["labels"]["bytes"]
+    for limit in (largest // 2, largest // 3):
+        made = distill(str(tree), tmp_path / str(limit), replace(recipe, distiller=replace(method, label_bytes=limit)))
+        found = hd.info(made)
+        assert found["labels"]["bytes"] <= limit
+        curve = found["figures"]["fidelity"]
+        assert len(curve) == 12 and {point["precision"] for point in curve} == {"float16", "int8", "int4"}
+        chosen = min((p for p in curve if p["bytes"] <= limit), key=lambda p: p["error"])
+        assert chosen["bytes"] == found["labels"]["bytes"]
+        adapter = load(made).labels.adapter
+        assert (adapter.encoder_rank, adapter.precision) == (chosen["encoder_rank"], chosen["precision"])
+    with pytest.raises(InputError, match="too small"):
+        distill(str(tree), tmp_path / "x", replace(recipe, distiller=replace(method, label_bytes=100)))
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,303 @@
+"""Stored labels: they train the very students that online labels train, and take the bytes that the formula says."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import hello_distill as hd
+from hello_distill import artifact as artifacts
+from hello_distill import codecs, evaluate, sizes, storage, tensors
+from hello_distill.artifact import Artifact
+from hello_distill.data import ImageSet, Material
+from hello_distill.distillers.rded import RDED
+from hello_distill.errors import ArtifactError, InputError
+from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.models import build
+from hello_distill.pipeline import Recipe, distill
+from hello_distill.recording import Draw
+from hello_distill.relabel import Relabel, relabel
+from hello_distill.views import Augment, sample_views
+
+
+@pytest.fixture(scope="module")
+def taught(tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artefact with teacher labels."""
+    method = replace(recipe, distiller=RDED(recipe.distiller.patches))
+    return distill(str(tree), tmp_path_factory.mktemp("out") / "taught", method)
+
+
+def trained(folder: Path, test: ImageSet, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """Weights of the student that an artefact trains."""
+    made = []
+
+    def kept(*arguments: object) -> torch.nn.Module:
+        made.append(build(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(evaluate, "build", kept)
+    evaluate.train_student(artifacts.load(folder), test, seed=0)
+    return made[-1].state_dict()
+
+
+@pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])
+@pytest.mark.parametrize("online", ["taught", "artefact"])
+def test_a_student_of_stored_labels_is_that_of_online_labels_bit_for_bit(
+    online: str,
+    mix: str,
+    request: pytest.FixtureRequest,
+    material: Material,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = request.getfixturevalue(online)
+    opened = artifacts.load(source)
+    student = replace(opened.student, augment=Augment(scale=(0.3, 1.0), mix=mix))
+    live = artifacts.save_relabelled(source, opened.labels, student, tmp_path / "online")
+    stored = relabel(live, tmp_path / "stored", Relabel("stored"))
+    assert not (stored / "teacher").exists() and not (stored / "projector").exists()
+    expected = trained(live, material.held, monkeypatch)
+    found = trained(stored, material.held, monkeypatch)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+    other = trained(relabel(live, tmp_path / "other", Relabel("stored", seed=1)), material.held, monkeypatch)
+    assert any(not torch.equal(other[name], value) for name, value in expected.items())
+
+
+OPTIONS = {
+    "stored": (Relabel("stored"), {}),
+    "pruned": (Relabel("pruned", keep=0.4), {"keep": 0.4}),
+    "topk": (Relabel("quantized", codec="topk", k=3), {"codec": "topk", "k": 3}),
+    "int8": (Relabel("quantized", codec="int8", keep=0.5), {"codec": "int8", "keep": 0.5}),
+    "float8": (Relabel("quantized", codec="float8"), {"codec": "float8"}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_bytes_on_disk_are_those_of_the_formula(name: str, taught: Path, tmp_path: Path) -> None:
+    options, how = OPTIONS[name]
+    opened = artifacts.load(taught)
+    for epochs, batch_size in ((3, 4), (7, 3)):
+        optim = replace(opened.student.optim, epochs=epochs, batch_size=batch_size)
+        given = artifacts.save_relabelled(
+            taught, opened.labels, replace(opened.student, optim=optim), tmp_path / f"{epochs}"
+        )
+        made = relabel(given, tmp_path / f"{name}{epochs}", options)
+        found = hd.info(made)
+        assert found["labels"]["bytes"] == sizes.stored_bytes(4, 2, epochs, batch_size, **how)
+        assert found["labels"]["bytes"] == sum(p.stat().st_size for p in (made / "labels").iterdir())
+        assert 0 < found["labels"]["index_bytes"] < found["labels"]["bytes"]
+        assert found["teacher"]["bytes"] == 0
+
+
+def test_a_recording_is_cut_into_files_at_the_end_of_an_epoch(
+    taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = relabel(taught, tmp_path / "whole", Relabel("stored"))
+    monkeypatch.setattr(sizes, "SHARD", 1)
+    cut = relabel(taught, tmp_path / "cut", Relabel("stored"))
+    assert [len(list((f / "labels").iterdir())) for f in (whole, cut)] == [1, 3]
+    assert hd.info(cut)["labels"]["bytes"] == sizes.stored_bytes(4, 2, 3, 4)
+    pairs = zip(artifacts.load(whole).loader(epoch=2), artifacts.load(cut).loader(epoch=2), strict=True)
+    for one, other in pairs:
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_published_sizes_of_stored_labels() -> None:
+    """2 E IPC C^2 bytes of logits: 572.2 MiB and 111.76 GiB on ImageNet-1K (HeLlO's figures 572 MB and 110 GB)."""
+    for ipc, expected in ((1, 572.2 * 2**20), (200, 111.76 * 2**30)):
+        views, columns = 300 * ipc * 1000, sizes.label_columns("float16", 1000)
+        logits = views * sizes.tensor_bytes(*columns["logits"])
+        assert logits == pytest.approx(expected, rel=1e-4)
+        assert sizes.stored_bytes(1000, ipc, 300, 1000) == pytest.approx(logits + 15 * views, rel=1e-3)
+    assert sizes.view_bytes(sizes.label_columns("topk", 1000, 10)) == 4 * 10 + 15
+    assert sizes.kept_batches(300, 1 / 40) == 7 and sizes.kept_batches(3, 1 / 40) == 1
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_the_size_of_a_safetensors_file_is_predicted(metadata: dict[str, str] | None, tmp_path: Path) -> None:
+    content = {
+        "b": torch.zeros(3, 5, dtype=torch.float16),
+        "a.scale": torch.zeros(7),
+        "c": torch.zeros(2, 2, dtype=torch.int8),
+        "nothing": torch.zeros(0, 4),
+        "d": torch.zeros(1001, dtype=torch.float64),
+    }
+    names = {torch.float16: "F16", torch.float32: "F32", torch.int8: "I8", torch.float64: "F64"}
+    layout = {name: (names[value.dtype], tuple(value.shape)) for name, value in content.items()}
+    tensors.write(tmp_path / "x.safetensors", content, metadata)
+    assert sizes.safetensors_bytes(layout, metadata) == (tmp_path / "x.safetensors").stat().st_size
+
+
+def test_the_ipc_from_which_labels_are_larger() -> None:
+    size = {ipc: 25 * ipc + 3 for ipc in range(1, 2000)}
+    assert sizes.first_ipc_above(lambda ipc: 25 * ipc + 3, 1000) == next(i for i, s in size.items() if s > 1000)
+    assert sizes.first_ipc_above(lambda ipc: 5, 1000) is None
+
+
+def test_the_ladder_counts_what_relabelling_writes(artefact: Path, taught: Path, tmp_path: Path) -> None:
+    rungs = {rung["labels"]: rung for rung in hd.info(artefact)["ladder"]}
+    made = relabel(artefact, tmp_path / "stored", Relabel("stored"))
+    assert rungs["stored float16"]["bytes"] == hd.info(made)["labels"]["bytes"]
+    for precision in ("float16", "int8", "int4"):
+        small = relabel(artefact, tmp_path / precision, Relabel("projector", precision=precision))
+        assert rungs[f"projector {precision}"]["bytes"] == hd.info(small)["labels"]["bytes"]
+    assert rungs["teacher float16"]["bytes"] == hd.info(taught)["teacher"]["bytes"]
+    from_ipc = rungs["stored float16"]["smaller_from_ipc"]
+    ours = hd.info(artefact)["labels"]["bytes"]
+    assert sizes.stored_bytes(4, from_ipc, 3, 4) > ours >= sizes.stored_bytes(4, from_ipc - 1, 3, 4)
+
+
+# Codecs.
+
+
+def logits(rows: int = 50, classes: int = 12) -> torch.Tensor:
+    return 8 * torch.randn(rows, classes, generator=torch.Generator().manual_seed(0))
+
+
+def test_codecs_lose_no_more_than_their_step() -> None:
+    given = logits()
+    most = given.abs().amax(1, keepdim=True)
+    for name, step in (("float32", 0 * most), ("float16", given.abs() * 2**-11), ("int8", most / 127 * 0.51)):
+        kept = codecs.codec(name)
+        assert ((kept.decode(kept.encode(given), 12) - given).abs() <= step + 1e-9).all(), name
+    kept = codecs.codec("float8")
+    assert ((kept.decode(kept.encode(given), 12) - given).abs() <= given.abs() / 16 + 2**-10).all()
+
+
+def test_top_k_shares_all_probability_among_the_kept_classes() -> None:
+    given, kept = logits(), codecs.TopK(3)
+    found = kept.decode(kept.encode(given), 12)
+    for row, back in zip(given, found, strict=True):
+        best = sorted(range(12), key=lambda c: -row[c].item())[:3]
+        assert sorted(torch.nonzero(torch.isfinite(back)).flatten().tolist()) == sorted(best)
+        exact = F.softmax(row[best].half().float() / 4, 0)
+        torch.testing.assert_close(F.softmax(back / 4, 0)[best], exact)
+    assert torch.equal(codecs.TopK(99).decode(codecs.TopK(99).encode(given), 12), given.half().float())
+
+
+def test_draws_with_and_without_replacement() -> None:
+    without = Draw(replacement=False, seed=0)
+    for epoch in range(3):
+        assert sorted(without.numbers(8, 5, epoch)) == sorted(set(without.numbers(8, 5, epoch)))
+        assert set(Counter(without.numbers(4, 10, epoch)).values()) <= {2, 3}
+    drawn = list(itertools.chain(*(Draw(True, 0).numbers(8, 5, epoch) for epoch in range(400))))
+    counts = Counter(drawn)
+    assert set(counts) == set(range(8)) and all(abs(n - 250) < 60 for n in counts.values())
+    assert Draw(True, 0).numbers(8, 5, 1) == Draw(True, 0).numbers(8, 5, 1) != Draw(True, 1).numbers(8, 5, 1)
+
+
+def test_pruned_labels_show_the_views_that_were_kept_and_no_others(taught: Path, tmp_path: Path) -> None:
+    every = artifacts.load(relabel(taught, tmp_path / "all", Relabel("stored")))
+    some = artifacts.load(relabel(taught, tmp_path / "some", Relabel("pruned", keep=0.5)))
+    kept = [*every.labels.views(0, ()), *every.labels.views(1, ())][: some.labels.kept.batches]
+    assert len(kept) == 3
+    for epoch in range(4):
+        views = list(some.labels.views(epoch, ()))
+        assert len(views) == 2
+        for view in views:
+            twin = kept[view.key]
+            assert torch.equal(view.box, twin.box) and torch.equal(view.rows, twin.rows) and view.share == twin.share
+
+
+def test_static_labels_are_those_of_whole_images_mixed_by_share(taught: Path, tmp_path: Path) -> None:
+    online = artifacts.load(taught)
+    static = artifacts.load(relabel(taught, tmp_path / "s", Relabel("static")))
+    with torch.no_grad():
+        expected = online.labels.members[0](online.data.images / 255).half().float()
+    view = next(iter(sample_views(8, online.data.side, 8, Augment(), 0, 0)))
+    found = static.labels(torch.zeros(8, 3, 32, 32), view)
+    for place, row in enumerate(view.rows.tolist()):
+        partner = view.rows[view.partner[place]].item()
+        mixed = view.share * expected[row] + (1 - view.share) * expected[partner]
+        torch.testing.assert_close(found[place], mixed, atol=2e-3, rtol=2e-3)
+    assert hd.info(tmp_path / "s")["labels"]["bytes"] == sizes.safetensors_bytes({"logits": ("F16", (8, 4))})
+
+
+# Teachers.
+
+
+def test_norm_matched_labels_from_their_definition() -> None:
+    members = [build("convnet2_w8", 4, 32, seed) for seed in (0, 1)]
+    images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    view = next(iter(sample_views(5, 32, 5, Augment(), 0, 0)))
+    plain = TeacherLabels(["convnet2_w8"] * 2, members, 32)
+    matched = TeacherLabels(["convnet2_w8"] * 2, members, 32, "norm")
+    with torch.no_grad():
+        found = [member(images) for member in plain.members]
+    mean_norm = sum(f.square().sum().sqrt() for f in found) / 2
+    expected = sum(f * mean_norm / f.square().sum().sqrt() for f in found) / 2
+    torch.testing.assert_close(matched(images, view), expected, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(plain(images, view), sum(found) / 2, atol=1e-3, rtol=1e-3)
+
+
+def test_a_teacher_with_batch_statistics_depends_on_its_batch_and_drifts() -> None:
+    """What SRe2L's code for CIFAR does by leaving out eval(), and what ours does not."""
+    member = build("convnet2_w8", 4, 32, 0)
+    images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    whole, part = (next(iter(sample_views(n, 32, n, Augment(), 0, 0))) for n in (6, 3))
+    quirk = TeacherLabels(["convnet2_w8"], [member], 32, batch_statistics=True)
+    ours = TeacherLabels(["convnet2_w8"], [member], 32)
+    before = quirk.members[0].backbone[1].running_mean.clone()
+    assert not torch.allclose(quirk(images, whole)[:3], quirk(images[:3], part), atol=1e-3)
+    assert not torch.equal(quirk.members[0].backbone[1].running_mean, before)
+    assert torch.allclose(ours(images, whole)[:3], ours(images[:3], part), atol=1e-3)
+
+
+# What goes wrong.
+
+
+def test_more_epochs_than_were_stored_are_refused(taught: Path, tmp_path: Path) -> None:
+    stored = artifacts.load(relabel(taught, tmp_path / "s", Relabel("stored")))
+    assert len(list(stored.loader(epoch=2))) == 2
+    with pytest.raises(InputError, match="3 epochs are stored, and epoch 4"):
+        next(stored.loader(epoch=3))
+
+
+def test_stored_labels_cannot_label_anew(taught: Path, tmp_path: Path) -> None:
+    stored = relabel(taught, tmp_path / "s", Relabel("stored"))
+    with pytest.raises(InputError, match="--source"):
+        relabel(stored, tmp_path / "t", Relabel("pruned"))
+    assert not (tmp_path / "t").exists()
+    again = relabel(stored, tmp_path / "t", Relabel("pruned"), source=taught)
+    assert storage.read_manifest(again)["labels"]["kind"] == "pruned"
+    with pytest.raises(InputError, match="no projector here, but a teacher"):
+        relabel(taught, tmp_path / "u", Relabel("projector"))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"kind": "prunned"}, "did you mean 'pruned'"),
+        ({"kind": "pruned", "keep": 0.0}, "--keep 0.0"),
+        ({"kind": "quantized", "codec": "int9"}, "did you mean 'int8'"),
+        ({"kind": "quantized", "k": 0}, "at least one class"),
+        ({"kind": "projector", "precision": "int5"}, "did you mean 'int8'|did you mean 'int4'"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, object], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        Relabel(**options)
+
+
+def test_a_broken_recording_is_refused(taught: Path, tmp_path: Path) -> None:
+    stored = relabel(taught, tmp_path / "s", Relabel("stored"))
+    file = stored / "labels" / "00000.safetensors"
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifacts.load(stored)
+
+
+def test_relabelling_keeps_the_images_byte_for_byte(taught: Path, tmp_path: Path) -> None:
+    made = relabel(taught, tmp_path / "s", Relabel("hard"))
+    assert (made / storage.IMAGES).read_bytes() == (taught / storage.IMAGES).read_bytes()
+    assert isinstance(artifacts.load(made), Artifact)
+    found = hd.info(made)
+    assert (found["labels"]["bytes"], found["teacher"]["bytes"]) == (0, 0)
