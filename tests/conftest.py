@@ -32,7 +32,7 @@ from hello_distill.projector import ProjectorSpec  # noqa: E402
 from hello_distill.teachers import TeacherSpec  # noqa: E402
 from hello_distill.views import Augment  # noqa: E402
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count() or 1)))
 
 CLASSES = ("circle", "square", "cross", "stripes")
 SIDE = 32

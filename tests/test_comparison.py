@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from hello_distill.comparison import Comparison, Contender, compare
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.errors import InputError
+from hello_distill.ledger import Cell, Ledger, Run
 from hello_distill.pipeline import Recipe
 from hello_distill.plot import plot
 from hello_distill.relabel import Relabel
@@ -84,6 +88,7 @@ def test_a_comparison_runs_every_cell_and_counts_its_bytes(
     stored, online = found["rded", "stored", 2], found["rded", "teacher", 2]
     assert stored["top1_last"] == online["top1_last"] and stored["same_students_as"] == "teacher"
     assert stored["bytes"]["labels"] > 0 == stored["bytes"]["teacher"]
+    assert all(len(cell["commits"]) == 1 for cell in result["cells"])
     assert len(result["trials"]) == 3 * 3 * 2, "as many trials for each method and family of labels"
 
 
@@ -126,6 +131,45 @@ def test_a_stopped_comparison_goes_on_with_the_same_result(
     assert figures(result) == figures(whole)
     run(tree, tmp_path / "half.json", grid, **options)
     assert calls == 17, "nothing is left to do"
+
+
+def test_a_run_that_another_process_holds_is_left_to_it(tree: Path, grid: Comparison, tmp_path: Path) -> None:
+    """The second process waits for the first at the end, and then finds the run done."""
+    options: dict[str, Any] = {"methods": ["random"], "labels": ["hard"], "ipcs": [1, 2], "seeds": [0]}
+    whole = run(tree, tmp_path / "one.json", grid, **options)["cells"]
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from hello_distill.machine import locked\n"
+        "with locked(Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(float(sys.argv[2]))"
+    )
+    claim = tmp_path / ".two.work" / "claims" / "random-hard-1-convnet2_w8-0"
+    holder = subprocess.Popen([sys.executable, "-c", script, str(claim), "20"], stdout=subprocess.PIPE)
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    ends = threading.Timer(4, holder.kill)
+    ends.start()
+    done = run(tree, tmp_path / "two.json", grid, **options)["cells"]
+    assert holder.wait() != 0, "it was killed, and its claim went with it"
+    assert [cell["top1_last"] for cell in done] == [cell["top1_last"] for cell in whole]
+
+
+def test_runs_of_two_processes_are_merged_in_order(tmp_path: Path) -> None:
+    cell = Cell("rded", "teacher", 10, "convnet3")
+    one, two = (Ledger(tmp_path / "r.json", "data", {"a": 1}) for _ in range(2))
+    sizes = {"images": 1, "labels": 2, "teacher": 3, "public": 4}
+    two.add_run(cell, {}, 2, Run(30.0, 31.0, sizes, 1.2))
+    one.add_run(cell, {}, 0, Run(10.0, 11.0, sizes, 1.2))
+    one.add_run(cell, {}, 0, Run(99.0, 99.0, sizes, 1.2))
+    two.add_trial({"method": "rded"}, {"lr": 1}, 5.0)
+    one.add_trial({"method": "rded"}, {"lr": 1}, 6.0)
+    found = one.cell(cell)
+    assert found is not None and found["seeds"] == [0, 2] and found["seconds"] == 2
+    assert found["top1_last"] == {"mean": 20.0, "sd": pytest.approx(200**0.5), "runs": [10.0, 30.0]}
+    assert [trial["held_top1"] for trial in two.trials({"method": "rded"})] == [5.0]
+    with pytest.raises(InputError, match="other settings"):
+        Ledger(tmp_path / "r.json", "data", {"a": 2})
 
 
 def test_the_encoder_trained_as_a_whole_stands_beside_hello(tree: Path, grid: Comparison, tmp_path: Path) -> None:

@@ -12,12 +12,11 @@ import hashlib
 import json
 import os
 import shutil
-import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from hello_distill import artifact as artifacts
 from hello_distill import distillers, sizes, storage
@@ -28,7 +27,8 @@ from hello_distill.errors import InputError, nearest
 from hello_distill.evaluate import train_student
 from hello_distill.labels.projector import ProjectorLabels, describe
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.machine import environment
+from hello_distill.ledger import Cell, Ledger, Run
+from hello_distill.machine import locked
 from hello_distill.models import check_name
 from hello_distill.pipeline import Recipe, prepare, test_images
 from hello_distill.progress import SILENT, Progress
@@ -39,7 +39,6 @@ from hello_distill.stages import Stages, fingerprint
 from hello_distill.teachers import TeacherSpec
 from hello_distill.types import LabelSource
 
-FORMAT = 1
 EQUAL_BY_DESIGN = {"stored": "teacher"}
 """Labels whose students are those of other labels bit for bit (a test shows it), so that bytes are all there is to
 find out."""
@@ -74,20 +73,6 @@ class Comparison:
     trial_epochs: int = 60
 
 
-class Cell(NamedTuple):
-    """A place in the grid."""
-
-    method: str
-    labels: str
-    ipc: int
-    student: str
-
-    @property
-    def name(self) -> str:
-        """As people read it."""
-        return f"{self.method}, {self.labels}, IPC {self.ipc}, {self.student}"
-
-
 class Bench:
     """The grid at work: what is shared between cells, and where things are kept."""
 
@@ -120,11 +105,12 @@ class Bench:
         what = [repr(contender), repr(base), fingerprint(self.material.train)]
         digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
         folder = self.work / "images" / f"{method}-ipc{ipc}-seed{seed}-{digest}"
-        if not folder.is_dir():
-            stages = self.stages(contender.teachers)
-            made = contender.distiller(self.material, stages, ipc, seed, self.progress)
-            settings = replace(base, distiller=contender.distiller, ipc=ipc).settings()
-            artifacts.save(made, ipc, base.student, base.codec, settings, folder)
+        with locked(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                stages = self.stages(contender.teachers)
+                made = contender.distiller(self.material, stages, ipc, seed, self.progress)
+                settings = replace(base, distiller=contender.distiller, ipc=ipc).settings()
+                artifacts.save(made, ipc, base.student, base.codec, settings, folder)
         return folder
 
     def online(self, artifact: Artifact, method: str, labels: str) -> LabelSource:
@@ -176,23 +162,25 @@ def compare(
 ) -> dict[str, Any]:
     """Run the grid, or what is left of it, and keep the result at `out` up to date; see `hello-distill compare`.
 
-    Accuracies are percent on the test split. Raises InputError before any training for unknown names, and where `out`
-    is the result of other settings.
+    Several processes may work on one `out`: each takes what no other has begun. Accuracies are percent on the test
+    split. Raises InputError before any training for unknown names, and where `out` is the result of other settings.
     """
     check(comparison, methods, labels, ipcs, students)
     file = Path(out)
-    result = _begun(file, data, comparison)
-    work = file.with_name(f".{file.stem}.work")
-    bench = Bench(data, comparison, work, progress)
-    check_classes_of(bench, ipcs)
-    cells = [
-        Cell(method, kind, ipc, student) for ipc, student, method, kind in _product(ipcs, students, methods, labels)
-    ]
-    for cell in sorted(cells, key=lambda cell: cell.labels in EQUAL_BY_DESIGN):
-        settings = _settings(bench, result, file, cell)
-        for seed in seeds:
-            _run(bench, result, file, cell, settings, seed)
-    return result
+    ledger = Ledger(file, Path(data).name, described(comparison))
+    bench = Bench(data, comparison, file.with_name(f".{file.stem}.work"), progress)
+    check_counts(bench.material.train, max(ipcs))
+    cells = [Cell(m, kind, ipc, s) for ipc in ipcs for s in students for m in methods for kind in labels]
+    cells.sort(key=lambda cell: cell.labels in EQUAL_BY_DESIGN)
+    for wait in (False, True):  # first what nobody works on, then what others have not finished
+        for cell in cells:
+            for seed in seeds:
+                claim = bench.work / "claims" / f"{'-'.join(map(str, cell)).replace('/', '_')}-{seed}"
+                with locked(claim, wait) as mine:
+                    if mine and not ledger.has(cell, seed):
+                        settings = _settings(bench, ledger, cell)
+                        ledger.add_run(cell, settings, seed, _run(bench, ledger, cell, settings, seed))
+    return ledger.read()
 
 
 def check(
@@ -214,45 +202,12 @@ def check(
         check_name(student)
 
 
-def check_classes_of(bench: Bench, ipcs: Sequence[int]) -> None:
+def check_counts(data: ImageSet, ipc: int) -> None:
     """Raise InputError where a class has fewer images than are asked for."""
-    for target, name in enumerate(bench.material.train.classes):
-        count = len(bench.material.train.of_class(target))
-        if count < max(ipcs):
-            raise InputError(f"class {name!r} has {count} training images, and IPC {max(ipcs)} was asked for")
-
-
-def _product(
-    ipcs: Sequence[int], students: Sequence[str], methods: Sequence[str], labels: Sequence[str]
-) -> Iterator[tuple[int, str, str, str]]:
-    for ipc in ipcs:
-        for student in students:
-            for method in methods:
-                for kind in labels:
-                    yield ipc, student, method, kind
-
-
-def _begun(file: Path, data: str, comparison: Comparison) -> dict[str, Any]:
-    """The result so far. Raises InputError where the file holds that of other settings."""
-    recipe = json.loads(json.dumps(described(comparison)))
-    name = Path(data).name
-    if not file.exists():
-        return {
-            "format": FORMAT,
-            "data": name,
-            "recipe": recipe,
-            "environment": environment(),
-            "trials": [],
-            "cells": [],
-        }
-    try:
-        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        same = result["recipe"] == recipe and result["data"] == name
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{file} is no result of a comparison; choose another --out") from None
-    if not same:
-        raise InputError(f"{file} is the result of other data or other settings; choose another --out")
-    return result
+    for target, name in enumerate(data.classes):
+        count = len(data.of_class(target))
+        if count < ipc:
+            raise InputError(f"class {name!r} has {count} training images, and IPC {ipc} was asked for")
 
 
 def described(comparison: Comparison) -> dict[str, Any]:
@@ -281,91 +236,58 @@ def family(labels: str) -> str:
     return labels if labels in ("hard", "projector") else "teacher"
 
 
-def _settings(bench: Bench, result: dict[str, Any], file: Path, cell: Cell) -> dict[str, Any]:
+def _settings(bench: Bench, ledger: Ledger, cell: Cell) -> dict[str, Any]:
     """The student settings that did best on held-back training images, for a method and a family of labels.
 
     Every trial is kept in the result; one that is there already is not repeated.
     """
     labels = family(cell.labels)
-    candidates = bench.comparison.trials.get("hard" if labels == "hard" else "soft", ({},))
+    candidates = [dict(c) for c in bench.comparison.trials.get("hard" if labels == "hard" else "soft", ({},))]
     if len(candidates) == 1:
-        return dict(candidates[0])
+        return candidates[0]
     place = Cell(cell.method, labels, bench.comparison.trial_ipc, cell.student)
     key = {"method": cell.method, "labels": labels, "student": cell.student}
-    for candidate in candidates:
-        tried = [trial for trial in result["trials"] if key.items() <= trial.items()]
-        if any(trial["settings"] == dict(candidate) for trial in tried):
-            continue
-        spec = bench.student(place, candidate)
-        spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
-        with bench.progress.stage(f"trial {place.method}") as stage:
-            artifact = artifacts.load(bench.labelled(place, 0, spec))
-            score = train_student(artifact, bench.material.held, 0, bench.progress)
-            stage.figure = f"{labels}, {dict(candidate)}: {percent(score.last)} on held-back training images"
-        result["trials"].append({**key, "settings": dict(candidate), "held_top1": score.last})
-        _write(file, result)
-    tried = [trial for trial in result["trials"] if key.items() <= trial.items()]
-    chosen: dict[str, Any] = max(tried, key=lambda trial: trial["held_top1"])["settings"]
+    for number, candidate in enumerate(candidates):
+        with locked(bench.work / "claims" / f"trial-{cell.method}-{labels}-{cell.student.replace('/', '_')}-{number}"):
+            if not any(trial["settings"] == candidate for trial in ledger.trials(key)):
+                ledger.add_trial(key, candidate, _trial(bench, place, candidate))
+    chosen: dict[str, Any] = max(ledger.trials(key), key=lambda trial: trial["held_top1"])["settings"]
     return chosen
 
 
-def _run(bench: Bench, result: dict[str, Any], file: Path, cell: Cell, settings: dict[str, Any], seed: int) -> None:
-    """One seed of a cell, unless the result has it."""
-    entry = _entry(result, cell, settings)
-    if seed in entry["seeds"]:
-        return
+def _trial(bench: Bench, place: Cell, candidate: dict[str, Any]) -> float:
+    """Top-1 on held-back training images of a shorter training with some settings."""
+    spec = bench.student(place, candidate)
+    spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
+    with bench.progress.stage(f"trial {place.method}") as stage:
+        artifact = artifacts.load(bench.labelled(place, 0, spec))
+        score = train_student(artifact, bench.material.held, 0, bench.progress)
+        stage.figure = f"{place.labels}, {candidate}: {percent(score.last)} on held-back training images"
+    return score.last
+
+
+def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run:
+    """One seed of a cell."""
     start = time.monotonic()
-    spec = bench.student(cell, settings)
-    twin = _twin(result, cell, seed)
+    twin = ledger.cell(cell._replace(labels=EQUAL_BY_DESIGN.get(cell.labels, "")))
+    if twin is not None and seed in twin["seeds"]:
+        return _copied(bench, cell, twin, twin["seeds"].index(seed))
     with bench.progress.stage(cell.labels) as stage:
-        if twin is None:
-            folder = bench.labelled(cell, seed, spec)
-            artifact = artifacts.load(folder)
-            score = train_student(artifact, bench.test(artifact), seed, bench.progress)
-            last, best = score.last, score.best
-            entry["bytes"] = _bytes(folder)
-            shutil.rmtree(folder)
-        else:
-            place = twin["seeds"].index(seed)
-            last, best = twin["top1_last"]["runs"][place], twin["top1_best"]["runs"][place]
-            entry["same_students_as"] = twin["labels"]
-            stored = sizes.stored_bytes(
-                len(bench.material.train.classes), cell.ipc, *bench.comparison.training[cell.ipc]
-            )
-            entry["bytes"] = {**twin["bytes"], "labels": stored, "teacher": 0}
-        stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(last)} last, {percent(best)} best"
-    entry["seeds"].append(seed)
-    for name, value in (("top1_last", last), ("top1_best", best)):
-        runs = [*entry[name]["runs"], value]
-        sd = statistics.stdev(runs) if len(runs) > 1 else None
-        entry[name] = {"mean": statistics.fmean(runs), "sd": sd, "runs": runs}
-    entry["seconds"] = round(entry["seconds"] + time.monotonic() - start)
-    _write(file, result)
+        folder = bench.labelled(cell, seed, bench.student(cell, settings))
+        artifact = artifacts.load(folder)
+        score = train_student(artifact, bench.test(artifact), seed, bench.progress)
+        run = Run(score.last, score.best, _bytes(folder), time.monotonic() - start)
+        shutil.rmtree(folder)
+        stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(score.last)} last, {percent(score.best)} best"
+    return run
 
 
-def _entry(result: dict[str, Any], cell: Cell, settings: dict[str, Any]) -> dict[str, Any]:
-    """The cell's part of the result."""
-    for entry in result["cells"]:
-        if (entry["method"], entry["labels"], entry["ipc"], entry["student"]) == cell:
-            found: dict[str, Any] = entry
-            return found
-    empty: dict[str, Any] = {"mean": None, "sd": None, "runs": []}
-    new = {**cell._asdict(), "settings": settings, "seeds": [], "top1_last": empty, "top1_best": empty, "seconds": 0}
-    result["cells"].append(new)
-    return new
-
-
-def _twin(result: dict[str, Any], cell: Cell, seed: int) -> dict[str, Any] | None:
-    """The cell whose students are this cell's, bit for bit, if it has run."""
-    if cell.labels not in EQUAL_BY_DESIGN:
-        return None
-    wanted = cell._replace(labels=EQUAL_BY_DESIGN[cell.labels])
-    for entry in result["cells"]:
-        same = (entry["method"], entry["labels"], entry["ipc"], entry["student"]) == wanted
-        if same and seed in entry["seeds"]:
-            found: dict[str, Any] = entry
-            return found
-    return None
+def _copied(bench: Bench, cell: Cell, twin: dict[str, Any], place: int) -> Run:
+    """The twin's students, at the bytes that these labels take by formula."""
+    epochs, batch_size = bench.comparison.training[cell.ipc]
+    stored = sizes.stored_bytes(len(bench.material.train.classes), cell.ipc, epochs, batch_size)
+    last, best = (twin[name]["runs"][place] for name in ("top1_last", "top1_best"))
+    return Run(last, best, {**twin["bytes"], "labels": stored, "teacher": 0}, 0.0, twin["labels"])
 
 
 def _bytes(folder: Path) -> dict[str, int]:
@@ -377,11 +299,3 @@ def _bytes(folder: Path) -> dict[str, int]:
         "teacher": found["teacher"]["bytes"],
         "public": sum(weights["bytes"] for weights in found["public_weights"]),
     }
-
-
-def _write(file: Path, result: dict[str, Any]) -> None:
-    """Keep the result: the file is whole at any moment."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    storage.write_json(partial, result)
-    partial.rename(file)

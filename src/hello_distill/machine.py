@@ -56,6 +56,24 @@ def keep_freed_memory() -> None:
     libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
+@contextmanager
+def locked(file: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock that other processes see, and that goes when the process does.
+
+    Gives True when it is held; without `wait` False where another process holds it.
+    """
+    import fcntl
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
 def cache_folder() -> Path:
     """Where fetched and derived files are kept: HELLO_DISTILL_CACHE, else the user's cache folder."""
     chosen = os.environ.get("HELLO_DISTILL_CACHE")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill.errors import InputError, MachineError
-from hello_distill.tables import ordered
 
 MARKS = {"hard": "x", "static": "v", "teacher": "s", "stored": "D", "pruned": "^", "quantized": "<", "projector": "o"}
 
@@ -21,7 +20,7 @@ def plot(result: str | Path, out: str | Path | None = None) -> Path:
     file = Path(result)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        cells = ordered(content["cells"])
+        cells = content["cells"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is no result of `hello-distill compare`: {error}") from None
     if not cells:

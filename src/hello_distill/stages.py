@@ -17,6 +17,7 @@ from torch import Tensor
 from hello_distill import encoders, sizes, storage, tensors
 from hello_distill.data import ImageSet, Material
 from hello_distill.encoders import Encoder
+from hello_distill.machine import locked
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import Adapter, Projector, ProjectorSpec, fit_projector, restore, zero_shot
 from hello_distill.scores import percent, top1
@@ -84,13 +85,14 @@ class Stages:
     def _kept_teachers(self, spec: TeacherSpec) -> Teachers:
         data = self.material.train
         place = self._place("teachers", spec)
-        if place is None or not place.is_dir():
-            trained = train_teachers(data, spec, self.seed, self.progress)
-            if place is not None:
+        if place is None:
+            return train_teachers(data, spec, self.seed, self.progress)
+        with locked(place.with_suffix(".lock")):  # another process that wants the same waits for it
+            if not place.is_dir():
+                trained = train_teachers(data, spec, self.seed, self.progress)
                 members = [trained.observer, *trained.ensemble.members]
                 states = {f"{i}.safetensors": dict(m.state_dict()) for i, m in enumerate(members)}
                 _keep(place, states, {})
-            return trained
         models = []
         for i in range(1 + len(spec.weak_epochs)):
             model = network(spec.network, len(data.classes), data.side)
@@ -121,23 +123,27 @@ class Stages:
 
     def _kept_adapter(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
         place = self._place("projectors", dataclasses.replace(spec, precision="float32"), self.spec)
-        if place is not None and place.is_dir():
-            facts = json.loads((place / "adapter.json").read_text())
-            facts["convolutions"] = tuple(facts["convolutions"])
-            matrices = tensors.read(place / "adapter.safetensors")
-            return Adapter(matrices, matrices, "float32", **facts)
-        data = self.material.train
-        adapter = fit_projector(start, encoder, data, self.teachers().ensemble, spec, self.seed, self.progress)
-        if place is not None:
-            facts = {
-                "convolutions": list(adapter.convolutions),
-                "encoder_rank": adapter.encoder_rank,
-                "head_rank": adapter.head_rank,
-                "scale": adapter.scale,
-                "normalize": adapter.normalize,
-            }
-            _keep(place, {"adapter.safetensors": adapter.matrices}, {"adapter.json": facts})
-        return adapter
+        if place is None:
+            return self._fit(start, encoder, spec)
+        with locked(place.with_suffix(".lock")):
+            if not place.is_dir():
+                adapter = self._fit(start, encoder, spec)
+                facts = {
+                    "convolutions": list(adapter.convolutions),
+                    "encoder_rank": adapter.encoder_rank,
+                    "head_rank": adapter.head_rank,
+                    "scale": adapter.scale,
+                    "normalize": adapter.normalize,
+                }
+                _keep(place, {"adapter.safetensors": adapter.matrices}, {"adapter.json": facts})
+        facts = json.loads((place / "adapter.json").read_text())
+        facts["convolutions"] = tuple(facts["convolutions"])
+        matrices = tensors.read(place / "adapter.safetensors")
+        return Adapter(matrices, matrices, "float32", **facts)
+
+    def _fit(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
+        ensemble = self.teachers().ensemble
+        return fit_projector(start, encoder, self.material.train, ensemble, spec, self.seed, self.progress)
 
     def _place(self, kind: str, *specs: Any) -> Path | None:
         """Where a stage is kept: named by everything that its result depends on."""

@@ -74,17 +74,11 @@ def info(found: dict[str, Any]) -> Table:
 def comparison(result: dict[str, Any]) -> Table:
     """What `hello-distill compare` prints."""
     table = Table("method", "labels", "IPC", "student", "top-1, last", "top-1, best", "images", "labels", "teacher")
-    for cell in ordered(result["cells"]):
+    for cell in result["cells"]:
         sizes = [size(cell["bytes"][name]) for name in ("images", "labels", "teacher")]
         scores = [spread(cell["top1_last"]), spread(cell["top1_best"])]
         table.add_row(cell["method"], cell["labels"], str(cell["ipc"]), cell["student"], *scores, *sizes)
     return table
-
-
-def ordered(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Finished cells by student, images per class, method and labels."""
-    done = [cell for cell in cells if cell["seeds"]]
-    return sorted(done, key=lambda cell: (cell["student"], cell["ipc"], cell["method"], cell["labels"]))
 
 
 def demo_gains(result: dict[str, Any]) -> tuple[float, float]:

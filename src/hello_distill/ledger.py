@@ -1,0 +1,129 @@
+"""The result file of a comparison: trials and runs, added one by one, by several processes if need be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hello_distill import storage
+from hello_distill.errors import InputError
+from hello_distill.evaluate import summary
+from hello_distill.machine import commit, environment, locked
+
+FORMAT = 1
+
+
+class Cell(NamedTuple):
+    """A place in the grid."""
+
+    method: str
+    labels: str
+    ipc: int
+    student: str
+
+    @property
+    def name(self) -> str:
+        """As people read it."""
+        return f"{self.method}, {self.labels}, IPC {self.ipc}, {self.student}"
+
+
+class Run(NamedTuple):
+    """What one seed of a cell gave: top-1 in percent on the test split, bytes, seconds."""
+
+    last: float
+    best: float
+    bytes: dict[str, int]
+    seconds: float
+    same_students_as: str | None = None
+    """Labels whose students these are, bit for bit, where none was trained."""
+
+
+class Ledger:
+    """Keeps the file whole at any moment. Every addition reads it anew under a lock, so that none is lost."""
+
+    def __init__(self, file: Path, data: str, recipe: dict[str, Any]) -> None:
+        """Raises InputError where the file holds the result of other data or other settings."""
+        self.file = file
+        recipe = json.loads(json.dumps(recipe))
+        self.head = {"format": FORMAT, "data": data, "recipe": recipe}
+        if not file.exists():
+            return
+        try:
+            found = self.read()
+            same = all(found[key] == value for key, value in self.head.items())
+            _ = found["cells"], found["trials"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{file} is no result of a comparison; choose another --out") from None
+        if not same:
+            raise InputError(f"{file} is the result of other data or other settings; choose another --out")
+
+    def read(self) -> dict[str, Any]:
+        """The result so far."""
+        if not self.file.exists():
+            return {**self.head, "environment": environment(), "trials": [], "cells": []}
+        found: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
+        return found
+
+    def trials(self, key: dict[str, Any]) -> list[dict[str, Any]]:
+        """The trials of a method, a family of labels and a student."""
+        return [trial for trial in self.read()["trials"] if key.items() <= trial.items()]
+
+    def add_trial(self, key: dict[str, Any], settings: dict[str, Any], held_top1: float) -> None:
+        """Keep a trial, unless it is there."""
+
+        def add(result: dict[str, Any]) -> None:
+            if not any(key.items() <= trial.items() and trial["settings"] == settings for trial in result["trials"]):
+                result["trials"].append({**key, "settings": settings, "held_top1": held_top1})
+
+        self._change(add)
+
+    def cell(self, cell: Cell) -> dict[str, Any] | None:
+        """What is known of a cell."""
+        return _find(self.read(), cell)
+
+    def has(self, cell: Cell, seed: int) -> bool:
+        """Whether a run is there."""
+        found = self.cell(cell)
+        return found is not None and seed in found["seeds"]
+
+    def add_run(self, cell: Cell, settings: dict[str, Any], seed: int, run: Run) -> None:
+        """Keep a run, unless it is there; mean and sd (n - 1) follow."""
+
+        def add(result: dict[str, Any]) -> None:
+            entry = _find(result, cell)
+            if entry is None:
+                entry = {**cell._asdict(), "settings": settings, "seeds": [], "commits": [], "seconds": 0}
+                result["cells"].append(entry)
+            if seed in entry["seeds"]:
+                return
+            for name, value in (("top1_last", run.last), ("top1_best", run.best)):
+                runs = dict(zip(entry["seeds"], entry.get(name, {}).get("runs", []), strict=True)) | {seed: value}
+                entry[name] = summary([runs[key] for key in sorted(runs)])
+            entry["seeds"] = sorted([*entry["seeds"], seed])
+            entry["commits"] = sorted({*entry["commits"], commit() or "unknown"})
+            entry["seconds"] = round(entry["seconds"] + run.seconds)
+            entry["bytes"] = run.bytes
+            if run.same_students_as:
+                entry["same_students_as"] = run.same_students_as
+
+        self._change(add)
+
+    def _change(self, change: Callable[[dict[str, Any]], None]) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self.file.with_name(f".{self.file.name}.lock")):
+            result = self.read()
+            change(result)
+            result["cells"].sort(key=lambda entry: [entry[name] for name in ("student", "ipc", "method", "labels")])
+            partial = self.file.with_name(f".{self.file.name}.partial")
+            storage.write_json(partial, result)
+            partial.rename(self.file)
+
+
+def _find(result: dict[str, Any], cell: Cell) -> dict[str, Any] | None:
+    for entry in result["cells"]:
+        if tuple(entry[name] for name in Cell._fields) == cell:
+            found: dict[str, Any] = entry
+            return found
+    return None
