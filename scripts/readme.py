@@ -48,7 +48,31 @@ def made(result: dict[str, Any]) -> str:
     return f"Made at {(where['commit'] or 'unknown')[:8]} on {where['processor']}, {where['threads']} threads."
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"demo": demo}
+def comparison(result: dict[str, Any]) -> str:
+    """A comparison: a table for each number of images per class."""
+    parts = []
+    for ipc in sorted({cell["ipc"] for cell in result["cells"]}):
+        epochs, batch_size = result["recipe"]["training"][str(ipc)]
+        head = "| images | labels | top-1, last epoch | best epoch | images' bytes | labels' bytes | teacher's bytes |"
+        lines = [f"**IPC {ipc}**, {epochs} epochs in batches of {batch_size}", "", head, "|" + "---|" * 7]
+        for cell in (cell for cell in result["cells"] if cell["ipc"] == ipc):
+            images, labels, teacher = (size(cell["bytes"][name]) for name in ("images", "labels", "teacher"))
+            scores = f"{spread(cell['top1_last'])} | {spread(cell['top1_best'])}"
+            lines.append(f"| {cell['method']} | {cell['labels']} | {scores} | {images} | {labels} | {teacher} |")
+        parts.append("\n".join(lines))
+    commits = sorted({commit[:8] for cell in result["cells"] for commit in cell["commits"]})
+    where = result["environment"]
+    students = ", ".join(f"`{name}`" for name in sorted({cell["student"] for cell in result["cells"]}))
+    return "\n\n".join(parts) + (
+        f"\n\nStudent: {students}. {len(result['trials'])} tuning trials on held-back training images, as many "
+        f"for each method and family of labels; they stand in the result file. Made at {', '.join(commits)} on "
+        f"{where['processor']}.\n"
+    )
+
+
+def table_of(result: dict[str, Any]) -> Callable[[dict[str, Any]], str]:
+    """The function that writes a result's table."""
+    return comparison if "cells" in result else demo
 
 
 def filled(text: str) -> str:
@@ -57,7 +81,7 @@ def filled(text: str) -> str:
     def table(match: re.Match[str]) -> str:
         name = match["name"]
         result = json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
-        return match[1] + TABLES[name](result) + match[3]
+        return match[1] + table_of(result)(result) + match[3]
 
     return PLACE.sub(table, text)
 

@@ -39,6 +39,7 @@ def distill_parser() -> ArgumentParser:
     )
     parser.add_argument("--label-bytes", help="at most so many bytes for the projector, such as 200KB")
     parser.add_argument("--seed", type=int, help="everything random depends on it (0 unless --config says otherwise)")
+    parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(
         "--config",
         help="JSON or YAML file that changes fields of the recipe; an artefact's config.json repeats its run",
@@ -56,7 +57,7 @@ def distill(options: Namespace) -> None:
     recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
     recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
     given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
-    folder = pipeline.distill(options.data, options.out, replace(recipe, **given), console())
+    folder = pipeline.distill(options.data, options.out, replace(recipe, **given), console(), options.stages)
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 

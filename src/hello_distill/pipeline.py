@@ -116,15 +116,17 @@ def distill(
     out: str | Path,
     recipe: Recipe,
     progress: Progress = SILENT,
+    stages: str | Path | None = None,
 ) -> Path:
     """Distil the training images of `data` (see `hello_distill.data`) into an artefact at `out`.
 
+    Teachers and projectors are kept in the folder `stages`, if one is given, and found there by later runs.
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
     MachineError; then nothing is left at `out`.
     """
     check(recipe, out)
     material = prepare(data, recipe, progress)
-    return distill_material(material, recipe, recipe.distiller, out, progress)
+    return distill_material(material, recipe, recipe.distiller, out, progress, stages)
 
 
 def check(recipe: Recipe, out: str | Path) -> None:
@@ -165,11 +167,16 @@ def check_classes(train: Split, recipe: Recipe) -> None:
 
 
 def distill_material(
-    material: Material, recipe: Recipe, distiller: Distiller, out: str | Path, progress: Progress = SILENT
+    material: Material,
+    recipe: Recipe,
+    distiller: Distiller,
+    out: str | Path,
+    progress: Progress = SILENT,
+    stages: str | Path | None = None,
 ) -> Path:
     """Run a distiller and write its artefact."""
-    stages = Stages(material, recipe.teachers, recipe.seed, progress)
-    distilled = distiller(material, stages, recipe.ipc, recipe.seed, progress)
+    kept = Stages(material, recipe.teachers, recipe.seed, progress, Path(stages) if stages is not None else None)
+    distilled = distiller(material, kept, recipe.ipc, recipe.seed, progress)
     settings = replace(recipe, distiller=distiller).settings()
     return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out)
 

@@ -8,13 +8,15 @@ from hello_distill.comparison import Comparison
 from hello_distill.errors import InputError, nearest
 from hello_distill.pipeline import Recipe
 from hello_distill.recipes.baselines import gvbsm, random, rded, rded_small, sre2l, sre2l_small
-from hello_distill.recipes.comparisons import small
-from hello_distill.recipes.hello import cpu, demo, paper
+from hello_distill.recipes.comparisons import many, small
+from hello_distill.recipes.hello import cpu, demo, hello_many, hello_small, paper
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "paper": paper,
     "cpu": cpu,
     "demo": demo,
+    "hello-small": hello_small,
+    "hello-many": hello_many,
     "random": random,
     "rded": rded,
     "rded-small": rded_small,
@@ -22,7 +24,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "sre2l-small": sre2l_small,
     "gvbsm": gvbsm,
 }
-COMPARISONS: dict[str, Callable[[], Comparison]] = {"small": small}
+COMPARISONS: dict[str, Callable[[], Comparison]] = {"small": small, "many": many}
 
 
 def find(name: str) -> Recipe:

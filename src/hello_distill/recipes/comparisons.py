@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from hello_distill.artifact import Codec, StudentSpec
 from hello_distill.comparison import Comparison, Contender
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
-from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.random import RandomImages
-from hello_distill.distillers.rded import RDED, Patches
+from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recover import Jitter
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.fit import Optim
-from hello_distill.pipeline import Recipe
-from hello_distill.projector import ProjectorSpec
-from hello_distill.recipes.baselines import small_teachers
+from hello_distill.recipes.hello import hello_many, hello_small
 from hello_distill.relabel import Relabel
 from hello_distill.teachers import TeacherSpec
 from hello_distill.views import Augment
@@ -38,22 +34,9 @@ def small() -> Comparison:
     RDED's settings for CIFAR: whole crops (factor 1), 5 of each of 300 images. `rded-encoder` is HeLlO's equal in
     information: its encoder, all of it trained, as RDED's teacher.
     """
-    patches = Patches(factor=1)
-    projector = ProjectorSpec(
-        encoder="lite",
-        size=64,
-        skip=r"conv_stem|blocks\.[01]\.",
-        augment=Augment(scale=(1.0, 1.0), alpha=0.2),
-        optim=Optim(epochs=2, batch_size=32, lr=1e-2, warmup=0.1),
-    )
-    views = Augment(scale=(1.0, 1.0))
-    base = Recipe(
-        max_side=32,
-        held_limit=2_000,
-        teachers=small_teachers(),
-        student=StudentSpec(network="convnet3", augment=views, optim=Optim(epochs=300, batch_size=20), evaluations=2),
-        codec=Codec("png"),
-    )
+    base = hello_small()
+    hello = base.distiller
+    assert isinstance(hello, HeLlO)
     encoder_teacher = TeacherSpec(
         network="encoder/lite@64",
         weak_epochs=(2,),
@@ -64,8 +47,8 @@ def small() -> Comparison:
         base=base,
         contenders={
             "random": Contender(RandomImages()),
-            "rded": Contender(RDED(patches)),
-            "rded-encoder": Contender(RDED(patches), encoder_teacher),
+            "rded": Contender(RDED(hello.patches)),
+            "rded-encoder": Contender(RDED(hello.patches), encoder_teacher),
             "sre2l": Contender(SRe2L(steps=1000, jitter=Jitter(scale=None, shift=4))),
             "gvbsm": Contender(
                 GVBSM(
@@ -80,9 +63,9 @@ def small() -> Comparison:
                     jitter=Jitter(scale=None, shift=4),
                 )
             ),
-            "hello": Contender(HeLlO(patches, projector, LIC(steps=10, lr=0.001))),
+            "hello": Contender(hello),
         },
-        projector=projector,
+        projector=hello.projector,
         training={1: (300, 10), 10: (300, 20), 50: (60, 50)},
         labels={
             "pruned": Relabel("pruned", keep=0.1),
@@ -90,4 +73,29 @@ def small() -> Comparison:
             "projector-int8": Relabel("projector", precision="int8"),
         },
         trials={"hard": HARD_TRIALS, "soft": SOFT_TRIALS},
+    )
+
+
+def many() -> Comparison:
+    """Two hundred classes of 32 pixels (Tiny-ImageNet reduced to them), where stored labels outweigh a projector.
+
+        hello-distill compare DATA --recipe many --ipc 10 --out results/tiny.json
+
+    As `small`, with half of the training images, six epochs of teachers, one of the projector, and 100 of students.
+    """
+    base = hello_many()
+    hello = base.distiller
+    assert isinstance(hello, HeLlO)
+    return Comparison(
+        base=base,
+        contenders={
+            "random": Contender(RandomImages()),
+            "rded": Contender(RDED(hello.patches)),
+            "hello": Contender(hello),
+        },
+        projector=hello.projector,
+        training={10: (100, 50)},
+        labels={"projector-int8": Relabel("projector", precision="int8")},
+        trials={"hard": HARD_TRIALS[::2], "soft": SOFT_TRIALS[1::2]},
+        trial_epochs=10,
     )

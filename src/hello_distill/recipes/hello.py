@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hello_distill.artifact import Codec, StudentSpec
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.lic import LIC
@@ -9,6 +11,7 @@ from hello_distill.distillers.rded import Patches
 from hello_distill.fit import Optim
 from hello_distill.pipeline import Recipe
 from hello_distill.projector import ProjectorSpec
+from hello_distill.recipes.baselines import small_teachers
 from hello_distill.teachers import TeacherSpec
 from hello_distill.views import Augment
 
@@ -105,4 +108,46 @@ def demo() -> Recipe:
             evaluations=1,
         ),
         codec=Codec("png"),
+    )
+
+
+def hello_small() -> Recipe:
+    """HeLlO on ten classes of 32 pixels (CIFAR-10), with a 3-layer ConvNet of width 128: what `compare` runs."""
+    return Recipe(
+        max_side=32,
+        held_limit=2_000,
+        teachers=small_teachers(),
+        distiller=HeLlO(
+            patches=Patches(factor=1),
+            projector=ProjectorSpec(
+                encoder="lite",
+                size=64,
+                skip=r"conv_stem|blocks\.[01]\.",
+                augment=Augment(scale=(1.0, 1.0), alpha=0.2),
+                optim=Optim(epochs=2, batch_size=32, lr=1e-2, warmup=0.1),
+            ),
+            update=LIC(steps=10, lr=0.001),
+        ),
+        student=StudentSpec(
+            network="convnet3",
+            augment=Augment(scale=(1.0, 1.0)),
+            optim=Optim(epochs=300, batch_size=20),
+            evaluations=2,
+        ),
+        codec=Codec("png"),
+    )
+
+
+def hello_many() -> Recipe:
+    """The same on two hundred classes: half of the training images, six epochs of teachers, one of the projector."""
+    small = hello_small()
+    assert isinstance(small.distiller, HeLlO)
+    teachers = replace(small.teachers, weak_epochs=(2, 4, 6), optim=replace(small.teachers.optim, epochs=6))
+    projector = replace(small.distiller.projector, optim=replace(small.distiller.projector.optim, epochs=1))
+    return replace(
+        small,
+        train_limit=50_000,
+        teachers=teachers,
+        distiller=replace(small.distiller, projector=projector),
+        student=replace(small.student, optim=replace(small.student.optim, epochs=100, batch_size=50)),
     )

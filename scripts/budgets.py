@@ -1,0 +1,57 @@
+"""Distil under several label budgets, and write what came of it to a file.
+
+    python scripts/budgets.py DATA OUT FILE --recipe hello-many --budgets 800KB 400KB 200KB 100KB
+
+OUT is the folder of the artefacts, one per budget, and of the teachers and the projector that they share; what is
+there already is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import hello_distill as hd
+from hello_distill.budget import Point, knee, parse_bytes
+from hello_distill.machine import environment, keep_freed_memory
+from hello_distill.progress import ConsoleProgress
+from hello_distill.storage import CONFIG, write_json
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("data")
+parser.add_argument("out", type=Path)
+parser.add_argument("file", type=Path)
+parser.add_argument("--recipe", default="hello-many")
+parser.add_argument("--budgets", nargs="+", default=["800KB", "400KB", "200KB", "100KB"])
+options = parser.parse_args()
+
+keep_freed_memory()
+artefacts = {}
+for budget in options.budgets:
+    folder = options.out / budget
+    if not folder.exists():
+        recipe = hd.recipe(options.recipe).with_label_bytes(parse_bytes(budget))
+        hd.distill(options.data, folder, recipe, ConsoleProgress(), options.out / "stages")
+    found = hd.info(folder)
+    labels, manifest = found["labels"], json.loads((folder / "hello.json").read_text())["labels"]
+    artefacts[budget] = {
+        "budget": parse_bytes(budget),
+        "bytes": labels["bytes"],
+        "encoder_rank": manifest["encoder_rank"],
+        "head_rank": manifest["head_rank"],
+        "precision": manifest["precision"],
+    }
+curve = found["figures"]["fidelity"]
+write_json(
+    options.file,
+    {
+        "command": f"python scripts/budgets.py {Path(options.data).name} {' '.join(sys.argv[2:])}",
+        "artefacts": artefacts,
+        "curve": curve,
+        "knee": knee([Point(**point) for point in curve]).__dict__,
+        "recipe": json.loads((options.out / options.budgets[-1] / CONFIG).read_text()),
+        "environment": environment(),
+    },
+)
