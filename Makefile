@@ -9,7 +9,7 @@ setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) scripts/environment.py .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,report,dev]'
 	touch $@
 
 demo: setup

@@ -55,8 +55,20 @@ def fetch_pip(folder: Path) -> Path:
     return wheel
 
 
+def working(target: Path) -> bool:
+    """Whether there is an environment of this Python with pip in it."""
+    python = target / "bin" / "python"
+    asked = [python, "-c", "import pip, sys; print(sys.version_info[:2])"]
+    if not python.exists():
+        return False
+    answer = subprocess.run(asked, capture_output=True, text=True)
+    return answer.stdout.strip() == str(sys.version_info[:2])
+
+
 def make(target: Path) -> None:
-    """A fresh environment with pip at `target`."""
+    """An environment with pip at `target`; one that works already stays, and only what is missing is installed."""
+    if working(target):
+        return
     shutil.rmtree(target, ignore_errors=True)
     if subprocess.run([sys.executable, "-m", "ensurepip", "--version"], capture_output=True).returncode == 0:
         venv.create(target, with_pip=True)

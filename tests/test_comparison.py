@@ -206,7 +206,6 @@ def test_a_result_of_other_settings_is_not_mixed_in(tree: Path, grid: Comparison
 
 
 def test_the_picture_is_the_same_twice(tree: Path, grid: Comparison, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     out = tmp_path / "r.json"
     run(tree, out, grid, methods=["random"], labels=["hard", "teacher"], ipcs=[1], seeds=[0])
     first = plot(out).read_bytes()

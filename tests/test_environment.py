@@ -55,3 +55,15 @@ def test_another_content_is_refused(script: ModuleType, monkeypatch: pytest.Monk
     with pytest.raises(SystemExit, match="is not what the index says it is"):
         script.fetch_pip(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_environment_that_works_stays_and_a_broken_one_is_made_anew(script: ModuleType, tmp_path: Path) -> None:
+    target = tmp_path / "venv"
+    script.make(target)
+    (target / "kept").touch()
+    script.make(target)
+    assert (target / "kept").exists() and script.working(target)
+    (target / "bin" / "python").unlink()
+    assert not script.working(target)
+    script.make(target)
+    assert not (target / "kept").exists() and script.working(target)
