@@ -23,7 +23,7 @@ from hello_distill.plot import plot
 from hello_distill.relabel import Relabel
 from hello_distill.teachers import TeacherSpec
 
-LABELS = ("hard", "static", "teacher", "stored", "pruned", "projector")
+LABELS = ("hard", "static", "teacher", "stored", "pruned", "projector", "projector-int8")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def grid(recipe: Recipe) -> Comparison:
         },
         projector=recipe.distiller.projector,
         training={1: (2, 4), 2: (2, 4)},
-        labels={"pruned": Relabel("pruned", keep=0.5)},
+        labels={"pruned": Relabel("pruned", keep=0.5), "projector-int8": Relabel("projector", precision="int8")},
         trials={"hard": ({"lr": 1e-3}, {"lr": 2e-3}), "soft": ({"loss": "mse"}, {"loss": "kl", "beta": 0.0})},
         trial_ipc=2,
         trial_epochs=1,
@@ -69,6 +69,7 @@ def test_a_comparison_runs_every_cell_and_counts_its_bytes(
     monkeypatch.setattr(stages, "fit_projector", counted("projectors", stages.fit_projector))
     out = tmp_path / "result.json"
     result = run(tree, out, grid)
+    assert not list((tmp_path / ".result.work").glob("labelled-*"))
     assert trained == {"teachers": 1, "projectors": 1}, "one teacher run and one projector serve all cells"
     assert json.loads(out.read_text()) == json.loads(json.dumps(result))
     assert {"data", "environment", "recipe", "cells"} <= result.keys()
@@ -85,6 +86,8 @@ def test_a_comparison_runs_every_cell_and_counts_its_bytes(
     assert found["rded", "teacher", 2]["bytes"]["teacher"] > 0 == found["rded", "teacher", 2]["bytes"]["labels"]
     assert found["rded", "projector", 2]["bytes"]["labels"] == found["hello", "projector", 1]["bytes"]["labels"] > 0
     assert found["rded", "projector", 2]["bytes"]["public"] > 0
+    small = found["hello", "projector-int8", 2]["bytes"]["labels"]
+    assert 0 < small < found["hello", "projector", 2]["bytes"]["labels"]
     stored, online = found["rded", "stored", 2], found["rded", "teacher", 2]
     assert stored["top1_last"] == online["top1_last"] and stored["same_students_as"] == "teacher"
     assert stored["bytes"]["labels"] > 0 == stored["bytes"]["teacher"]

@@ -13,7 +13,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ class Bench:
 
     def online(self, artifact: Artifact, method: str, labels: str) -> LabelSource:
         """What makes labels of a kind: the artefact's own source, or the comparison's teacher or projector."""
-        wanted = "projector" if labels == "projector" else "teacher"
+        wanted = "projector" if kind_of(labels) == "projector" else "teacher"
         if artifact.labels.kind == wanted:
             return artifact.labels
         if wanted == "teacher":
@@ -125,15 +126,19 @@ class Bench:
         adapter = fitted.adapter.rounded(self.comparison.projector.precision)
         return ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), self.comparison.projector.templates)
 
-    def labelled(self, cell: Cell, seed: int, student: StudentSpec) -> Path:
-        """An artefact with the cell's images and labels, in a place that the next one takes."""
-        artifact = replace(artifacts.load(self.images(cell.method, cell.ipc, seed)), student=student)
+    @contextmanager
+    def labelled(self, cell: Cell, seed: int, student: StudentSpec) -> Iterator[Path]:
+        """An artefact with the cell's images and labels, for as long as it is needed."""
+        images = self.images(cell.method, cell.ipc, seed)
+        artifact = replace(artifacts.load(images), student=student)
         options = replace(self.comparison.labels.get(cell.labels) or Relabel(kind_of(cell.labels)), seed=seed)
         source = label_source(artifact, self.online(artifact, cell.method, cell.labels), options)
         folder = self.work / f"labelled-{os.getpid()}"
         shutil.rmtree(folder, ignore_errors=True)
-        images = self.images(cell.method, cell.ipc, seed)
-        return artifacts.save_relabelled(images, source, student, folder)
+        try:
+            yield artifacts.save_relabelled(images, source, student, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def student(self, cell: Cell, settings: Mapping[str, Any]) -> StudentSpec:
         """The student's training in a cell: shared epochs and batch size, the method's tried settings."""
@@ -233,7 +238,8 @@ def described(comparison: Comparison) -> dict[str, Any]:
 
 def family(labels: str) -> str:
     """Labels that share their tried settings: `hard`, `projector`, or `teacher` and what is made of it."""
-    return labels if labels in ("hard", "projector") else "teacher"
+    kind = kind_of(labels)
+    return kind if kind in ("hard", "projector") else "teacher"
 
 
 def _settings(bench: Bench, ledger: Ledger, cell: Cell) -> dict[str, Any]:
@@ -260,8 +266,8 @@ def _trial(bench: Bench, place: Cell, candidate: dict[str, Any]) -> float:
     spec = bench.student(place, candidate)
     spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
     with bench.progress.stage(f"trial {place.method}") as stage:
-        artifact = artifacts.load(bench.labelled(place, 0, spec))
-        score = train_student(artifact, bench.material.held, 0, bench.progress)
+        with bench.labelled(place, 0, spec) as folder:
+            score = train_student(artifacts.load(folder), bench.material.held, 0, bench.progress)
         stage.figure = f"{place.labels}, {candidate}: {percent(score.last)} on held-back training images"
     return score.last
 
@@ -273,11 +279,10 @@ def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], see
     if twin is not None and seed in twin["seeds"]:
         return _copied(bench, cell, twin, twin["seeds"].index(seed))
     with bench.progress.stage(cell.labels) as stage:
-        folder = bench.labelled(cell, seed, bench.student(cell, settings))
-        artifact = artifacts.load(folder)
-        score = train_student(artifact, bench.test(artifact), seed, bench.progress)
-        run = Run(score.last, score.best, _bytes(folder), time.monotonic() - start)
-        shutil.rmtree(folder)
+        with bench.labelled(cell, seed, bench.student(cell, settings)) as folder:
+            artifact = artifacts.load(folder)
+            score = train_student(artifact, bench.test(artifact), seed, bench.progress)
+            run = Run(score.last, score.best, _bytes(folder), time.monotonic() - start)
         stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(score.last)} last, {percent(score.best)} best"
     return run
 
