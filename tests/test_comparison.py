@@ -175,6 +175,17 @@ def test_runs_of_two_processes_are_merged_in_order(tmp_path: Path) -> None:
         Ledger(tmp_path / "r.json", "data", {"a": 2})
 
 
+def test_hard_labels_of_random_images_need_no_teacher(
+    tree: Path, grid: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("nobody asked for a teacher")
+
+    monkeypatch.setattr(stages, "train_teachers", never)
+    result = run(tree, tmp_path / "r.json", grid, methods=["random"], labels=["hard"], ipcs=[1], seeds=[0])
+    assert len(result["cells"]) == 1
+
+
 def test_the_encoder_trained_as_a_whole_stands_beside_hello(tree: Path, grid: Comparison, tmp_path: Path) -> None:
     result = run(tree, tmp_path / "r.json", grid, methods=["rded-encoder"], labels=["teacher"], ipcs=[1], seeds=[0])
     (cell,) = result["cells"]

@@ -117,7 +117,7 @@ class Bench:
     def online(self, artifact: Artifact, method: str, labels: str) -> LabelSource:
         """What makes labels of a kind: the artefact's own source, or the comparison's teacher or projector."""
         wanted = "projector" if kind_of(labels) == "projector" else "teacher"
-        if artifact.labels.kind == wanted:
+        if artifact.labels.kind == wanted or labels == "hard":
             return artifact.labels
         if wanted == "teacher":
             stages = self.stages(self.comparison.contenders[method].teachers)
