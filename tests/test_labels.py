@@ -136,10 +136,25 @@ def test_the_size_of_a_safetensors_file_is_predicted(metadata: dict[str, str] | 
     assert sizes.safetensors_bytes(layout, metadata) == (tmp_path / "x.safetensors").stat().st_size
 
 
+@pytest.mark.parametrize("name", codecs.CODECS)
+def test_the_size_of_a_recording_is_predicted_whatever_its_length(name: str, tmp_path: Path) -> None:
+    """The header holds offsets, whose digits change its length: many lengths, not one."""
+    kinds = {"BOOL": torch.bool, "I8": torch.int8, "F8_E4M3": torch.float8_e4m3fn, "I16": torch.int16}
+    kinds |= {"F16": torch.float16, "I32": torch.int32, "F32": torch.float32, "F64": torch.float64}
+    for classes in (3, 10, 200):
+        for views in (1, 2, 5, 8, 13, 40, 77, 99, 101, 333, 640, 999, 1007):
+            layout = sizes.recording_layout([views], sizes.label_columns(name, classes, 3))
+            content = {key: torch.zeros(shape, dtype=kinds[kind]) for key, (kind, shape) in layout.items()}
+            tensors.write(tmp_path / "x", content)
+            assert (tmp_path / "x").stat().st_size == sizes.safetensors_bytes(layout), (classes, views)
+
+
 def test_the_ipc_from_which_labels_are_larger() -> None:
     size = {ipc: 25 * ipc + 3 for ipc in range(1, 2000)}
     assert sizes.first_ipc_above(lambda ipc: 25 * ipc + 3, 1000) == next(i for i, s in size.items() if s > 1000)
     assert sizes.first_ipc_above(lambda ipc: 5, 1000) is None
+    for limit in range(20, 300):
+        assert sizes.first_ipc_above(lambda ipc: 25 * ipc + 3, limit) == next(i for i, s in size.items() if s > limit)
 
 
 def test_the_ladder_counts_what_relabelling_writes(artefact: Path, taught: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hello_distill.data import ImageSet
@@ -75,10 +76,11 @@ def lower(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     q_b, r_b = torch.linalg.qr(b.flatten(1).double())
     q_a, r_a = torch.linalg.qr(a.flatten(1).double().T)
     u, s, v = torch.linalg.svd(r_b @ r_a.T)
-    rank = min(rank, len(s))
-    root = s[:rank].sqrt()
-    new_a = (root[:, None] * (q_a @ v.T[:, :rank]).T).float()
-    new_b = (q_b @ u[:, :rank] * root).float()
+    found = min(rank, len(s))
+    root = s[:found].sqrt()
+    spare = rank - found  # a layer may have no more ranks: the others are zero
+    new_a = F.pad((root[:, None] * (q_a @ v.T[:, :found]).T).float(), (0, 0, 0, spare))
+    new_b = F.pad((q_b @ u[:, :found] * root).float(), (0, spare))
     return new_a.view(rank, *a.shape[1:]).contiguous(), new_b.view(b.shape[0], rank, *b.shape[2:]).contiguous()
 
 
@@ -97,13 +99,13 @@ def curve(
 ) -> list[Point]:
     """Size and fidelity of the projector in each form: encoder rank, head rank, precision."""
     forms = list(forms)
-    images = held.images[:: max(1, len(held) // HELD)][:HELD]
+    images = held.images[torch.linspace(0, len(held) - 1, min(HELD, len(held))).long()]
     reference = predict(restore(start, adapter), images)
     points = []
-    for encoder_rank, head_rank, precision in progress.track(forms, len(forms), "fidelity"):
-        form = formed(adapter, encoder_rank, head_rank, precision)
+    for ranks_and_precision in progress.track(forms, len(forms), "fidelity"):
+        form = formed(adapter, *ranks_and_precision)
         found = fidelity(reference, predict(restore(start, form), images))
-        points.append(Point(encoder_rank, head_rank, precision, adapter_bytes(form, precision), *found))
+        points.append(Point(*ranks_and_precision, adapter_bytes(form, form.precision), *found))
     return points
 
 
@@ -120,11 +122,13 @@ def as_fitted(adapter: Adapter) -> list[tuple[int, int, Precision]]:
 
 
 def halved(adapter: Adapter) -> list[tuple[int, int, Precision]]:
-    """The forms that a budget chooses from: both ranks halved again and again, in every stored precision."""
-    ranks = [(adapter.encoder_rank, adapter.head_rank)]
-    while ranks[-1][0] > 1:
-        ranks.append((ranks[-1][0] // 2, max(1, ranks[-1][1] // 2)))
+    """The forms that a budget chooses from: either rank halved again and again, in every stored precision."""
+    ranks = [(e, h) for e in _halves(adapter.encoder_rank) for h in _halves(adapter.head_rank)]
     return [(*pair, precision) for pair in ranks for precision in PRECISIONS[1:]]
+
+
+def _halves(rank: int) -> list[int]:
+    return [rank, *_halves(rank // 2)] if rank > 1 else [1]
 
 
 def choose(points: Sequence[Point], limit: int) -> Point:

@@ -24,12 +24,12 @@ from hello_distill import distillers, sizes, storage
 from hello_distill import labels as label_kinds
 from hello_distill.artifact import Artifact, Distiller, StudentSpec
 from hello_distill.data import ImageSet, Material
-from hello_distill.errors import InputError, nearest
+from hello_distill.errors import DivergedError, InputError, nearest
 from hello_distill.evaluate import train_student
 from hello_distill.labels.projector import ProjectorLabels, describe
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.ledger import Cell, Ledger, Run
-from hello_distill.machine import locked
+from hello_distill.machine import commit, locked
 from hello_distill.models import check_name
 from hello_distill.pipeline import Recipe, prepare, test_images
 from hello_distill.progress import SILENT, Progress
@@ -115,16 +115,16 @@ class Bench:
         return folder
 
     def online(self, artifact: Artifact, method: str, labels: str) -> LabelSource:
-        """What makes labels of a kind: the artefact's own source, or the comparison's teacher or projector."""
-        wanted = "projector" if kind_of(labels) == "projector" else "teacher"
-        if artifact.labels.kind == wanted or labels == "hard":
+        """What makes labels of a kind: the artefact's own teacher or the comparison's, or its projector as fitted."""
+        kind = family(labels)
+        if kind in ("hard", artifact.labels.kind) and kind != "projector":
             return artifact.labels
-        if wanted == "teacher":
+        if kind == "teacher":
             stages = self.stages(self.comparison.contenders[method].teachers)
             return TeacherLabels([stages.spec.network], [stages.teachers().observer], artifact.data.side)
         fitted = self.stages().projector(self.comparison.projector)
-        adapter = fitted.adapter.rounded(self.comparison.projector.precision)
-        return ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), self.comparison.projector.templates)
+        templates = self.comparison.projector.templates
+        return ProjectorLabels(fitted.start, fitted.adapter, describe(fitted.encoder), templates)
 
     @contextmanager
     def labelled(self, cell: Cell, seed: int, student: StudentSpec) -> Iterator[Path]:
@@ -172,9 +172,11 @@ def compare(
     """
     check(comparison, methods, labels, ipcs, students)
     file = Path(out)
-    ledger = Ledger(file, Path(data).name, described(comparison))
+    commit()  # of the code as it is now
     bench = Bench(data, comparison, file.with_name(f".{file.stem}.work"), progress)
-    check_counts(bench.material.train, max(ipcs))
+    what = {"name": Path(data).resolve().name, "training_images": fingerprint(bench.material.train)}
+    ledger = Ledger(file, what, described(comparison))
+    check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))
     cells = [Cell(m, kind, ipc, s) for ipc in ipcs for s in students for m in methods for kind in labels]
     cells.sort(key=lambda cell: cell.labels in EQUAL_BY_DESIGN)
     for wait in (False, True):  # first what nobody works on, then what others have not finished
@@ -262,14 +264,17 @@ def _settings(bench: Bench, ledger: Ledger, cell: Cell) -> dict[str, Any]:
 
 
 def _trial(bench: Bench, place: Cell, candidate: dict[str, Any]) -> float:
-    """Top-1 on held-back training images of a shorter training with some settings."""
+    """Top-1 on held-back training images of a shorter training with some settings; 0 where it diverged."""
     spec = bench.student(place, candidate)
     spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
     with bench.progress.stage(f"trial {place.method}") as stage:
-        with bench.labelled(place, 0, spec) as folder:
-            score = train_student(artifacts.load(folder), bench.material.held, 0, bench.progress)
-        stage.figure = f"{place.labels}, {candidate}: {percent(score.last)} on held-back training images"
-    return score.last
+        try:
+            with bench.labelled(place, 0, spec) as folder:
+                found = train_student(artifacts.load(folder), bench.material.held, 0, bench.progress).last
+        except DivergedError:
+            found = 0.0
+        stage.figure = f"{place.labels}, {candidate}: {percent(found)} on held-back training images"
+    return found
 
 
 def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run:

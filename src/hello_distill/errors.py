@@ -19,6 +19,10 @@ class InputError(HelloError):
     """The command, the recipe or the data is wrong, and the user can put it right."""
 
 
+class DivergedError(InputError):
+    """A training came to a loss that is no finite number."""
+
+
 class MachineError(HelloError):
     """The environment is at fault: no network, no memory, no disk, a missing package."""
 

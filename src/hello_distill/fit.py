@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hello_distill.errors import InputError
+from hello_distill.errors import DivergedError
 from hello_distill.losses import Loss
 from hello_distill.machine import seeded
 from hello_distill.progress import SILENT, Progress
@@ -53,7 +53,7 @@ def fit(
     """Train the parameters of `model` that require a gradient, in place.
 
     `batches(epoch)` gives that epoch's batches, `num_batches` says how many; `after_epoch(epoch)` is called
-    with epochs counted from 1. Raises InputError where the loss is no finite number.
+    with epochs counted from 1. Raises DivergedError where the loss is no finite number.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = _optimiser(trained, optim)
@@ -68,7 +68,7 @@ def fit(
                     group["lr"] = learning_rate(optim, done)
                 value = loss(model(batch.images), batch.soft, batch.hard)
                 if not torch.isfinite(value):
-                    raise InputError(
+                    raise DivergedError(
                         f"{what}: the loss is {value.item()} at epoch {epoch + 1}, step {step}; "
                         f"lower the learning rate (now {optim.lr}) in a --config file"
                     )

@@ -43,7 +43,7 @@ class Run(NamedTuple):
 class Ledger:
     """Keeps the file whole at any moment. Every addition reads it anew under a lock, so that none is lost."""
 
-    def __init__(self, file: Path, data: str, recipe: dict[str, Any]) -> None:
+    def __init__(self, file: Path, data: dict[str, str], recipe: dict[str, Any]) -> None:
         """Raises InputError where the file holds the result of other data or other settings."""
         self.file = file
         recipe = json.loads(json.dumps(recipe))
@@ -54,7 +54,7 @@ class Ledger:
             found = self.read()
             same = all(found[key] == value for key, value in self.head.items())
             _ = found["cells"], found["trials"]
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"{file} is no result of a comparison; choose another --out") from None
         if not same:
             raise InputError(f"{file} is the result of other data or other settings; choose another --out")
@@ -104,7 +104,8 @@ class Ledger:
             entry["seeds"] = sorted([*entry["seeds"], seed])
             entry["commits"] = sorted({*entry["commits"], commit() or "unknown"})
             entry["seconds"] = round(entry["seconds"] + run.seconds)
-            entry["bytes"] = run.bytes
+            if seed == entry["seeds"][0]:  # images differ a little from seed to seed: those of the first are kept
+                entry["bytes"] = run.bytes
             if run.same_students_as:
                 entry["same_students_as"] = run.same_students_as
 

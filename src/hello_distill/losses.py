@@ -25,7 +25,7 @@ def matching_loss(weight: float) -> Loss:
     """
 
     def loss(prediction: Logits, soft: Logits, hard: Float[Tensor, "b c"]) -> Scalar:
-        named = torch.isfinite(soft)
+        named = soft != -torch.inf
         match = F.mse_loss(prediction, soft) if named.all() else F.mse_loss(prediction[named], soft[named])
         return match + weight * F.cross_entropy(prediction, hard)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -95,12 +96,18 @@ def rest_offline_if_unreachable() -> None:
         datasets.config.HF_HUB_OFFLINE = True
 
 
+@cache
 def commit() -> str | None:
-    """Commit of the source that runs, with `+` behind it where files differ from it; None outside a checkout."""
+    """Commit of the source that runs, with `+` behind it where the package differs from it; None outside a checkout.
+
+    Asked once a process: the source may change while it runs.
+    """
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return head + ("+" if changed.strip() else "")

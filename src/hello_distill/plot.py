@@ -20,13 +20,13 @@ def plot(result: str | Path, out: str | Path | None = None) -> Path:
     file = Path(result)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        cells = content["cells"]
+        cells, name = content["cells"], content["data"]["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is no result of `hello-distill compare`: {error}") from None
     if not cells:
         raise InputError(f"{file} has no finished cell yet; run `hello-distill compare` first")
     target = Path(out) if out else file.with_suffix(".svg")
-    _draw(content["data"], cells, target)
+    _draw(name, cells, target)
     return target
 
 
@@ -63,5 +63,11 @@ def _draw(data: str, cells: list[dict[str, Any]], target: Path) -> None:
     ]
     figure.legend(handles=handles, loc="lower center", ncol=min(8, len(handles)), frameon=False)
     figure.tight_layout(rect=(0, 0.1, 1, 1))
-    figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
-    pyplot.close(figure)
+    try:
+        figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{target} cannot be written: {error}; give --out a .svg or .png in a folder that exists"
+        ) from None
+    finally:
+        pyplot.close(figure)

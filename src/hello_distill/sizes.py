@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Layout = Mapping[str, tuple[str, tuple[int, ...]]]
 """Name of a tensor to its type (safetensors' name for it) and shape."""
 
+ORDER = ("BOOL", "U8", "I8", "F8_E4M3", "I16", "F16", "I32", "F32", "F64", "I64")
+"""The order in which the library ranks types; it writes the last ones first."""
 ITEM = {"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "I16": 2, "F16": 2, "I32": 4, "F32": 4, "I64": 8, "F64": 8}
 """Bytes of one number."""
 SHARD = 64 * 2**20
@@ -39,11 +41,11 @@ def tensor_bytes(kind: str, shape: Iterable[int]) -> int:
 def safetensors_bytes(layout: Layout, metadata: Mapping[str, str] | None = None) -> int:
     """Size of a safetensors file: eight bytes, a JSON header padded to a multiple of eight, the numbers.
 
-    The library lays wide types first, then goes by name.
+    The library writes tensors by type (`ORDER`, from the back), then by name.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     start = 0
-    for name in sorted(layout, key=lambda name: (-ITEM[layout[name][0]], name)):
+    for name in sorted(layout, key=lambda name: (-ORDER.index(layout[name][0]), name)):
         kind, shape = layout[name]
         end = start + tensor_bytes(kind, shape)
         header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [start, end]}
@@ -91,9 +93,8 @@ def batch_lengths(images: int, per_epoch: int) -> list[int]:
     return [share + 1] * more + [share] * (per_epoch - more)
 
 
-def recording_layout(lengths: Iterable[int], columns: Columns) -> Layout:
+def recording_layout(lengths: Sequence[int], columns: Columns) -> Layout:
     """Tensors of one file of stored labels, from the number of views in each of its batches."""
-    lengths = list(lengths)
     views = {name: (kind, (sum(lengths), *shape)) for name, (kind, shape) in {**VIEW_COLUMNS, **columns}.items()}
     return {**views, **{name: (kind, (len(lengths), *shape)) for name, (kind, shape) in BATCH_COLUMNS.items()}}
 
@@ -102,11 +103,11 @@ def recording_bytes(images: int, per_epoch: int, batches: int, columns: Columns)
     """Bytes of stored labels: `labels` alone, `index` (views, batches, file headers), and both as `total`."""
     lengths = batch_lengths(images, per_epoch)
     per_file = shard_epochs(images, columns)
-    total = views = 0
-    for part in shards(batches, per_epoch, per_file):
-        held = [lengths[number % per_epoch] for number in part]
-        total += safetensors_bytes(recording_layout(held, columns))
-        views += sum(held)
+    whole_files, rest = divmod(batches, per_epoch * per_file)
+    whole = safetensors_bytes(recording_layout(lengths * per_file, columns)) if whole_files else 0
+    held = [lengths[number % per_epoch] for number in range(rest)]
+    total = whole_files * whole + (safetensors_bytes(recording_layout(held, columns)) if rest else 0)
+    views = whole_files * per_file * images + sum(held)
     labels = views * sum(tensor_bytes(*column) for column in columns.values())
     return {"labels": labels, "index": total - labels, "total": total}
 
@@ -131,12 +132,15 @@ def kept_batches(batches: int, keep: float) -> int:
     return max(1, math.floor(keep * batches + 1e-9))
 
 
-def first_ipc_above(size: Callable[[int], int], limit: int, most: int = 1_000_000) -> int | None:
+def first_ipc_above(size: Callable[[int], int], limit: int, most: int = 2**20) -> int | None:
     """The fewest images per class for which a growing size exceeds a limit; None if `most` do not."""
-    if size(most) <= limit:
-        return None
-    low, high = 1, most
+    high = 1
+    while size(high) <= limit:
+        if high >= most:
+            return None
+        high *= 2
+    low = high // 2 + 1
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if size(middle) > limit else (middle + 1, high)
-    return low
+    return high

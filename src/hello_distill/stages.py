@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,16 @@ from hello_distill.machine import locked
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import Adapter, Projector, ProjectorSpec, fit_projector, restore, zero_shot
 from hello_distill.scores import percent, top1
-from hello_distill.teachers import Ensemble, Teachers, TeacherSpec, network, train_teachers, weights, with_network
+from hello_distill.teachers import (
+    Ensemble,
+    Teachers,
+    TeacherSpec,
+    network,
+    public_weights,
+    train_teachers,
+    weights,
+    with_network,
+)
 
 
 class Fitted(NamedTuple):
@@ -84,7 +94,7 @@ class Stages:
 
     def _kept_teachers(self, spec: TeacherSpec) -> Teachers:
         data = self.material.train
-        place = self._place("teachers", spec)
+        place = self._place("teachers", spec, public_weights(spec.network))
         if place is None:
             return train_teachers(data, spec, self.seed, self.progress)
         with locked(place.with_suffix(".lock")):  # another process that wants the same waits for it
@@ -122,7 +132,8 @@ class Stages:
         return found
 
     def _kept_adapter(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
-        place = self._place("projectors", dataclasses.replace(spec, precision="float32"), self.spec)
+        weights = [w.sha256 for w in encoder.weights]
+        place = self._place("projectors", dataclasses.replace(spec, precision="float32"), self.spec, weights)
         if place is None:
             return self._fit(start, encoder, spec)
         with locked(place.with_suffix(".lock")):
@@ -165,6 +176,7 @@ def fingerprint(data: ImageSet) -> str:
 def _keep(place: Path, files: dict[str, dict[str, Tensor]], facts: dict[str, dict[str, Any]]) -> None:
     """Write a stage's folder; it appears only when complete."""
     partial = place.with_name(f".{place.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name, content in files.items():
         tensors.write(partial / name, {key: value.contiguous() for key, value in content.items()})

@@ -131,6 +131,14 @@ def network(name: str, num_classes: int, side: int) -> nn.Module:
     return Projector(encoder, torch.zeros(num_classes, encoder.width), ENCODER_SCALE, spec.normalize)
 
 
+def public_weights(name: str) -> list[str]:
+    """Hashes of the public weights that a network starts from."""
+    if not name.startswith(ENCODER):
+        return []
+    spec = encoder_spec(name)
+    return [weights.sha256 for weights in encoders.load(spec.encoder, spec.size).weights]
+
+
 def with_network(spec: TeacherSpec, name: str | None) -> TeacherSpec:
     """The same training for another network."""
     return spec if name is None else replace(spec, network=name)
