@@ -92,7 +92,7 @@ def test_a_comparison_runs_every_cell_and_counts_its_bytes(
     assert stored["top1_last"] == online["top1_last"] and stored["same_students_as"] == "teacher"
     assert stored["bytes"]["labels"] > 0 == stored["bytes"]["teacher"]
     assert all(len(cell["commits"]) == 1 for cell in result["cells"])
-    assert len(result["trials"]) == 3 * 3 * 2, "as many trials for each method and family of labels"
+    assert len(result["trials"]) == 3 * 4 * 2, "as many trials for each method and family of labels"
 
 
 def test_stored_cells_without_their_twin_are_trained_and_cost_what_is_on_disk(

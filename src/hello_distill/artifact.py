@@ -66,13 +66,15 @@ class Codec:
 
     format: Literal["png", "jpeg", "webp"] = "png"
     quality: int = 90
-    """Of JPEG (without chroma subsampling) and WebP; PNG is lossless."""
+    """Of JPEG and WebP; PNG is lossless."""
+    subsampled: bool = False
+    """JPEG keeps a quarter of the colour pixels, as Pillow does unless told otherwise."""
 
     def encode(self, picture: Image.Image) -> bytes:
         """The file's bytes."""
         options: dict[str, dict[str, Any]] = {
             "png": {"optimize": True},
-            "jpeg": {"quality": self.quality, "subsampling": 0, "optimize": True},
+            "jpeg": {"quality": self.quality, "subsampling": 2 if self.subsampled else 0, "optimize": True},
             "webp": {"quality": self.quality, "method": 6},
         }
         buffer = io.BytesIO()

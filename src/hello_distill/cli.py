@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from hello_distill.errors import HelloError, InputError
 
@@ -38,7 +39,9 @@ def distill_parser() -> ArgumentParser:
         "at its published settings: random, rded, sre2l, gvbsm",
     )
     parser.add_argument("--label-bytes", help="at most so many bytes for the projector, such as 200KB")
-    parser.add_argument("--seed", type=int, help="everything random depends on it (0 unless --config says otherwise)")
+    parser.add_argument(
+        "--seed", type=NonNegativeInt, help="everything random depends on it (0 unless --config says otherwise)"
+    )
     parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(
         "--config",
@@ -68,7 +71,7 @@ def train_parser() -> ArgumentParser:
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
     parser.add_argument("--student", help="network (default: the artefact's own): torchvision's, convnet3, timm/NAME")
     parser.add_argument("--labels", help="the kind that it keeps (default), or hard: the classes alone")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one student each")
+    parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser
 
@@ -108,7 +111,9 @@ def labels_parser() -> ArgumentParser:
     parser.add_argument("--codec", default="topk", help="quantized: topk, int8 or float8")
     parser.add_argument("--k", type=int, default=10, help="quantized, top-k: logits that are kept of each label")
     parser.add_argument("--precision", default="float16", help="projector: float32, float16, int8 or int4")
-    parser.add_argument("--seed", type=int, default=0, help="stored kinds: the student whose views are stored")
+    parser.add_argument(
+        "--seed", type=NonNegativeInt, default=0, help="stored kinds: the student whose views are stored"
+    )
     return parser
 
 
@@ -143,7 +148,7 @@ def compare_parser() -> ArgumentParser:
     parser.add_argument("data", help="as for `distill`")
     parser.add_argument("--out", required=True, help="result file (JSON); cells that it holds are not run again")
     parser.add_argument("--recipe", default="small", help="small (10 classes, 32 pixels, two cores)")
-    parser.add_argument("--ipc", type=int, nargs="+", default=[1, 10, 50], help="images per class")
+    parser.add_argument("--ipc", type=PositiveInt, nargs="+", default=[1, 10, 50], help="images per class")
     parser.add_argument(
         "--methods", nargs="+", default=["random", "rded", "hello"], help="also rded-encoder, sre2l, gvbsm"
     )
@@ -154,7 +159,9 @@ def compare_parser() -> ArgumentParser:
         help="also stored, pruned, quantized, projector-int8",
     )
     parser.add_argument("--students", nargs="+", default=["convnet3"], help="networks, as for `train`")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run of each cell for each seed")
+    parser.add_argument(
+        "--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one run of each cell for each seed"
+    )
     return parser
 
 

@@ -96,7 +96,7 @@ class TopK:
             raise InputError(f"top-k labels keep at least one class, not {self.k}")
 
     def columns(self, num_classes: int) -> sizes.Columns:
-        return sizes.label_columns(self.name, num_classes, min(self.k, num_classes))
+        return sizes.label_columns(self.name, num_classes, self.k)
 
     def encode(self, logits: Logits) -> dict[str, Tensor]:
         values, classes = logits.topk(min(self.k, logits.shape[1]), dim=1)

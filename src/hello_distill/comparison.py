@@ -23,7 +23,7 @@ from hello_distill import artifact as artifacts
 from hello_distill import distillers, sizes, storage
 from hello_distill import labels as label_kinds
 from hello_distill.artifact import Artifact, Distiller, StudentSpec
-from hello_distill.data import ImageSet, Material
+from hello_distill.data import ImageSet, Material, check_counts
 from hello_distill.errors import DivergedError, InputError, nearest
 from hello_distill.evaluate import train_student
 from hello_distill.labels.projector import ProjectorLabels, describe
@@ -116,10 +116,10 @@ class Bench:
 
     def online(self, artifact: Artifact, method: str, labels: str) -> LabelSource:
         """What makes labels of a kind: the artefact's own teacher or the comparison's, or its projector as fitted."""
-        kind = family(labels)
-        if kind in ("hard", artifact.labels.kind) and kind != "projector":
+        kind = kind_of(labels)
+        if kind == "hard" or (kind != "projector" and artifact.labels.kind == "teacher"):
             return artifact.labels
-        if kind == "teacher":
+        if kind != "projector":
             stages = self.stages(self.comparison.contenders[method].teachers)
             return TeacherLabels([stages.spec.network], [stages.teachers().observer], artifact.data.side)
         fitted = self.stages().projector(self.comparison.projector)
@@ -209,14 +209,6 @@ def check(
         check_name(student)
 
 
-def check_counts(data: ImageSet, ipc: int) -> None:
-    """Raise InputError where a class has fewer images than are asked for."""
-    for target, name in enumerate(data.classes):
-        count = len(data.of_class(target))
-        if count < ipc:
-            raise InputError(f"class {name!r} has {count} training images, and IPC {ipc} was asked for")
-
-
 def described(comparison: Comparison) -> dict[str, Any]:
     """A comparison as nested dictionaries: what a result needs to be repeated."""
     return {
@@ -239,9 +231,9 @@ def described(comparison: Comparison) -> dict[str, Any]:
 
 
 def family(labels: str) -> str:
-    """Labels that share their tried settings: `hard`, `projector`, or `teacher` and what is made of it."""
+    """Labels that share their tried settings: those of `stored` and `pruned` labels are the online teacher's."""
     kind = kind_of(labels)
-    return kind if kind in ("hard", "projector") else "teacher"
+    return "teacher" if kind in ("stored", "pruned") else kind
 
 
 def _settings(bench: Bench, ledger: Ledger, cell: Cell) -> dict[str, Any]:

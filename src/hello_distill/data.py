@@ -300,6 +300,17 @@ class Material(NamedTuple):
     """Held back for the figures that a run prints and for tuning; may be empty."""
 
 
+def check_counts(data: ImageSet, ipc: int) -> None:
+    """Raise InputError naming a class with fewer images than are asked for."""
+    for target, name in enumerate(data.classes):
+        count = len(data.of_class(target))
+        if count < ipc:
+            raise InputError(
+                f"class {name!r} has {count} training images (after holding some back), and {ipc} per class were asked "
+                f"for; lower --ipc to {count} or add images"
+            )
+
+
 def hold_back(data: ImageSet, share: float, limit: int, seed: int) -> Material:
     """Split training images in two: to fit on, and held back for the figures that a run prints.
 

@@ -76,7 +76,11 @@ class Recipe:
         if not isinstance(self.distiller, HeLlO):
             raise InputError(f"--label-bytes sizes a projector, and the method {self.method} has none")
         projector = self.distiller.projector
-        projector = replace(projector, encoder_rank=2 * projector.encoder_rank)
+        projector = replace(
+            projector,
+            encoder_rank=2 * projector.encoder_rank,
+            head_rank=projector.head_rank and 2 * projector.head_rank,
+        )
         return replace(self, distiller=replace(self.distiller, projector=projector, label_bytes=limit))
 
     def settings(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import Augment, render, sample_views
 
 FOLDER = "labels"
+LARGEST = 2**15 - 1
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Plan:
     batch_size: int
     seed: int
     batches: int
+
+    def __post_init__(self) -> None:
+        if max(self.batch_size, self.images.side, len(self.images.classes)) > LARGEST:
+            raise InputError(f"stored labels count pixels, classes and places in a batch in 16 bits, up to {LARGEST}")
 
     @property
     def per_epoch(self) -> int:

@@ -64,6 +64,11 @@ def relabel(
     given = artifact if source is None else artifacts.load(source)
     if given.classes != artifact.classes:
         raise InputError(f"{source} labels {len(given.classes)} other classes than {folder} has")
+    if given.labels.kind == "teacher" and given.data.side != artifact.data.side:
+        raise InputError(
+            f"the teacher of {source} was trained on images of {given.data.side} pixels, "
+            f"{folder} has {artifact.data.side}"
+        )
     with progress.stage(f"labels {options.kind}") as stage:
         written = artifacts.save_relabelled(
             folder, label_source(artifact, given.labels, options), artifact.student, out

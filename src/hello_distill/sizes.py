@@ -55,7 +55,8 @@ def safetensors_bytes(layout: Layout, metadata: Mapping[str, str] | None = None)
 
 
 def label_columns(codec: str, num_classes: int, k: int = 0) -> Columns:
-    """What a codec keeps of one view's logits."""
+    """What a codec keeps of one view's logits: of `topk` the k largest, or all where there are fewer."""
+    k = min(k, num_classes)
     forms: dict[str, Columns] = {
         "float32": {"logits": ("F32", (num_classes,))},
         "float16": {"logits": ("F16", (num_classes,))},
@@ -124,7 +125,7 @@ def stored_bytes(
     images = classes * ipc
     per_epoch = num_batches(images, batch_size)
     kept = kept_batches(epochs * per_epoch, keep)
-    return recording_bytes(images, per_epoch, kept, label_columns(codec, classes, min(k, classes)))["total"]
+    return recording_bytes(images, per_epoch, kept, label_columns(codec, classes, k))["total"]
 
 
 def kept_batches(batches: int, keep: float) -> int:

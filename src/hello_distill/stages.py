@@ -94,7 +94,7 @@ class Stages:
 
     def _kept_teachers(self, spec: TeacherSpec) -> Teachers:
         data = self.material.train
-        place = self._place("teachers", spec, public_weights(spec.network))
+        place = self._place("teachers", spec, [w.sha256 for w in public_weights(spec.network)])
         if place is None:
             return train_teachers(data, spec, self.seed, self.progress)
         with locked(place.with_suffix(".lock")):  # another process that wants the same waits for it

@@ -80,6 +80,7 @@ def info(folder: str | Path) -> dict[str, Any]:
     kept, student, labels = manifest["images"], manifest["student"], manifest["labels"]
     views = student["optim"]["epochs"] * kept["count"]
     encoder = labels.get("encoder", {})
+    public = encoder.get("weights", labels.get("weights", []))
     return {
         "classes": len(manifest["classes"]),
         "ipc": manifest["ipc"],
@@ -91,7 +92,7 @@ def info(folder: str | Path) -> dict[str, Any]:
             "index_bytes": index_bytes(labels),
         },
         "teacher": {"networks": labels.get("networks", []), "bytes": folder_bytes(root / "teacher")},
-        "public_weights": [{"name": w["name"], "bytes": w["bytes"]} for w in encoder.get("weights", [])],
+        "public_weights": [{"name": w["name"], "bytes": w["bytes"]} for w in public],
         "stored_labels": {"bytes": views * len(manifest["classes"]) * 2, "formula": STORED_FORMULA},
         "ladder": ladder(manifest),
         "encoder_knows": encoder.get("knows"),

@@ -62,12 +62,13 @@ def info(found: dict[str, Any]) -> Table:
         table.add_row(f"as {rung['labels']}", f"{size(rung['bytes'])}{note}")
     table.add_section()
     for name, value in found["figures"].items():
-        if name != "fidelity":
+        if name not in ("fidelity", "knee"):
             table.add_row(name.replace("_", " "), "unknown" if value is None else f"{value:.4g}")
     for point in found["figures"].get("fidelity", []):
         ranks = f"ranks {point['encoder_rank']} and {point['head_rank']}, {point['precision']}"
         faithful = f"agreement {point['agreement']:.1f} %, relative error {point['error']:.2g}"
-        table.add_row(ranks, f"{size(point['bytes'])}, {faithful}")
+        knee = "; from here on more bytes buy little" if point == found["figures"].get("knee") else ""
+        table.add_row(ranks, f"{size(point['bytes'])}, {faithful}{knee}")
     return table
 
 

@@ -131,12 +131,12 @@ def network(name: str, num_classes: int, side: int) -> nn.Module:
     return Projector(encoder, torch.zeros(num_classes, encoder.width), ENCODER_SCALE, spec.normalize)
 
 
-def public_weights(name: str) -> list[str]:
-    """Hashes of the public weights that a network starts from."""
+def public_weights(name: str) -> tuple[encoders.Weights, ...]:
+    """The public weights that a network starts from, and that it needs to be built again."""
     if not name.startswith(ENCODER):
-        return []
+        return ()
     spec = encoder_spec(name)
-    return [weights.sha256 for weights in encoders.load(spec.encoder, spec.size).weights]
+    return encoders.load(spec.encoder, spec.size).weights
 
 
 def with_network(spec: TeacherSpec, name: str | None) -> TeacherSpec:

@@ -27,6 +27,7 @@ from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.models import IMAGENET_MEAN, IMAGENET_STD
 from hello_distill.progress import SILENT, Progress
 from hello_distill.stages import Stages
+from hello_distill.teachers import network
 from hello_distill.types import Scalar, Targets
 from hello_distill.views import whole
 
@@ -80,6 +81,8 @@ class GVBSM:
         self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
     ) -> Distilled:
         data = material.train
+        for name in self.networks:  # before anything is trained
+            backbone(network(name, len(data.classes), data.side), name, "gvbsm")
         teachers = [stages.teachers(name).observer for name in self.networks]
         with progress.stage("statistics") as stage:
             watched = [self._watch(t, name, data) for t, name in zip(teachers, self.networks, strict=True)]
@@ -99,9 +102,9 @@ class GVBSM:
         return Distilled(ImageSet(images, targets, data.classes), labels, dict(stages.figures))
 
     @torch.no_grad()
-    def _watch(self, network: nn.Module, name: str, data: ImageSet) -> Watched:
+    def _watch(self, teacher: nn.Module, name: str, data: ImageSet) -> Watched:
         """Statistics of each convolution's input: the mean over batches of those of each batch."""
-        inner = backbone(network, name, "gvbsm")
+        inner = backbone(teacher, name, "gvbsm")
         convolutions = [module for module in inner.modules() if isinstance(module, nn.Conv2d)]
         mean, std = (torch.tensor(v, device=data.images.device).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
         rows = torch.linspace(0, len(data) - 1, min(self.pool, len(data))).long()
@@ -124,29 +127,29 @@ class GVBSM:
 
         def objective(images: Pixel, targets: Targets, step: int) -> Scalar:
             turn = step % len(watched)
-            network = watched[turn]
-            with inputs_of([*network.convolutions, *network.norms]) as seen:
-                loss = F.cross_entropy(network.inner(images), targets)
-            loss = loss + self.weight * self._distance(network, seen, running, turn, generator)
+            one = watched[turn]
+            with inputs_of([*one.convolutions, *one.norms]) as seen:
+                loss = F.cross_entropy(one.inner(images), targets)
+            loss = loss + self.weight * self._distance(one, seen, running, turn, generator)
             return loss + self.density * densification(images, targets)
 
         return recover(targets, side, objective, self.steps, self.lr, self.jitter, seed)
 
     def _distance(
-        self, network: Watched, seen: dict[int, Tensor], running: Running, turn: int, generator: torch.Generator
+        self, one: Watched, seen: dict[int, Tensor], running: Running, turn: int, generator: torch.Generator
     ) -> Scalar:
         """Distances of convolutions' inputs (channels and patches) and of batch normalisations' inputs."""
         total = torch.zeros((), device=seen[0].device)
-        for place in range(len(network.convolutions)):
+        for place in range(len(one.convolutions)):
             if uniform(generator, 0.0, 1.0) < self.skipped:
                 continue
             factor = self.first if place == 0 else 1.0
             channels = running((turn, place, "channels"), channel_statistics(seen[place]))
             patches = running((turn, place, "patches"), patch_statistics(seen[place], self.patch))
-            total = total + factor * (gap(channels, network.channels[place]) + gap(patches, network.patches[place]))
-        for number, norm in enumerate(network.norms):
+            total = total + factor * (gap(channels, one.channels[place]) + gap(patches, one.patches[place]))
+        for number, norm in enumerate(one.norms):
             assert norm.running_mean is not None and norm.running_var is not None
-            found = channel_statistics(seen[len(network.convolutions) + number])
+            found = channel_statistics(seen[len(one.convolutions) + number])
             total = total + gap(running((turn, number, "norm"), found), (norm.running_mean, norm.running_var))
         return total
 

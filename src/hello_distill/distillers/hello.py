@@ -31,6 +31,8 @@ class HeLlO:
         self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
     ) -> Distilled:
         self.patches.check(material.train, ipc)
+        if self.label_bytes is not None and not len(material.held):
+            raise InputError("--label-bytes needs held-back training images to choose by; set `held_share` above 0")
         observer, _ = stages.teachers()
         start = self._patches(material.train, observer, ipc, seed, progress)  # line 3: Eq. 6
         fitted = stages.projector(self.projector)  # lines 4-8: Eq. 2-5
@@ -48,8 +50,6 @@ class HeLlO:
     def _adapter(self, fitted: Fitted, held: ImageSet, progress: Progress) -> tuple[Adapter, dict[str, Any]]:
         """The adapter as it will be stored, and how faithful that and other forms are."""
         if not len(held):
-            if self.label_bytes is not None:
-                raise InputError("--label-bytes needs held-back training images to choose by; set `held_share` above 0")
             return fitted.adapter.rounded(self.projector.precision), {}
         forms = budget.as_fitted(fitted.adapter) if self.label_bytes is None else budget.halved(fitted.adapter)
         with progress.stage("fidelity") as stage:
@@ -64,6 +64,8 @@ class HeLlO:
             )
         adapter = budget.formed(fitted.adapter, chosen.encoder_rank, chosen.head_rank, chosen.precision)
         figures: dict[str, Any] = {"fidelity": [asdict(point) for point in points]}
+        if self.label_bytes is not None:
+            figures["knee"] = asdict(budget.knee(points))
         return adapter, figures
 
     def _moved(self, start: ImageSet, projector: Projector, progress: Progress) -> tuple[ImageSet, dict[str, Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from hello_distill.artifact import Distilled
-from hello_distill.data import Material
+from hello_distill.data import Material, check_counts
 from hello_distill.labels.hard import HardLabels
 from hello_distill.progress import SILENT, Progress
 from hello_distill.stages import Stages
@@ -23,6 +23,7 @@ class RandomImages:
     ) -> Distilled:
         rng = np.random.default_rng([seed, 3])
         data = material.train
+        check_counts(data, ipc)
         rows = [rng.permutation(data.of_class(target).cpu().numpy())[:ipc] for target in range(len(data.classes))]
         chosen = data.rows(torch.from_numpy(np.concatenate(rows)))
         return Distilled(chosen, HardLabels(chosen.targets, len(data.classes)), {})

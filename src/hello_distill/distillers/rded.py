@@ -17,7 +17,7 @@ from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.models import IMAGENET_MEAN
 from hello_distill.progress import SILENT, Progress
 from hello_distill.stages import Stages
-from hello_distill.types import Classifier, Images
+from hello_distill.types import Classifier, Images, Pixels
 from hello_distill.views import crop, sample_boxes
 
 
@@ -31,6 +31,8 @@ class Patches:
     """Random crops per real image, of which the easiest counts."""
     pool: int = 300
     """Real images per class, drawn at random, that are looked at."""
+    truncated: bool = False
+    """Colours are cut to 8 bit, as RDED's code does, and not rounded."""
     scale: tuple[float, float] = (0.08, 1.0)
     """Area of a square crop as a share of the image."""
 
@@ -54,7 +56,7 @@ class Patches:
         classes = progress.track(range(len(data.classes)), len(data.classes), "patches")
         images = torch.cat([self._one_class(data, target, observer, ipc, seed) for target in classes])
         targets = torch.arange(len(data.classes), device=images.device).repeat_interleave(ipc)
-        return ImageSet(images.mul(255).round().to(torch.uint8), targets, data.classes)
+        return ImageSet(to_8_bit(images, self.truncated), targets, data.classes)
 
     @torch.no_grad()
     def _one_class(self, data: ImageSet, target: int, observer: Classifier, ipc: int, seed: int) -> Images:
@@ -76,6 +78,11 @@ class Patches:
         # The patch of rank r becomes cell r // ipc of image r % ipc: every image gets an equally easy share.
         cells = patches[order, best[order]].unflatten(0, (self.factor**2, ipc)).transpose(0, 1)
         return stitch(cells, self.factor, data.side)
+
+
+def to_8_bit(images: Images, truncated: bool) -> Pixels:
+    """Images in [0, 1] as they are kept: rounded, or cut as torch's conversion does."""
+    return (images * 255 if truncated else (images * 255).round()).to(torch.uint8)
 
 
 @dataclass(frozen=True)

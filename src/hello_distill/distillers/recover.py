@@ -103,7 +103,7 @@ def backbone(network: nn.Module, name: str, method: str) -> nn.Module:
     inner = network.backbone if isinstance(network, Normalised) else network
     if not isinstance(network, Normalised) or not batch_norms(inner):
         raise InputError(
-            f"{method} matches statistics of batch normalisation, and the teacher {name!r} has none; "
+            f"{method} matches statistics of batch normalisation of a classifier, and {name!r} is none that has it; "
             "choose another `teachers.network`, such as resnet18"
         )
     return inner

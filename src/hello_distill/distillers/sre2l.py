@@ -23,6 +23,7 @@ from hello_distill.distillers.recover import (
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.progress import SILENT, Progress
 from hello_distill.stages import Stages
+from hello_distill.teachers import network
 from hello_distill.types import Scalar, Targets
 
 
@@ -40,12 +41,15 @@ class SRe2L:
     batch_size: int = 100
     """Images optimised together: one of each class, as many classes as go in. Their statistics are matched as one."""
     jitter: Jitter = field(default_factory=Jitter)
+    batch_statistics: bool = False
+    """The teacher labels in training mode, as SRe2L's code for CIFAR does: labels depend on the batch, and drift."""
 
     def __call__(
         self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
     ) -> Distilled:
-        observer, _ = stages.teachers()
         name, data = stages.spec.network, material.train
+        backbone(network(name, len(data.classes), data.side), name, "sre2l")  # before anything is trained
+        observer, _ = stages.teachers()
         inner = backbone(observer, name, "sre2l")
         classes = torch.arange(len(data.classes), device=data.images.device)
         rounds = [(place, chunk) for place in range(ipc) for chunk in classes.split(self.batch_size)]
@@ -56,7 +60,7 @@ class SRe2L:
             images = torch.stack([torch.cat(chunks) for chunks in made], 1).flatten(0, 1)
             stage.figure = f"{len(images)} images, {self.steps} steps each"
         targets = classes.repeat_interleave(ipc)
-        labels = TeacherLabels([name], [observer], data.side)
+        labels = TeacherLabels([name], [observer], data.side, batch_statistics=self.batch_statistics)
         return Distilled(ImageSet(images, targets, data.classes), labels, dict(stages.figures))
 
     def _recovered(self, inner: nn.Module, targets: Targets, side: int, seed: int) -> torch.Tensor:

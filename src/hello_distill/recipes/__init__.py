@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hello_distill.comparison import Comparison
 from hello_distill.errors import InputError, nearest
 from hello_distill.pipeline import Recipe
-from hello_distill.recipes.baselines import gvbsm, random, rded, rded_small, sre2l, sre2l_small
+from hello_distill.recipes.baselines import gvbsm, gvbsm_small, random, rded, rded_small, sre2l, sre2l_small
 from hello_distill.recipes.comparisons import many, small
 from hello_distill.recipes.hello import cpu, demo, hello_many, hello_small, paper
 
@@ -23,6 +23,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "sre2l": sre2l,
     "sre2l-small": sre2l_small,
     "gvbsm": gvbsm,
+    "gvbsm-small": gvbsm_small,
 }
 COMPARISONS: dict[str, Callable[[], Comparison]] = {"small": small, "many": many}
 

@@ -15,13 +15,25 @@ from hello_distill.relabel import Relabel
 from hello_distill.teachers import TeacherSpec
 from hello_distill.views import Augment
 
-HARD_TRIALS = ({"lr": 1e-3}, {"lr": 5e-4}, {"lr": 2e-3}, {"lr": 4e-3})
+HARD_TRIALS = tuple({"lr": lr} for lr in (1e-3, 2.5e-4, 5e-4, 2e-3, 4e-3, 8e-3))
 SOFT_TRIALS = (
     {"lr": 1e-3, "loss": "mse", "beta": 0.1},
     {"lr": 4e-3, "loss": "mse", "beta": 0.1},
-    {"lr": 1e-3, "loss": "kl", "beta": 0.0},
-    {"lr": 4e-3, "loss": "kl", "beta": 0.0},
+    {"lr": 1e-3, "loss": "mse", "beta": 1.0},
+    {"lr": 1e-3, "loss": "kl", "temperature": 20.0, "beta": 0.0},
+    {"lr": 4e-3, "loss": "kl", "temperature": 20.0, "beta": 0.0},
+    {"lr": 1e-3, "loss": "kl", "temperature": 4.0, "beta": 0.0},
 )
+
+
+def encoder_teachers(epochs: int) -> TeacherSpec:
+    """HeLlO's equal in information: its encoder at the projector's size, all of it trained on the same images."""
+    return TeacherSpec(
+        network="encoder/lite@64",
+        weak_epochs=(epochs,),
+        augment=Augment(scale=(1.0, 1.0), alpha=0.2),
+        optim=Optim(epochs=epochs, batch_size=32, lr=1e-3, warmup=0.1),
+    )
 
 
 def small() -> Comparison:
@@ -37,18 +49,12 @@ def small() -> Comparison:
     base = hello_small()
     hello = base.distiller
     assert isinstance(hello, HeLlO)
-    encoder_teacher = TeacherSpec(
-        network="encoder/lite@64",
-        weak_epochs=(2,),
-        augment=Augment(scale=(1.0, 1.0), alpha=0.2),
-        optim=Optim(epochs=2, batch_size=32, lr=1e-3, warmup=0.1),
-    )
     return Comparison(
         base=base,
         contenders={
             "random": Contender(RandomImages()),
             "rded": Contender(RDED(hello.patches)),
-            "rded-encoder": Contender(RDED(hello.patches), encoder_teacher),
+            "rded-encoder": Contender(RDED(hello.patches), encoder_teachers(epochs=2)),
             "sre2l": Contender(SRe2L(steps=1000, jitter=Jitter(scale=None, shift=4))),
             "gvbsm": Contender(
                 GVBSM(
@@ -70,6 +76,7 @@ def small() -> Comparison:
         labels={
             "pruned": Relabel("pruned", keep=0.1),
             "quantized": Relabel("quantized", keep=0.1, codec="topk", k=5),
+            "projector-float32": Relabel("projector", precision="float32"),
             "projector-int8": Relabel("projector", precision="int8"),
         },
         trials={"hard": HARD_TRIALS, "soft": SOFT_TRIALS},
@@ -91,11 +98,15 @@ def many() -> Comparison:
         contenders={
             "random": Contender(RandomImages()),
             "rded": Contender(RDED(hello.patches)),
+            "rded-encoder": Contender(RDED(hello.patches), encoder_teachers(epochs=1)),
             "hello": Contender(hello),
         },
         projector=hello.projector,
         training={10: (100, 50)},
-        labels={"projector-int8": Relabel("projector", precision="int8")},
-        trials={"hard": HARD_TRIALS[::2], "soft": SOFT_TRIALS[1::2]},
+        labels={
+            "projector-float32": Relabel("projector", precision="float32"),
+            "projector-int8": Relabel("projector", precision="int8"),
+        },
+        trials={"hard": HARD_TRIALS[::2], "soft": SOFT_TRIALS[::2]},
         trial_epochs=10,
     )
