@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import copy
+import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from hello_distill import recipes
-from hello_distill.artifact import Artifact, StudentSpec
+from hello_distill.artifact import Artifact, Codec, StudentSpec
 from hello_distill.data import Material
 from hello_distill.distillers.gvbsm import GVBSM, Running, densification, patch_statistics
+from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.rded import to_8_bit
 from hello_distill.distillers.recover import Jitter, batch_norms, inputs_of, recover
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.errors import InputError
@@ -169,10 +173,6 @@ def test_recovered_images_are_recognised_by_their_teacher(material: Material, re
         found = stages.teachers().observer(made.data.images / 255).argmax(1)
     assert torch.equal(made.data.targets, torch.arange(4).repeat_interleave(2))
     assert (found == made.data.targets).float().mean() >= 0.75
-    with pytest.raises(InputError, match="batch normalisation"):
-        bare = copy.deepcopy(stages)
-        bare.teachers = lambda name=None: stages.teachers()._replace(observer=nn.Flatten())
-        method(material, bare, ipc=1, seed=0)
 
 
 def test_patch_statistics_from_loops() -> None:
@@ -233,3 +233,34 @@ def test_presets_are_named_after_the_methods_and_keep_their_quirks() -> None:
     assert gvbsm.distiller.from_zero and gvbsm.student.ce_target == "base" and gvbsm.distiller.combine == "norm"
     ours = recipes.find("paper").student
     assert not ours.double_forward and ours.ce_target == "mixed" and ours.optim.schedule == "cosine"
+
+
+def test_colours_are_cut_as_in_rdeds_code_or_rounded() -> None:
+    shades = torch.tensor([0.0, 0.4, 0.6, 254.7, 255.0]).div(255).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    assert to_8_bit(shades, truncated=True)[0, 0, 0].tolist() == [0, 0, 0, 254, 255]
+    assert to_8_bit(shades, truncated=False)[0, 0, 0].tolist() == [0, 0, 1, 255, 255]
+
+
+def test_jpegs_keep_their_colours_unless_told_otherwise(material: Material) -> None:
+    picture = Image.fromarray(material.train.images[0].permute(1, 2, 0).numpy())
+    found = [
+        Image.open(io.BytesIO(Codec("jpeg", 75, subsampled=subsampled).encode(picture))).layer[0][1:3]
+        for subsampled in (False, True)
+    ]
+    assert found == [(1, 1), (2, 2)]
+
+
+def test_random_images_of_a_class_that_is_too_small_are_refused(material: Material, recipe: Recipe) -> None:
+    with pytest.raises(InputError, match="lower --ipc to 24"):
+        RandomImages()(material, Stages(material, recipe.teachers, 0), ipc=25, seed=0)
+
+
+def test_a_network_without_statistics_is_refused_before_anything_is_trained(
+    material: Material, recipe: Recipe, clip_folder: Path
+) -> None:
+    stages = Stages(material, replace(recipe.teachers, network=f"encoder/local-dir:{clip_folder}"), 0)
+    stages.teachers = None
+    with pytest.raises(InputError, match="sre2l matches statistics"):
+        SRe2L(steps=1)(material, stages, ipc=1, seed=0)
+    with pytest.raises(InputError, match="gvbsm matches statistics"):
+        GVBSM((stages.spec.network,), steps=1)(material, stages, ipc=1, seed=0)

@@ -149,6 +149,7 @@ def test_an_artefact_keeps_to_its_label_budget_and_shows_the_curve(tree: Path, r
         assert found["labels"]["bytes"] <= limit
         curve = found["figures"]["fidelity"]
         assert len(curve) == 4 * 2 * 3 and {point["precision"] for point in curve} == {"float16", "int8", "int4"}
+        assert found["figures"]["knee"] in curve
         chosen = min((p for p in curve if p["bytes"] <= limit), key=lambda p: p["error"])
         assert chosen["bytes"] == found["labels"]["bytes"]
         adapter = load(made).labels.adapter

@@ -18,10 +18,11 @@ from hello_distill.artifact import Artifact
 from hello_distill.data import ImageSet, Material
 from hello_distill.distillers.rded import RDED
 from hello_distill.errors import ArtifactError, InputError
+from hello_distill.labels.hard import HardLabels
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.models import build
 from hello_distill.pipeline import Recipe, distill
-from hello_distill.recording import Draw
+from hello_distill.recording import Draw, Plan
 from hello_distill.relabel import Relabel, relabel
 from hello_distill.views import Augment, sample_views
 
@@ -300,6 +301,18 @@ def test_stored_labels_cannot_label_anew(taught: Path, tmp_path: Path) -> None:
 def test_wrong_options_are_named(options: dict[str, object], told: str) -> None:
     with pytest.raises(InputError, match=told):
         Relabel(**options)
+
+
+def test_a_teacher_of_another_size_is_refused(taught: Path, tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    small = replace(recipe, max_side=16, distiller=RDED(recipe.distiller.patches))
+    other = distill(str(tree), tmp_path / "small", small)
+    with pytest.raises(InputError, match="images of 16 pixels"):
+        relabel(taught, tmp_path / "x", Relabel("stored"), source=other)
+
+
+def test_sixteen_bits_hold_what_is_counted_in_them(material: Material) -> None:
+    with pytest.raises(InputError, match="16 bits"):
+        Plan(material.train, HardLabels(material.train.targets, 4), codecs.Plain(), Augment(), 2**15, 0, 1)
 
 
 def test_a_broken_recording_is_refused(taught: Path, tmp_path: Path) -> None:

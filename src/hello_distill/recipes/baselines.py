@@ -90,7 +90,7 @@ def rded_small() -> Recipe:
 
 
 def sre2l_small() -> Recipe:
-    """SRe2L for CIFAR: 1,000 steps, shifts to 4 pixels, Mixup, KL at T = 30, all decayed, a teacher in training mode."""
+    """SRe2L for CIFAR: 1,000 steps, shifts to 4 pixels, Mixup, KL at T = 30, all decayed, the teacher training."""
     return Recipe(
         max_side=32,
         teachers=small_teachers(),
