@@ -160,7 +160,7 @@ def test_a_run_that_another_process_holds_is_left_to_it(tree: Path, grid: Compar
 
 def test_runs_of_two_processes_are_merged_in_order(tmp_path: Path) -> None:
     cell = Cell("rded", "teacher", 10, "convnet3")
-    one, two = (Ledger(tmp_path / "r.json", "data", {"a": 1}) for _ in range(2))
+    one, two = (Ledger(tmp_path / "r.json", {"name": "data"}, {"a": 1}) for _ in range(2))
     sizes = {"images": 1, "labels": 2, "teacher": 3, "public": 4}
     two.add_run(cell, {}, 2, Run(30.0, 31.0, sizes, 1.2))
     one.add_run(cell, {}, 0, Run(10.0, 11.0, sizes, 1.2))
@@ -172,7 +172,7 @@ def test_runs_of_two_processes_are_merged_in_order(tmp_path: Path) -> None:
     assert found["top1_last"] == {"mean": 20.0, "sd": pytest.approx(200**0.5), "runs": [10.0, 30.0]}
     assert [trial["held_top1"] for trial in two.trials({"method": "rded"})] == [5.0]
     with pytest.raises(InputError, match="other settings"):
-        Ledger(tmp_path / "r.json", "data", {"a": 2})
+        Ledger(tmp_path / "r.json", {"name": "data"}, {"a": 2})
 
 
 def test_hard_labels_of_random_images_need_no_teacher(
@@ -224,7 +224,7 @@ def test_the_picture_is_the_same_twice(tree: Path, grid: Comparison, tmp_path: P
     run(tree, out, grid, methods=["random"], labels=["hard", "teacher"], ipcs=[1], seeds=[0])
     first = plot(out).read_bytes()
     assert first.startswith(b"<?xml") and plot(out, tmp_path / "b.svg").read_bytes() == first
-    out.write_text('{"cells": []}')
+    out.write_text('{"cells": [], "data": {"name": "x"}}')
     with pytest.raises(InputError, match="no finished cell"):
         plot(out)
 
