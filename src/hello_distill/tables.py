@@ -62,7 +62,7 @@ def info(found: dict[str, Any]) -> Table:
         table.add_row(f"as {rung['labels']}", f"{size(rung['bytes'])}{note}")
     table.add_section()
     for name, value in found["figures"].items():
-        if name not in ("fidelity", "knee"):
+        if name not in ("fidelity", "knee", "teacher_bytes"):
             table.add_row(name.replace("_", " "), "unknown" if value is None else f"{value:.4g}")
     for point in found["figures"].get("fidelity", []):
         ranks = f"ranks {point['encoder_rank']} and {point['head_rank']}, {point['precision']}"
