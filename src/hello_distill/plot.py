@@ -12,7 +12,7 @@ MARKS = {"hard": "x", "static": "v", "teacher": "s", "stored": "D", "pruned": "^
 
 
 def plot(result: str | Path, out: str | Path | None = None) -> Path:
-    """Draw one panel per number of images per class. Returns the picture's path.
+    """Draw a row of panels per student, a panel per number of images per class. Returns the picture's path.
 
     Bytes are those shipped beside the images: labels and teacher's weights; public weights are not shipped. Raises
     InputError where the file is no result, MachineError where matplotlib is missing.
@@ -40,29 +40,22 @@ def _draw(data: str, cells: list[dict[str, Any]], target: Path) -> None:
     from matplotlib import pyplot
     from matplotlib.lines import Line2D
 
-    ipcs, methods = sorted({cell["ipc"] for cell in cells}), sorted({cell["method"] for cell in cells})
-    figure, panels = pyplot.subplots(1, len(ipcs), figsize=(4.2 * len(ipcs), 4.2), sharey=True, squeeze=False)
-    colours = {method: f"C{place}" for place, method in enumerate(methods)}
-    for panel, ipc in zip(panels[0], ipcs, strict=True):
-        for cell in (cell for cell in cells if cell["ipc"] == ipc):
-            shipped = max(cell["bytes"]["labels"] + cell["bytes"]["teacher"], 1)
-            mark = MARKS.get(cell["labels"].partition("-")[0], "P")
-            panel.errorbar(
-                shipped, cell["top1_last"]["mean"], yerr=cell["top1_last"]["sd"] or 0, fmt=mark,
-                color=colours[cell["method"]], alpha=0.8,
-            )  # fmt: skip
-        panel.set_xscale("symlog", linthresh=1000)
-        panel.set_title(f"{data}, IPC {ipc}")
-        panel.set_xlabel("bytes of labels and teacher")
-        panel.grid(alpha=0.3)
-    panels[0][0].set_ylabel("top-1 on the test split, last epoch (%)")
+    ipcs, students = (sorted({cell[key] for cell in cells}) for key in ("ipc", "student"))
+    colours = {method: f"C{place}" for place, method in enumerate(sorted({cell["method"] for cell in cells}))}
+    size = (4.2 * len(ipcs), 3.6 * len(students) + 0.6)
+    figure, panels = pyplot.subplots(len(students), len(ipcs), figsize=size, sharey=True, squeeze=False)
+    for row, student in zip(panels, students, strict=True):
+        row[0].set_ylabel("top-1 on the test split (%)")
+        for panel, ipc in zip(row, ipcs, strict=True):
+            _points(panel, [cell for cell in cells if (cell["student"], cell["ipc"]) == (student, ipc)], colours)
+            panel.set_title(f"{data}, {student}, IPC {ipc}", fontsize="medium")
     shown = {cell["labels"].partition("-")[0] for cell in cells}
     handles = [Line2D([], [], marker="o", ls="", color=colour, label=name) for name, colour in colours.items()]
     handles += [
         Line2D([], [], marker=mark, ls="", color="grey", label=name) for name, mark in MARKS.items() if name in shown
     ]
     figure.legend(handles=handles, loc="lower center", ncol=min(8, len(handles)), frameon=False)
-    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    figure.tight_layout(rect=(0, 0.5 / size[1], 1, 1))
     try:
         figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
     except (OSError, ValueError) as error:
@@ -71,3 +64,18 @@ def _draw(data: str, cells: list[dict[str, Any]], target: Path) -> None:
         ) from None
     finally:
         pyplot.close(figure)
+
+
+def _points(panel: Any, cells: list[dict[str, Any]], colours: dict[str, str]) -> None:
+    """A mark per cell, its kind of labels by form and its method by colour."""
+    from matplotlib.ticker import FixedLocator
+
+    for cell in cells:
+        shipped = max(cell["bytes"]["labels"] + cell["bytes"]["teacher"], 1)
+        mark, colour = MARKS.get(cell["labels"].partition("-")[0], "P"), colours[cell["method"]]
+        score = cell["top1_last"]
+        panel.errorbar(shipped, score["mean"], yerr=score["sd"] or 0, fmt=mark, color=colour, alpha=0.8)
+    panel.set_xscale("symlog", linthresh=1000, linscale=0.6)
+    panel.xaxis.set_major_locator(FixedLocator([0, *(10**power for power in range(3, 13))]))
+    panel.set_xlabel("bytes of labels and teacher")
+    panel.grid(alpha=0.3)
