@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hello_distill import distillers, labels
+from hello_distill import distillers, encoders, labels
 from hello_distill.artifact import Distilled, Distiller
 from hello_distill.codecs import Int8, LabelCodec, Plain
 from hello_distill.data import Material
@@ -26,6 +26,7 @@ from hello_distill.labels.static import static
 from hello_distill.labels.stored import stored
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.pipeline import Recipe
+from hello_distill.progress import Progress
 from hello_distill.projector import fit_projector, zero_shot
 from hello_distill.recording import Plan
 from hello_distill.stages import Stages
@@ -154,3 +155,17 @@ def test_a_distiller_gives_ipc_images_a_class_and_repeats_itself(
     assert first.figures == second.figures
     for before, after in zip(untouched, material, strict=True):
         assert torch.equal(before.images, after.images) and torch.equal(before.targets, after.targets)
+
+
+def test_a_projector_that_fitting_made_worse_is_told(
+    material: Material, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    told = Progress()
+    monkeypatch.setattr(told, "line", lambda name, seconds, figure: lines.append(figure))
+    fresh = Stages(material, recipe.teachers, 0, told)
+    spec = recipe.distiller.projector
+    start = zero_shot(encoders.load(spec.encoder), material.train.classes, spec)
+    fresh._tested(start, "projector", before=101.0)
+    fresh._tested(start, "projector", before=0.0)
+    assert ["WORSE" in line for line in lines] == [True, False]

@@ -150,7 +150,7 @@ def compare_parser() -> ArgumentParser:
     parser.add_argument("--recipe", default="small", help="small (10 classes, 32 pixels, two cores)")
     parser.add_argument("--ipc", type=PositiveInt, nargs="+", default=[1, 10, 50], help="images per class")
     parser.add_argument(
-        "--methods", nargs="+", default=["random", "rded", "hello"], help="also rded-encoder, sre2l, gvbsm"
+        "--methods", nargs="+", default=["random", "rded", "rded-encoder", "hello"], help="also sre2l, gvbsm"
     )
     parser.add_argument(
         "--labels",

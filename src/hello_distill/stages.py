@@ -121,14 +121,20 @@ class Stages:
                 adapter = self._kept_adapter(start, encoder, spec)
                 start.scale = adapter.scale
                 stage.figure = f"{adapter.parameters:,} numbers fitted, logit scale {adapter.scale:g}"
-            figures["projector_top1"] = self._tested(restore(start, adapter), "projector")
+            before = figures["zero_shot_top1"]
+            figures["projector_top1"] = self._tested(restore(start, adapter), "projector", before)
             self._fitted[key] = Fitted(encoder, start, adapter, figures)
         return self._fitted[key]
 
-    def _tested(self, projector: Projector, name: str) -> float | None:
+    def _tested(self, projector: Projector, name: str, before: float | None = None) -> float | None:
         with self.progress.stage(f"{name} test") as stage:
             found = top1(projector, self.material.held, self.progress, name)
             stage.figure = f"top-1 {percent(found)} on {len(self.material.held)} held-back training images"
+            if found is not None and before is not None and found < before:
+                stage.figure += (
+                    "; WORSE than before fitting: lower its learning rate, "
+                    "`distiller.projector.optim.lr` in a --config file"
+                )
         return found
 
     def _kept_adapter(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
