@@ -17,6 +17,18 @@ from typing import Any
 
 from hello_distill.tables import DEMO_ROWS, demo_gains, size, spread
 
+LABELS = (
+    "hard",
+    "static",
+    "teacher",
+    "stored",
+    "pruned",
+    "quantized",
+    "projector-float32",
+    "projector",
+    "projector-int8",
+    "projector-int4",
+)
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- results/(?P<name>\w+)\.json -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -49,25 +61,75 @@ def made(result: dict[str, Any]) -> str:
 
 
 def comparison(result: dict[str, Any]) -> str:
-    """A comparison: a table for each number of images per class."""
-    parts = []
-    for ipc in sorted({cell["ipc"] for cell in result["cells"]}):
-        epochs, batch_size = result["recipe"]["training"][str(ipc)]
-        head = "| images | labels | top-1, last epoch | best epoch | images' bytes | labels' bytes | teacher's bytes |"
-        lines = [f"**IPC {ipc}**, {epochs} epochs in batches of {batch_size}", "", head, "|" + "---|" * 7]
-        for cell in (cell for cell in result["cells"] if cell["ipc"] == ipc):
-            images, labels, teacher = (size(cell["bytes"][name]) for name in ("images", "labels", "teacher"))
-            scores = f"{spread(cell['top1_last'])} | {spread(cell['top1_best'])}"
-            lines.append(f"| {cell['method']} | {cell['labels']} | {scores} | {images} | {labels} | {teacher} |")
-        parts.append("\n".join(lines))
-    commits = sorted({commit[:8] for cell in result["cells"] for commit in cell["commits"]})
-    where = result["environment"]
-    students = ", ".join(f"`{name}`" for name in sorted({cell["student"] for cell in result["cells"]}))
-    return "\n\n".join(parts) + (
-        f"\n\nStudent: {students}. {len(result['trials'])} tuning trials on held-back training images, as many "
-        f"for each method and family of labels; they stand in the result file. Made at {', '.join(commits)} on "
-        f"{where['processor']}.\n"
-    )
+    """A comparison: accuracies by images and labels for each number of images per class, then what they take."""
+    cells = result["cells"]
+    ipcs = sorted({cell["ipc"] for cell in cells})
+    labels = [name for name in LABELS if any(cell["labels"] == name for cell in cells)]
+    parts = [accuracies(result, ipc, labels) for ipc in ipcs]
+    parts.append(f"What is shipped:\n\n{shipped(cells, ipcs, labels)}")
+    commits = sorted({commit[:8] for cell in cells for commit in cell["commits"]})
+    students = ", ".join(f"`{name}`" for name in sorted({cell["student"] for cell in cells}))
+    runs = sorted({len(cell["seeds"]) for cell in cells})
+    ahead = max(cell["top1_best"]["mean"] - cell["top1_last"]["mean"] for cell in cells)
+    notes = [
+        f"Top-1 in percent after the last epoch, mean +- sd over {' or '.join(map(str, runs))} seeds, each with images "
+        f"and a student of its own. At the best of the tested epochs it is at most {ahead:.1f} points higher.",
+        f"Student: {students}. {len(result['trials'])} tuning trials on held-back training images, as many for each "
+        "method and family of labels; they stand in the result file.",
+        *measured(result["stages"]),
+        f"Made at {', '.join(commits)} on {result['environment']['processor']}.",
+    ]
+    return "\n\n".join([*parts, " ".join(notes)]) + "\n"
+
+
+def accuracies(result: dict[str, Any], ipc: int, labels: list[str]) -> str:
+    """A row for each method, a column for each kind of labels."""
+    cells = {(cell["method"], cell["labels"]): cell for cell in result["cells"] if cell["ipc"] == ipc}
+    columns = [name for name in labels if name != "stored" and any(key[1] == name for key in cells)]
+    epochs, batch_size = result["recipe"]["training"][str(ipc)]
+    title = f"**{ipc} image{'s' if ipc > 1 else ''} per class**, {epochs} epochs in batches of {batch_size}"
+    lines = [title, "", f"| images | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
+    for method in [name for name in result["recipe"]["methods"] if any(key[0] == name for key in cells)]:
+        shown = [short(cells.get((method, name))) for name in columns]
+        lines.append(f"| {method} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def short(cell: dict[str, Any] | None) -> str:
+    """Mean and standard deviation, or nothing where there is no such cell."""
+    if cell is None:
+        return ""
+    sd = cell["top1_last"]["sd"]
+    return f"{cell['top1_last']['mean']:.1f}" + ("" if sd is None else f" +- {sd:.1f}")
+
+
+def shipped(cells: list[dict[str, Any]], ipcs: list[int], labels: list[str]) -> str:
+    """Bytes by what they are for; methods share a row where they ship the same."""
+    lines = [f"| | {' | '.join(f'IPC {ipc}' for ipc in ipcs)} |", "|---|" + "---|" * len(ipcs)]
+    wanted = [("images", None), *((part, name) for name in labels for part in ("labels", "teacher"))]
+    for part, name in wanted:
+        rows: dict[tuple[int | None, ...], list[str]] = {}
+        chosen = [cell for cell in cells if name in (None, cell["labels"])]
+        for method in dict.fromkeys(cell["method"] for cell in chosen):
+            own = {cell["ipc"]: cell["bytes"][part] for cell in chosen if cell["method"] == method}
+            if any(own.values()):
+                rows.setdefault(tuple(own.get(ipc) for ipc in ipcs), []).append(method)
+        for counts, methods in rows.items():
+            what = {"images": "images", "labels": f"{name} labels", "teacher": "the teacher of teacher labels"}[part]
+            told = f" ({', '.join(methods)})" if len(rows) > 1 else ""
+            lines.append(f"| {what}{told} | {' | '.join('' if c is None else size(c) for c in counts)} |")
+    return "\n".join(lines)
+
+
+def measured(stages: dict[str, Any]) -> list[str]:
+    """Accuracies of teachers and projector on held-back training images."""
+    names = {"teacher_top1": "last epoch", "ensemble_top1": "weak ensemble", "zero_shot_top1": "before fitting"}
+    names["projector_top1"] = "fitted"
+    told = [
+        f"{name} " + ", ".join(f"{found[key]:.1f} % ({names[key]})" for key in names if found.get(key) is not None)
+        for name, found in stages.items()
+    ]
+    return [f"On held-back training images: {'; '.join(told)}."] if told else []
 
 
 def table_of(result: dict[str, Any]) -> Callable[[dict[str, Any]], str]:

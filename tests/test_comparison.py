@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from hello_distill import comparison, recipes, stages
-from hello_distill.comparison import Comparison, Contender, compare
+from hello_distill import bench, comparison, recipes, stages, tuning
+from hello_distill.bench import Comparison, Contender
+from hello_distill.comparison import compare
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.errors import InputError
@@ -45,7 +46,16 @@ def grid(recipe: Recipe) -> Comparison:
         trials={"hard": ({"lr": 1e-3}, {"lr": 2e-3}), "soft": ({"loss": "mse"}, {"loss": "kl", "beta": 0.0})},
         trial_ipc=2,
         trial_epochs=1,
+        fits={
+            "projector": ({"lr": 1e-3, "weight": 0.1}, {"lr": 1e30, "weight": 0.1}),
+            "rded-encoder": ({"lr": 1e30}, {"lr": 1e-3}),
+        },
+        fit_images=40,
     )
+
+
+def recipe_network(grid: Comparison) -> str:
+    return grid.base.teachers.network
 
 
 def run(tree: Path, out: Path, grid: Comparison, **changes: Any) -> dict[str, Any]:
@@ -92,7 +102,14 @@ def test_a_comparison_runs_every_cell_and_counts_its_bytes(
     assert stored["top1_last"] == online["top1_last"] and stored["same_students_as"] == "teacher"
     assert stored["bytes"]["labels"] > 0 == stored["bytes"]["teacher"]
     assert all(len(cell["commits"]) == 1 for cell in result["cells"])
-    assert len(result["trials"]) == 3 * 4 * 2, "as many trials for each method and family of labels"
+    fits = [trial for trial in result["trials"] if "fit" in trial]
+    assert len(result["trials"]) - len(fits) == 3 * 4 * 2, "as many trials for each method and family of labels"
+    assert [(trial["fit"], trial["settings"]["lr"]) for trial in fits] == [("projector", 1e-3), ("projector", 1e30)]
+    assert fits[0]["held_top1"] > fits[1]["held_top1"] == 0, "the second diverges"
+    measured = result["stages"]
+    assert measured.keys() == {recipe_network(grid), "projector"}
+    assert {"teacher_top1", "ensemble_top1"} <= measured[recipe_network(grid)].keys()
+    assert {"zero_shot_top1", "projector_top1"} == measured["projector"].keys()
 
 
 def test_stored_cells_without_their_twin_are_trained_and_cost_what_is_on_disk(
@@ -122,6 +139,7 @@ def test_a_stopped_comparison_goes_on_with_the_same_result(
         return train(*arguments)
 
     monkeypatch.setattr(comparison, "train_student", stops)
+    monkeypatch.setattr(tuning, "train_student", stops)
     with pytest.raises(KeyboardInterrupt):
         run(tree, tmp_path / "half.json", grid, **options)
     assert calls == 11
@@ -188,6 +206,8 @@ def test_hard_labels_of_random_images_need_no_teacher(
 
 def test_the_encoder_trained_as_a_whole_stands_beside_hello(tree: Path, grid: Comparison, tmp_path: Path) -> None:
     result = run(tree, tmp_path / "r.json", grid, methods=["rded-encoder"], labels=["teacher"], ipcs=[1], seeds=[0])
+    fits = {trial["settings"]["lr"]: trial["held_top1"] for trial in result["trials"] if "fit" in trial}
+    assert fits[1e-3] > fits[1e30] == 0
     (cell,) = result["cells"]
     assert cell["bytes"]["teacher"] > 100_000 and cell["bytes"]["labels"] == 0 and cell["top1_last"]["sd"] is None
 
@@ -229,9 +249,22 @@ def test_the_picture_is_the_same_twice(tree: Path, grid: Comparison, tmp_path: P
         plot(out)
 
 
+def test_a_tuned_projector_is_the_one_of_labels_and_of_the_method(grid: Comparison) -> None:
+    tuned = grid.with_fit("projector", {"lr": 0.5, "weight": 2.0})
+    assert (tuned.projector.optim.lr, tuned.projector.weight) == (0.5, 2.0)
+    assert tuned.contenders["hello"].distiller.projector == tuned.projector
+    assert tuned.contenders["rded"] == grid.contenders["rded"] and grid.projector.weight != 2.0
+    teachers = grid.with_fit("rded-encoder", {"lr": 0.5}).contenders["rded-encoder"].teachers
+    assert teachers is not None and teachers.optim.lr == 0.5
+
+
 @pytest.mark.parametrize("name", recipes.COMPARISONS)
 def test_named_comparisons_are_fair_and_can_be_written_down(name: str) -> None:
     made = recipes.find_comparison(name)
-    assert json.loads(json.dumps(comparison.described(made)))
+    assert json.loads(json.dumps(bench.described(made)))
     assert len(made.trials["hard"]) == len(made.trials["soft"])
+    losses = [trial["loss"] for trial in made.trials["soft"]]
+    assert losses.count("mse") == losses.count("kl"), "neither loss is tried more often"
+    assert len({len(tried) for tried in made.fits.values()}) == 1, "as many short fits for each"
+    assert set(made.fits) == {"projector"} | {name for name, each in made.contenders.items() if each.teachers}
     comparison.check(made, list(made.contenders), list(made.labels), list(made.training), ["convnet3"])

@@ -12,7 +12,7 @@ from hello_distill.errors import InputError
 from hello_distill.evaluate import summary
 from hello_distill.machine import commit, environment, locked
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Cell(NamedTuple):
@@ -53,7 +53,7 @@ class Ledger:
         try:
             found = self.read()
             same = all(found[key] == value for key, value in self.head.items())
-            _ = found["cells"], found["trials"]
+            _ = found["cells"], found["trials"], found["stages"]
         except (OSError, ValueError, KeyError, TypeError):
             raise InputError(f"{file} is no result of a comparison; choose another --out") from None
         if not same:
@@ -62,7 +62,7 @@ class Ledger:
     def read(self) -> dict[str, Any]:
         """The result so far."""
         if not self.file.exists():
-            return {**self.head, "environment": environment(), "trials": [], "cells": []}
+            return {**self.head, "environment": environment(), "stages": {}, "trials": [], "cells": []}
         found: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
         return found
 
@@ -110,6 +110,16 @@ class Ledger:
                 entry["same_students_as"] = run.same_students_as
 
         self._change(add)
+
+    def add_stages(self, figures: dict[str, dict[str, Any]]) -> None:
+        """Keep what was measured of teachers and projector."""
+
+        def add(result: dict[str, Any]) -> None:
+            for name, values in figures.items():
+                result["stages"].setdefault(name, {}).update(values)
+
+        if figures:
+            self._change(add)
 
     def _change(self, change: Callable[[dict[str, Any]], None]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)

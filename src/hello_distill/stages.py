@@ -63,11 +63,14 @@ class Stages:
         self.folder = folder
         self.figures: dict[str, Any] = {}
         """What was measured of the teachers that were asked for, by its name in a manifest."""
+        self.projector_figures: dict[str, Any] = {}
+        """The same of the last projector."""
         self._teachers: dict[str, Teachers] = {}
         self._fitted: dict[str, Fitted] = {}
 
     def teachers(self, name: str | None = None) -> Teachers:
         """The teachers of the spec, or of the same training of another network."""
+        name = None if name == self.spec.network else name
         spec = with_network(self.spec, name)
         if spec.network not in self._teachers:
             with self.progress.stage(f"teachers {name or ''}".strip()) as stage:
@@ -124,6 +127,7 @@ class Stages:
             before = figures["zero_shot_top1"]
             figures["projector_top1"] = self._tested(restore(start, adapter), "projector", before)
             self._fitted[key] = Fitted(encoder, start, adapter, figures)
+            self.projector_figures = figures
         return self._fitted[key]
 
     def _tested(self, projector: Projector, name: str, before: float | None = None) -> float | None:

@@ -42,7 +42,8 @@ class SRe2L:
     """Images optimised together: one of each class, as many classes as go in. Their statistics are matched as one."""
     jitter: Jitter = field(default_factory=Jitter)
     batch_statistics: bool = False
-    """The teacher labels in training mode, as SRe2L's code for CIFAR does: labels depend on the batch, and drift."""
+    """The teacher labels with its batch normalisation in training mode, as SRe2L's code for CIFAR does: labels then
+    depend on the batch."""
 
     def __call__(
         self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from hello_distill import tensors
 from hello_distill.errors import ArtifactError, InputError
@@ -23,8 +24,8 @@ class TeacherLabels:
     """Mean logits of classifiers on the very images that the student sees, as weights in float16 give them.
 
     `norm` brings each member's logits to the members' mean Frobenius norm before the mean is taken: labels then
-    depend on the batch (G_VBSM's code for ImageNet-1K). `batch_statistics` leaves the members in training mode,
-    so that labels depend on the batch and the members' statistics drift (SRe2L's code for CIFAR).
+    depend on the batch (G_VBSM's code for ImageNet-1K). `batch_statistics` leaves the members' batch
+    normalisation in training mode, so that labels depend on the batch (SRe2L's code for CIFAR).
     """
 
     kind = "teacher"
@@ -42,7 +43,9 @@ class TeacherLabels:
         self.side = side
         self.combine = combine
         self.batch_statistics = batch_statistics
-        self.members = [in_half(member).train(batch_statistics) for member in members]
+        self.members = [in_half(member).eval() for member in members]
+        for norm in (part for member in self.members for part in member.modules() if isinstance(part, _BatchNorm)):
+            norm.train(batch_statistics)  # and nothing else: dropout would make labels random
 
     def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
         return sampled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hello_distill.comparison import Comparison
+from hello_distill.bench import Comparison
 from hello_distill.errors import InputError, nearest
 from hello_distill.pipeline import Recipe
 from hello_distill.recipes.baselines import gvbsm, gvbsm_small, random, rded, rded_small, sre2l, sre2l_small
