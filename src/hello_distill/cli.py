@@ -35,8 +35,9 @@ def distill_parser() -> ArgumentParser:
     parser.add_argument(
         "--recipe",
         default="paper",
-        help="paper (for a GPU), cpu (photographs, two cores), demo (28 pixels, minutes), or a method to compare with "
-        "at its published settings: random, rded, sre2l, gvbsm",
+        help="paper (for a GPU), cpu (photographs, two cores), demo (28 pixels, minutes), hello-small and hello-many "
+        "(32 pixels), or a method to compare with as its code runs it: random, rded, sre2l, gvbsm, and rded-small, "
+        "sre2l-small, gvbsm-small for 32 pixels",
     )
     parser.add_argument("--label-bytes", help="at most so many bytes for the projector, such as 200KB")
     parser.add_argument(
@@ -147,7 +148,9 @@ def compare_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Methods and labels side by side, every cell resumable, into one result file.")
     parser.add_argument("data", help="as for `distill`")
     parser.add_argument("--out", required=True, help="result file (JSON); cells that it holds are not run again")
-    parser.add_argument("--recipe", default="small", help="small (10 classes, 32 pixels, two cores)")
+    parser.add_argument(
+        "--recipe", default="small", help="small (10 classes, 32 pixels, two cores) or many (200 classes)"
+    )
     parser.add_argument("--ipc", type=PositiveInt, nargs="+", default=[1, 10, 50], help="images per class")
     parser.add_argument(
         "--methods", nargs="+", default=["random", "rded", "rded-encoder", "hello"], help="also sre2l, gvbsm"

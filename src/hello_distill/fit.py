@@ -28,7 +28,9 @@ class Optim:
     name: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.01
     decayed: Literal["matrices", "all"] = "matrices"
-    """Matrices and kernels only, as SRe2L, RDED and G_VBSM do, or everything (SRe2L's code for CIFAR)."""
+    """Matrices and kernels only, as SRe2L, RDED and G_VBSM do, or everything (SRe2L's code for CIFAR). What has two
+    dimensions counts; their codes also ask for `weight` in the name, which spares the position tables of transformers.
+    """
     momentum: float = 0.9
     """Of SGD."""
     schedule: Literal["cosine", "half-cosine", "constant"] = "cosine"

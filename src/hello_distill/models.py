@@ -19,6 +19,8 @@ from hello_distill.types import Images, Logits
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+WITHOUT_AUXILIARIES = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}
+"""Networks that would answer with more than logits while they train."""
 CONVNET = re.compile(r"convnet(?P<depth>\d)(_w(?P<width>\d+))?")
 
 
@@ -88,7 +90,9 @@ def _backbone(name: str, num_classes: int, side: int) -> nn.Module:
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
         return model
-    return torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+    return torchvision.models.get_model(
+        name, weights=None, num_classes=num_classes, **WITHOUT_AUXILIARIES.get(name, {})
+    )
 
 
 def convnet(depth: int, width: int, num_classes: int, side: int) -> nn.Sequential:

@@ -71,16 +71,20 @@ class Recipe:
     def with_label_bytes(self, limit: int) -> Recipe:
         """The same recipe with a byte budget for the projector, fitted at twice the ranks to be cut from.
 
+        Where the head's rank is left to its rule, it stays: that rank is as high as pays. A recipe that has a budget
+        already is fitted at high ranks, and takes the new budget as it is.
+
         Raises InputError for a method without a projector.
         """
         if not isinstance(self.distiller, HeLlO):
             raise InputError(f"--label-bytes sizes a projector, and the method {self.method} has none")
         projector = self.distiller.projector
-        projector = replace(
-            projector,
-            encoder_rank=2 * projector.encoder_rank,
-            head_rank=projector.head_rank and 2 * projector.head_rank,
-        )
+        if self.distiller.label_bytes is None:
+            projector = replace(
+                projector,
+                encoder_rank=2 * projector.encoder_rank,
+                head_rank=projector.head_rank and 2 * projector.head_rank,
+            )
         return replace(self, distiller=replace(self.distiller, projector=projector, label_bytes=limit))
 
     def settings(self) -> dict[str, Any]:

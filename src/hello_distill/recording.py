@@ -196,8 +196,17 @@ class RecordedLabels:
         self.draw = draw
 
     def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
-        """The stored views of an epoch. Raises InputError for an epoch that was not stored."""
+        """The stored views of an epoch, whatever seed the sampled ones have: every student sees the same.
+
+        Raises InputError for an epoch that was not stored, and for batches of another size than the stored ones.
+        """
         kept = self.kept
+        asked = next(iter(sampled), None)
+        if asked is not None and len(asked.rows) != len(kept.view(0).rows):
+            raise InputError(
+                f"labels are stored for batches of {len(kept.view(0).rows)} images, not of {len(asked.rows)}; ask for "
+                "those, or store others with `hello-distill labels`"
+            )
         if self.draw is not None:
             numbers: Iterable[int] = self.draw.numbers(kept.batches, kept.per_epoch, epoch)
         elif (epoch + 1) * kept.per_epoch <= kept.batches:

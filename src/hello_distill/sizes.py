@@ -129,7 +129,7 @@ def stored_bytes(
 
 
 def kept_batches(batches: int, keep: float) -> int:
-    """How many batches a share of them is: rounded down as LPLD does, one at least."""
+    """How many batches a share of them is: rounded down, one at least."""
     return max(1, math.floor(keep * batches + 1e-9))
 
 

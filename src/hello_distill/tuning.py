@@ -23,6 +23,9 @@ from hello_distill.projector import ProjectorSpec, fit_projector, restore, zero_
 from hello_distill.scores import percent, top1
 from hello_distill.teachers import TeacherSpec, train_teachers
 
+Trial = Callable[[Mapping[str, Any]], float | None]
+"""Settings to top-1 in percent on held-back training images."""
+
 
 def fit_settings(bench: Bench, ledger: Ledger, what: str) -> Mapping[str, float]:
     """The settings of the projector, or of a contender's own teachers, that a short fit did best with."""
@@ -35,7 +38,7 @@ def fit_settings(bench: Bench, ledger: Ledger, what: str) -> Mapping[str, float]
     return _best(bench, ledger, {"fit": what}, candidates, fit)
 
 
-def _projector_fit(bench: Bench, spec: ProjectorSpec) -> Callable[[Mapping[str, Any]], float | None]:
+def _projector_fit(bench: Bench, spec: ProjectorSpec) -> Trial:
     def fit(settings: Mapping[str, Any]) -> float | None:
         data, held = _some(bench), bench.material.held
         tried = with_settings(spec, settings)
@@ -49,7 +52,7 @@ def _projector_fit(bench: Bench, spec: ProjectorSpec) -> Callable[[Mapping[str, 
     return fit
 
 
-def _teacher_fit(bench: Bench, spec: TeacherSpec) -> Callable[[Mapping[str, Any]], float | None]:
+def _teacher_fit(bench: Bench, spec: TeacherSpec) -> Trial:
     def fit(settings: Mapping[str, Any]) -> float | None:
         tried = with_settings(spec, settings)
         tried = replace(tried, weak_epochs=(1,), optim=replace(tried.optim, epochs=1))
@@ -95,21 +98,24 @@ def _best(
     ledger: Ledger,
     key: dict[str, str],
     candidates: Sequence[Mapping[str, Any]],
-    trial: Callable[[Mapping[str, Any]], float | None],
+    trial: Trial,
 ) -> Mapping[str, Any]:
     """The candidate with the highest top-1 on held-back training images; a training that diverged counts as 0."""
     name = "-".join(key.values()).replace("/", "_")
-    for number, candidate in enumerate(map(dict, candidates)):
-        with locked(bench.work / "claims" / f"trial-{name}-{number}"):
-            if any(done["settings"] == candidate for done in ledger.trials(key)):
-                continue
-            with bench.progress.stage("trial") as stage:
-                try:
-                    found = trial(candidate) or 0.0
-                except DivergedError:
-                    found = 0.0
-                ledger.add_trial(key, candidate, found)
-                told = ", ".join(key.values())
-                stage.figure = f"{told}, {candidate}: {percent(found)} on held-back training images"
+    for wait in (False, True):  # first what nobody tries, then what others have not finished
+        for number, candidate in enumerate(map(dict, candidates)):
+            with locked(bench.work / "claims" / f"trial-{name}-{number}", wait) as mine:
+                if mine and not any(done["settings"] == candidate for done in ledger.trials(key)):
+                    ledger.add_trial(key, candidate, _tried(bench, key, candidate, trial))
     chosen: Mapping[str, Any] = max(ledger.trials(key), key=lambda done: done["held_top1"])["settings"]
     return chosen
+
+
+def _tried(bench: Bench, key: dict[str, str], candidate: Mapping[str, Any], trial: Trial) -> float:
+    with bench.progress.stage("trial") as stage:
+        try:
+            found = trial(candidate) or 0.0
+        except DivergedError:
+            found = 0.0
+        stage.figure = f"{', '.join(key.values())}, {candidate}: {percent(found)} on held-back training images"
+    return found

@@ -23,14 +23,19 @@ from hello_distill.views import crop, sample_boxes
 
 @dataclass(frozen=True)
 class Patches:
-    """Random crops, the easiest by the observer's CE, stitched to one image. Defaults are RDED's."""
+    """Random crops, the easiest by the observer's CE, stitched to one image. Defaults are RDED's.
+
+    Crops are cut from images as they are kept: the centre square, at the recipe's size. RDED's code cuts them from the
+    original files.
+    """
 
     factor: int = 2
     """Patches per side of an image: 2 makes a 2x2 mosaic; 1 keeps single crops (small images)."""
     crops: int = 5
     """Random crops per real image, of which the easiest counts."""
     pool: int = 300
-    """Real images per class, drawn at random, that are looked at."""
+    """Real images per class, drawn at random, that are looked at; more where fewer would not do for the patches
+    (RDED's code fails there), and then every image of the pool gives one."""
     truncated: bool = False
     """Colours are cut to 8 bit, as RDED's code does, and not rounded."""
     scale: tuple[float, float] = (0.08, 1.0)

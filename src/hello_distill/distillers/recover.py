@@ -104,7 +104,7 @@ def backbone(network: nn.Module, name: str, method: str) -> nn.Module:
     if not isinstance(network, Normalised) or not batch_norms(inner):
         raise InputError(
             f"{method} matches statistics of batch normalisation of a classifier, and {name!r} is none that has it; "
-            "choose another `teachers.network`, such as resnet18"
+            f"choose another in `{'distiller.networks' if method == 'gvbsm' else 'teachers.network'}`, such as resnet18"
         )
     return inner
 

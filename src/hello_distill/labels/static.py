@@ -21,7 +21,10 @@ FILE = "static.safetensors"
 
 
 class StaticLabels:
-    """Logits of the un-augmented images, mixed as the images are; crops and flips leave them alone."""
+    """Logits of the un-augmented images, mixed as the images are; crops and flips leave them alone.
+
+    That logits are mixed, not probabilities (as FKD does), is ours: one label then serves MSE and KL.
+    """
 
     kind = "static"
     unit: Literal["logits", "probabilities"] = "logits"

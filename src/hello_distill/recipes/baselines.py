@@ -2,8 +2,9 @@
 
 Each differs from our defaults where its authors' code does: see the docstrings of the fields. Their images are kept
 as JPEG of quality 75 with subsampled colours, Pillow's default. Left out, because no setting of ours expresses it:
-RDED's shuffling of a mosaic's cells in every epoch, the batch sizes that it takes from IPC (ours is that of IPC 10),
-and SRe2L's padded crops for CIFAR.
+RDED's shuffling of a mosaic's cells in every epoch, the batch sizes that it takes from IPC (ours is that of IPC 10)
+and the learning rates from the student (ours is ResNet-18's and the ConvNet's); padded crops for CIFAR (SRe2L's
+students, G_VBSM's recovery); LPQLD's temperatures that change from epoch to epoch.
 """
 
 from __future__ import annotations

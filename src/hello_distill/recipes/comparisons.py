@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hello_distill.bench import Comparison, Contender
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
-from hello_distill.distillers.recover import Jitter
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.fit import Optim
+from hello_distill.recipes.baselines import gvbsm_small, sre2l_small
 from hello_distill.recipes.hello import hello_many, hello_small
 from hello_distill.relabel import Relabel
 from hello_distill.teachers import TeacherSpec
@@ -32,7 +34,7 @@ PROJECTOR_FITS = (
     {"lr": 5e-3, "weight": 1.0},
 )
 """At 1e-2, the demo's rate, the projector collapsed to chance on CIFAR-10 in its second epoch."""
-ENCODER_FITS = tuple({"lr": lr} for lr in (1e-3, 3e-4, 3e-3, 1e-2))
+ENCODER_FITS = tuple({"lr": lr} for lr in (1e-3, 3e-4, 1e-4, 3e-3))
 
 
 def encoder_teachers(epochs: int) -> TeacherSpec:
@@ -64,28 +66,16 @@ def small() -> Comparison:
     SRe2L's, G_VBSM's and RDED's are their codes' settings, HeLlO's update is the demo's.
     """
     base = hello_small()
-    hello = base.distiller
-    assert isinstance(hello, HeLlO)
+    hello, sre2l, gvbsm = base.distiller, sre2l_small().distiller, gvbsm_small().distiller
+    assert isinstance(hello, HeLlO) and isinstance(sre2l, SRe2L) and isinstance(gvbsm, GVBSM)
     return Comparison(
         base=base,
         contenders={
             "random": Contender(RandomImages()),
             "rded": Contender(RDED(hello.patches)),
             "rded-encoder": Contender(RDED(hello.patches), encoder_teachers(epochs=2)),
-            "sre2l": Contender(SRe2L(steps=1000, jitter=Jitter(scale=None, shift=4))),
-            "gvbsm": Contender(
-                GVBSM(
-                    networks=("convnet3", "convnet4_w64", "shufflenet_v2_x0_5"),
-                    steps=1000,
-                    lr=0.05,
-                    patch=4,
-                    momentum=0.8,
-                    skipped=0.4,
-                    batch_size=100,
-                    combine="mean",
-                    jitter=Jitter(scale=None, shift=4),
-                )
-            ),
+            "sre2l": Contender(replace(sre2l, batch_statistics=False)),
+            "gvbsm": Contender(replace(gvbsm, from_zero=False)),
             "hello": Contender(hello),
         },
         projector=hello.projector,

@@ -23,7 +23,8 @@ def paper() -> Recipe:
 
     Stated by the paper: encoder, ranks, nine checkpoints of one ResNet-18 run by PyTorch's recipe, RDED patches.
     Ours, because the paper does not say: the weights lambda and beta, which epochs, Eq. 7's factor, steps and rate,
-    the learning rates. RDED's: student schedule, 300 epochs, AdamW 1e-3, CutMix, crops from half the area up.
+    the learning rates. RDED's: 300 epochs, AdamW 1e-3, CutMix, crops from half the area up; its half cosine is
+    mended to a whole one.
     """
     return Recipe(
         student=StudentSpec(augment=Augment(scale=(0.5, 1.0)), optim=Optim(epochs=300, batch_size=100)),
