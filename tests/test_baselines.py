@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from hello_distill import recipes
+from hello_distill import evaluate, recipes
 from hello_distill.artifact import Artifact, Codec, StudentSpec
 from hello_distill.data import Material
 from hello_distill.distillers.gvbsm import GVBSM, Running, densification, patch_statistics
 from hello_distill.distillers.random import RandomImages
-from hello_distill.distillers.rded import to_8_bit
+from hello_distill.distillers.rded import Patches, to_8_bit
 from hello_distill.distillers.recover import Jitter, batch_norms, inputs_of, recover
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.errors import InputError
@@ -102,6 +102,24 @@ def test_a_second_forward_pass_moves_statistics_twice(material: Material) -> Non
         torch.testing.assert_close(norm.running_mean, 0.19 * mean, atol=1e-5, rtol=1e-4)
 
 
+def test_the_second_forward_pass_changes_statistics_and_no_weight(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[nn.Module] = []
+
+    def kept(*arguments: object) -> nn.Module:
+        made.append(build(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(evaluate, "build", kept)
+    for twice in (False, True):
+        spec = StudentSpec("convnet2_w8", double_forward=twice, optim=Optim(2, 8), evaluations=1)
+        evaluate.train_student(student_artifact(material, spec), material.held, seed=0)
+    once, peer = (model.state_dict() for model in made)
+    for name, value in once.items():
+        assert torch.equal(value, peer[name]) != ("running" in name or "num_batches" in name), name
+
+
 def test_ce_aims_at_the_mixed_class_or_at_the_base_class(material: Material) -> None:
     for aim, spec in (("mixed", StudentSpec()), ("base", StudentSpec(ce_target="base"))):
         artifact = student_artifact(material, spec)
@@ -163,6 +181,19 @@ def test_recovery_lowers_its_objective_and_stays_in_range() -> None:
     assert found.dtype == torch.uint8 and (found / 255 - goal).abs().max() < 0.02
 
 
+def test_pixels_are_kept_in_range_at_every_step() -> None:
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    reached: list[float] = []
+
+    def objective(images: torch.Tensor, targets: torch.Tensor, step: int) -> torch.Tensor:
+        if step:
+            reached.extend([(images * std + mean).min().item(), (images * std + mean).max().item()])
+        return -images.sum()
+
+    recover(torch.arange(2), 8, objective, 12, 1.0, Jitter(None, 0), seed=0)
+    assert min(reached) >= -1e-6 and 1 - 1e-6 <= max(reached) <= 1 + 1e-6
+
+
 def test_recovered_images_are_recognised_by_their_teacher(material: Material, recipe: Recipe) -> None:
     spec = replace(recipe.teachers, optim=replace(recipe.teachers.optim, epochs=8, lr=1e-2), weak_epochs=(8,))
     stages = Stages(material, spec, 0)
@@ -209,16 +240,62 @@ def test_densification_from_its_definition() -> None:
     assert densification(images, targets).item() == pytest.approx(expected, rel=1e-3)
 
 
+def gvbsm(**changes: object) -> GVBSM:
+    tiny = GVBSM(("convnet2_w8", "convnet2_w4"), steps=5, patch=4, batch_size=4, combine="mean", jitter=Jitter(None, 2))
+    return replace(tiny, **changes)
+
+
 def test_gvbsm_takes_its_networks_in_turn(material: Material, recipe: Recipe) -> None:
-    method = GVBSM(
-        networks=("convnet2_w8", "convnet2_w4"), steps=4, patch=4, momentum=0.8, batch_size=4, combine="mean",
-        jitter=Jitter(None, 2),
-    )  # fmt: skip
     stages = Stages(material, recipe.teachers, 0)
-    made = method(material, stages, ipc=2, seed=0)
-    assert made.labels.networks == ("convnet2_w8", "convnet2_w4")
+    called: list[str] = []
+    for name in gvbsm().networks:
+        inner = stages.teachers(name).observer.backbone
+        inner.register_forward_hook(lambda *_, name=name: called.append(name))
+    made = gvbsm()(material, stages, ipc=2, seed=0)
+    first, second = gvbsm().networks
+    assert called == [first, second, *[first, second, first, second, first] * 2], "statistics once, then turn by turn"
+    assert made.labels.networks == (first, second)
     assert torch.bincount(made.data.targets).tolist() == [2] * 4
-    assert {"convnet2_w8_top1", "convnet2_w4_top1"} <= set(made.figures)
+
+
+@pytest.mark.parametrize("skipped", [0.0, 1.0])
+def test_gvbsm_matches_convolutions_and_batch_normalisations(
+    skipped: float, material: Material, recipe: Recipe
+) -> None:
+    """Sum over layers of distances of means and of variances, the first convolution's times ten."""
+    teacher = Stages(material, recipe.teachers, 0).teachers().observer
+    method = gvbsm(skipped=skipped)
+    watched = method._watch(teacher, "convnet2_w8", material.train)
+    x = noise(6, 3, 32, 32)
+    with inputs_of([*watched.convolutions, *watched.norms]) as seen, torch.no_grad():
+        watched.inner(x)
+        found = method._distance(watched, seen, Running(0.4, False), 0, torch.Generator().manual_seed(0)).item()
+    expected = 0.0
+    real = (material.train.images / 255 - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(
+        3, 1, 1
+    )
+    pairs = [(x, real)]
+    with torch.no_grad():
+        for layer in watched.inner:
+            mine, theirs = pairs[-1]
+            if isinstance(layer, nn.Conv2d) and not skipped:
+                factor = 10 if len(pairs) == 1 else 1
+                for cut in (lambda f: f.transpose(0, 1).flatten(1), positions):
+                    ours, goal = cut(mine), cut(theirs)
+                    gaps = (ours.mean(1) - goal.mean(1)).norm() + (ours.var(1, False) - goal.var(1, False)).norm()
+                    expected += factor * gaps.item()
+            if isinstance(layer, nn.BatchNorm2d):
+                ours = mine.transpose(0, 1).flatten(1)
+                gaps = (ours.mean(1) - layer.running_mean).norm() + (ours.var(1, False) - layer.running_var).norm()
+                expected += gaps.item()
+            pairs.append((layer(mine), layer(theirs)))
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+def positions(features: torch.Tensor) -> torch.Tensor:
+    """Features by their place among patches of 4 x 4."""
+    blocks = features.unfold(2, 4, 4).unfold(3, 4, 4)
+    return blocks.permute(2, 3, 0, 1, 4, 5).flatten(0, 1).flatten(1)
 
 
 def test_presets_are_named_after_the_methods_and_keep_their_quirks() -> None:
@@ -230,6 +307,12 @@ def test_presets_are_named_after_the_methods_and_keep_their_quirks() -> None:
     assert (sre2l.distiller.steps, sre2l.distiller.lr, sre2l.distiller.weight) == (4000, 0.25, 0.01)
     assert not sre2l.student.squared and not sre2l.distiller.jitter.per_image
     assert gvbsm.distiller.from_zero and gvbsm.student.ce_target == "base" and gvbsm.distiller.combine == "norm"
+    small = {name: recipes.find(f"{name}-small") for name in ("rded", "sre2l", "gvbsm")}
+    assert small["rded"].distiller.patches.factor == 1 and small["rded"].distiller.patches.truncated
+    assert small["rded"].student.double_forward and small["rded"].student.augment.scale == (1.0, 1.0)
+    assert small["sre2l"].distiller.batch_statistics and small["sre2l"].student.optim.decayed == "all"
+    assert (small["sre2l"].student.temperature, small["sre2l"].student.augment.mix) == (30.0, "mixup")
+    assert (small["gvbsm"].student.beta, small["gvbsm"].distiller.skipped) == (0.15, 0.4)
     ours = recipes.find("paper").student
     assert not ours.double_forward and ours.ce_target == "mixed" and ours.optim.schedule == "cosine"
 
@@ -238,6 +321,17 @@ def test_colours_are_cut_as_in_rdeds_code_or_rounded() -> None:
     shades = torch.tensor([0.0, 0.4, 0.6, 254.7, 255.0]).div(255).view(1, 1, 1, 5).expand(1, 3, 1, 5)
     assert to_8_bit(shades, truncated=True)[0, 0, 0].tolist() == [0, 0, 0, 254, 255]
     assert to_8_bit(shades, truncated=False)[0, 0, 0].tolist() == [0, 0, 1, 255, 255]
+
+
+def test_patches_are_cut_to_8_bit_where_the_preset_asks_for_it(material: Material) -> None:
+    kept = [
+        Patches(factor=1, crops=1, pool=4, scale=(0.3, 0.5), truncated=truncated)(
+            material.train, lambda images: images.mean((2, 3)) @ torch.ones(3, 4), 2, 0
+        ).images.int()
+        for truncated in (True, False)
+    ]
+    gaps = kept[1] - kept[0]
+    assert gaps.min() == 0 and gaps.max() == 1
 
 
 def test_jpegs_keep_their_colours_unless_told_otherwise(material: Material) -> None:

@@ -84,3 +84,17 @@ def test_frozen_parameters_stay() -> None:
 def test_a_loss_that_is_no_number_stops_with_the_step() -> None:
     with pytest.raises(InputError, match=r"loss is nan at epoch 1, step 0; lower the learning rate \(now 0.001\)"):
         fit(network(), batches, 3, lambda *_: torch.tensor(float("nan")), Optim(epochs=2, batch_size=6), seed=0)
+
+
+def test_the_rate_changes_every_step_or_every_epoch() -> None:
+    """Under a loss whose slope is one, SGD moves a weight by the sum of the rates."""
+    moved = []
+    for changes in ("step", "epoch"):
+        model = nn.Linear(1, 2, bias=False)
+        nn.init.zeros_(model.weight)
+        optim = Optim(2, 1, lr=1.0, name="sgd", weight_decay=0.0, momentum=0.0, changes=changes)
+        batch = Batch(torch.ones(1, 1), torch.zeros(1, 2), torch.zeros(1, 2))
+        fit(model, lambda epoch, batch=batch: [batch] * 2, 2, lambda prediction, *_: -prediction.sum(), optim, seed=0)
+        moved.append(model.weight[0].item())
+    cosine = [0.5 * (1 + math.cos(math.pi * done)) for done in (0, 0.25, 0.5, 0.75)]
+    assert moved == pytest.approx([sum(cosine), 2 * cosine[0] + 2 * cosine[2]])

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import hello_distill as hd
 from hello_distill import artifact as artifacts
 from hello_distill import codecs, evaluate, sizes, storage, tensors
-from hello_distill.artifact import Artifact
+from hello_distill.artifact import Artifact, Codec, Distilled
 from hello_distill.data import ImageSet, Material
 from hello_distill.distillers.rded import RDED
 from hello_distill.errors import ArtifactError, InputError
@@ -79,6 +79,30 @@ OPTIONS = {
     "int8": (Relabel("quantized", codec="int8", keep=0.5), {"codec": "int8", "keep": 0.5}),
     "float8": (Relabel("quantized", codec="float8"), {"codec": "float8"}),
 }
+
+
+@pytest.mark.parametrize("quirk", ["norm", "batch_statistics", "jpeg"])
+def test_what_is_stored_is_what_the_online_source_says_of_the_images_on_disk(
+    quirk: str, material: Material, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Also where a label depends on its batch, and where images lose by being kept."""
+    members = [build(name, 4, 32, 0) for name in ("convnet2_w8", "mobilenet_v2")]
+    labels = TeacherLabels(
+        ["convnet2_w8", "mobilenet_v2"],
+        members,
+        32,
+        "norm" if quirk == "norm" else "mean",
+        batch_statistics=quirk == "batch_statistics",
+    )
+    codec = Codec("jpeg", 50, subsampled=True) if quirk == "jpeg" else Codec()
+    made = Distilled(material.held, labels, {})
+    folder = artifacts.save(made, 8, recipe.student, codec, {}, tmp_path / "online")
+    online, stored = artifacts.load(folder), artifacts.load(relabel(folder, tmp_path / "stored", Relabel("stored")))
+    assert torch.equal(online.data.images, material.held.images) == (quirk != "jpeg")
+    for epoch in range(2):
+        pairs = zip(online.loader(epoch=epoch), stored.loader(epoch=epoch), strict=True)
+        for one, other in pairs:
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -254,7 +278,7 @@ def test_norm_matched_labels_from_their_definition() -> None:
     torch.testing.assert_close(plain(images, view), sum(found) / 2, atol=1e-3, rtol=1e-3)
 
 
-def test_a_teacher_with_batch_statistics_depends_on_its_batch_and_drifts() -> None:
+def test_a_teacher_with_batch_statistics_depends_on_its_batch() -> None:
     """What SRe2L's code for CIFAR does by leaving out eval(), and what ours does not."""
     member = build("convnet2_w8", 4, 32, 0)
     images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -275,6 +299,12 @@ def test_more_epochs_than_were_stored_are_refused(taught: Path, tmp_path: Path) 
     assert len(list(stored.loader(epoch=2))) == 2
     with pytest.raises(InputError, match="3 epochs are stored, and epoch 4"):
         next(stored.loader(epoch=3))
+
+
+def test_batches_of_another_size_than_the_stored_ones_are_refused(taught: Path, tmp_path: Path) -> None:
+    stored = artifacts.load(relabel(taught, tmp_path / "s", Relabel("stored")))
+    with pytest.raises(InputError, match="batches of 4 images, not of 8"):
+        next(stored.loader(batch_size=8))
 
 
 def test_stored_labels_cannot_label_anew(taught: Path, tmp_path: Path) -> None:

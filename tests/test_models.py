@@ -64,3 +64,8 @@ def test_unknown_networks_are_answered_with_the_nearest(name: str, told: str) ->
 def test_networks_that_cannot_take_such_small_images_say_so(name: str) -> None:
     with pytest.raises(InputError, match="images"):
         build(name, 10, 8, seed=0)
+
+
+def test_networks_with_auxiliary_heads_give_logits_while_they_train() -> None:
+    found = build("googlenet", 4, 64, 0).train()(torch.rand(2, 3, 64, 64))
+    assert found.shape == (2, 4)
