@@ -189,6 +189,13 @@ def test_runs_of_two_processes_are_merged_in_order(tmp_path: Path) -> None:
     assert found is not None and found["seeds"] == [0, 2] and found["seconds"] == 2
     assert found["top1_last"] == {"mean": 20.0, "sd": pytest.approx(200**0.5), "runs": [10.0, 30.0]}
     assert [trial["held_top1"] for trial in two.trials({"method": "rded"})] == [5.0]
+    one.add_stages({"convnet3": {"teacher_top1": 80.0}})
+    two.add_stages({"convnet3": {"teacher_top1": 80.0, "ensemble_top1": 70.0}})
+    two.add_stages({"convnet3": {"teacher_top1": 81.0}})
+    assert one.read()["stages"] == {
+        "convnet3": {"teacher_top1": 80.0, "ensemble_top1": 70.0},
+        "convnet3, again": {"teacher_top1": 81.0},
+    }
     with pytest.raises(InputError, match="other settings"):
         Ledger(tmp_path / "r.json", {"name": "data"}, {"a": 2})
 

@@ -112,10 +112,12 @@ class Ledger:
         self._change(add)
 
     def add_stages(self, figures: dict[str, dict[str, Any]]) -> None:
-        """Keep what was measured of teachers and projector."""
+        """Keep what was measured of teachers and projector; one that was trained again, elsewhere, stands beside."""
 
         def add(result: dict[str, Any]) -> None:
             for name, values in figures.items():
+                while any(result["stages"].get(name, {}).get(key, value) != value for key, value in values.items()):
+                    name += ", again"
                 result["stages"].setdefault(name, {}).update(values)
 
         if figures:
