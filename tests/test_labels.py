@@ -186,7 +186,11 @@ def test_the_ladder_counts_what_relabelling_writes(artefact: Path, taught: Path,
     rungs = {rung["labels"]: rung for rung in hd.info(artefact)["ladder"]}
     made = relabel(artefact, tmp_path / "stored", Relabel("stored"))
     assert rungs["stored float16"]["bytes"] == hd.info(made)["labels"]["bytes"]
-    for precision in ("float16", "int8", "int4"):
+    kept = hd.info(relabel(taught, tmp_path / "static", Relabel("static")))["labels"]["bytes"]
+    assert rungs["static float16"]["bytes"] == kept
+    eighth = relabel(taught, tmp_path / "float8", Relabel("quantized", codec="float8"))
+    assert rungs["stored float8"]["bytes"] == hd.info(eighth)["labels"]["bytes"]
+    for precision in ("float32", "float16", "int8", "int4"):
         small = relabel(artefact, tmp_path / precision, Relabel("projector", precision=precision))
         assert rungs[f"projector {precision}"]["bytes"] == hd.info(small)["labels"]["bytes"]
     assert rungs["teacher float16"]["bytes"] == hd.info(taught)["teacher"]["bytes"]

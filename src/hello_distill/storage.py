@@ -29,6 +29,7 @@ IMAGES = "data/train-00000-of-00001.parquet"
 LADDER: dict[str, dict[str, Any]] = {
     "stored float16": {},
     "stored int8": {"codec": "int8"},
+    "stored float8": {"codec": "float8"},
     "pruned 10x": {"keep": 1 / 10},
     "pruned 40x": {"keep": 1 / 40},
     "top-10 of pruned 10x": {"codec": "topk", "k": 10, "keep": 1 / 10},
@@ -127,14 +128,18 @@ def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     def stored(images_per_class: int, **how: Any) -> int:
         return sizes.stored_bytes(classes, images_per_class, optim["epochs"], optim["batch_size"], **how)
 
+    def static(images_per_class: int) -> int:
+        return sizes.safetensors_bytes({"logits": ("F16", (classes * images_per_class, classes))})
+
+    ways = {name: partial(stored, **how) for name, how in LADDER.items()} | {"static float16": static}
     rungs: list[dict[str, Any]] = []
-    for name, how in LADDER.items():
-        above = sizes.first_ipc_above(partial(stored, **how), ours) if ours is not None else None
-        rungs.append({"labels": name, "bytes": stored(ipc, **how), "smaller_from_ipc": above})
+    for name, way in ways.items():
+        above = sizes.first_ipc_above(way, ours) if ours is not None else None
+        rungs.append({"labels": name, "bytes": way(ipc), "smaller_from_ipc": above})
     if teacher := manifest["figures"].get("teacher_bytes"):
         above = 1 if ours is not None and ours < teacher else None
         rungs.append({"labels": "teacher float16", "bytes": teacher, "smaller_from_ipc": above})
-    for precision in ("float16", "int8", "int4"):
+    for precision in ("float32", "float16", "int8", "int4"):
         if precision in projector:
             rungs.append({"labels": f"projector {precision}", "bytes": projector[precision], "smaller_from_ipc": None})
     return rungs
