@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,8 @@ def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     def static(images_per_class: int) -> int:
         return sizes.safetensors_bytes({"logits": ("F16", (classes * images_per_class, classes))})
 
-    ways = {name: partial(stored, **how) for name, how in LADDER.items()} | {"static float16": static}
+    ways: dict[str, Callable[[int], int]] = {name: partial(stored, **how) for name, how in LADDER.items()}
+    ways["static float16"] = static
     rungs: list[dict[str, Any]] = []
     for name, way in ways.items():
         above = sizes.first_ipc_above(way, ours) if ours is not None else None
