@@ -132,9 +132,44 @@ def measured(stages: dict[str, Any]) -> list[str]:
     return [f"On held-back training images: {'; '.join(told)}."] if told else []
 
 
+def presets(result: dict[str, Any]) -> str:
+    """Methods as their codes run them, beside what others report."""
+    lines = ["| preset | IPC | top-1, last epoch | best epoch | its teacher | published |", "|---|---|---|---|---|---|"]
+    for entry in result["presets"]:
+        scores = f"{spread(entry['top1_last'])} | {spread(entry['top1_best'])}"
+        known = [entry["figures"][key] for key in entry["figures"] if key.endswith("teacher_top1")]
+        teacher = f"{known[0]:.1f} %" if known else ""
+        lines.append(f"| `{entry['recipe']}` | {entry['ipc']} | {scores} | {teacher} | {entry['published'] or ''} |")
+    last = result["presets"][-1]
+    about = f"Student: `{last['student']}`. Teachers are measured on held-back training images. {made(last)}"
+    return "\n".join(lines) + f"\n\n{about}\n"
+
+
+def budgets(result: dict[str, Any]) -> str:
+    """Projectors cut to label budgets."""
+    lines = ["| budget | bytes | ranks | precision | agreement | relative error |", "|---|---|---|---|---|---|"]
+    for entry in sorted(result["artefacts"].values(), key=lambda entry: -entry["budget"]):
+        ranks = entry["encoder_rank"], entry["head_rank"]
+        point = next(
+            p for p in result["curve"]
+            if (p["encoder_rank"], p["head_rank"], p["precision"]) == (*ranks, entry["precision"])
+        )  # fmt: skip
+        lines.append(
+            f"| {size(entry['budget'])} | {entry['bytes']:,} | {ranks[0]} and {ranks[1]} | {entry['precision']} | "
+            f"{point['agreement']:.1f} % | {point['error']:.3g} |"
+        )
+    knee = result["knee"]
+    return "\n".join(lines) + (
+        f"\n\nAgreement and error are against the uncut float32 projector, on held-back training images. From "
+        f"{knee['bytes']:,} bytes on (ranks {knee['encoder_rank']} and {knee['head_rank']}, {knee['precision']}) "
+        f"more of them buy less than half a point of agreement. {made(result)}\n"
+    )
+
+
 def table_of(result: dict[str, Any]) -> Callable[[dict[str, Any]], str]:
     """The function that writes a result's table."""
-    return comparison if "cells" in result else demo
+    kinds = {"cells": comparison, "presets": presets, "artefacts": budgets}
+    return next((table for key, table in kinds.items() if key in result), demo)
 
 
 def filled(text: str) -> str:
