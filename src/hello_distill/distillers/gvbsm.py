@@ -123,7 +123,7 @@ class GVBSM:
 
     def _recovered(self, watched: list[Watched], targets: Targets, side: int, seed: int, running: Running) -> Tensor:
         running.restart()
-        generator = torch.Generator().manual_seed(seed + 1)
+        generator = torch.Generator().manual_seed(seed + 500_009)  # not the seed of another batch
 
         def objective(images: Pixel, targets: Targets, step: int) -> Scalar:
             turn = step % len(watched)
