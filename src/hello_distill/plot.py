@@ -42,20 +42,22 @@ def _draw(data: str, cells: list[dict[str, Any]], target: Path) -> None:
 
     ipcs, students = (sorted({cell[key] for cell in cells}) for key in ("ipc", "student"))
     colours = {method: f"C{place}" for place, method in enumerate(sorted({cell["method"] for cell in cells}))}
-    size = (4.2 * len(ipcs), 3.6 * len(students) + 0.6)
+    size = (4.2 * len(ipcs), 3.6 * len(students) + 0.9)
     figure, panels = pyplot.subplots(len(students), len(ipcs), figsize=size, sharey=True, squeeze=False)
     for row, student in zip(panels, students, strict=True):
         row[0].set_ylabel("top-1 on the test split (%)")
         for panel, ipc in zip(row, ipcs, strict=True):
             _points(panel, [cell for cell in cells if (cell["student"], cell["ipc"]) == (student, ipc)], colours)
+            panel.set_xlim(-300, 3 * max(1000, *map(_shipped, cells)))
             panel.set_title(f"{data}, {student}, IPC {ipc}", fontsize="medium")
     shown = {cell["labels"].partition("-")[0] for cell in cells}
     handles = [Line2D([], [], marker="o", ls="", color=colour, label=name) for name, colour in colours.items()]
     handles += [
         Line2D([], [], marker=mark, ls="", color="grey", label=name) for name, mark in MARKS.items() if name in shown
     ]
-    figure.legend(handles=handles, loc="lower center", ncol=min(8, len(handles)), frameon=False)
-    figure.tight_layout(rect=(0, 0.5 / size[1], 1, 1))
+    across = min(len(handles), int(size[0] / 1.35))
+    figure.legend(handles=handles, loc="lower center", ncol=across, frameon=False)
+    figure.tight_layout(rect=(0, 0.3 * -(-len(handles) // across) / size[1], 1, 1))
     try:
         figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
     except (OSError, ValueError) as error:
@@ -71,11 +73,16 @@ def _points(panel: Any, cells: list[dict[str, Any]], colours: dict[str, str]) ->
     from matplotlib.ticker import FixedLocator
 
     for cell in cells:
-        shipped = max(cell["bytes"]["labels"] + cell["bytes"]["teacher"], 1)
         mark, colour = MARKS.get(cell["labels"].partition("-")[0], "P"), colours[cell["method"]]
         score = cell["top1_last"]
-        panel.errorbar(shipped, score["mean"], yerr=score["sd"] or 0, fmt=mark, color=colour, alpha=0.8)
+        panel.errorbar(_shipped(cell), score["mean"], yerr=score["sd"] or 0, fmt=mark, color=colour, alpha=0.8)
     panel.set_xscale("symlog", linthresh=1000, linscale=0.6)
     panel.xaxis.set_major_locator(FixedLocator([0, *(10**power for power in range(3, 13))]))
     panel.set_xlabel("bytes of labels and teacher")
     panel.grid(alpha=0.3)
+
+
+def _shipped(cell: dict[str, Any]) -> int:
+    """Bytes beside the images."""
+    shipped: int = cell["bytes"]["labels"] + cell["bytes"]["teacher"]
+    return shipped
