@@ -76,7 +76,7 @@ def comparison(result: dict[str, Any]) -> str:
         f"and a student of its own. At the best of the tested epochs it is at most {ahead:.1f} points higher.",
         f"Student: {students}. {len(result['trials'])} tuning trials on held-back training images, as many for each "
         "method and family of labels; they stand in the result file.",
-        *measured(result["stages"]),
+        *measured(result["stages"], result["recipe"]["base"]["teachers"]["network"]),
         f"Made at {', '.join(commits)} on {result['environment']['processor']}.",
     ]
     return "\n\n".join([*parts, " ".join(notes)]) + "\n"
@@ -121,12 +121,17 @@ def shipped(cells: list[dict[str, Any]], ipcs: list[int], labels: list[str]) -> 
     return "\n".join(lines)
 
 
-def measured(stages: dict[str, Any]) -> list[str]:
-    """Accuracies of teachers and projector on held-back training images."""
-    names = {"teacher_top1": "last epoch", "ensemble_top1": "weak ensemble", "zero_shot_top1": "before fitting"}
-    names["projector_top1"] = "fitted"
+def measured(stages: dict[str, Any], network: str) -> list[str]:
+    """Accuracies of teachers and projector on held-back training images; `network` is the projector's teacher."""
+    names = {"teacher_top1": "last epoch", "ensemble_top1": "ensemble that the projector learns from"}
+    names |= {"zero_shot_top1": "before fitting", "projector_top1": "fitted"}
     told = [
-        f"{name} " + ", ".join(f"{found[key]:.1f} % ({names[key]})" for key in names if found.get(key) is not None)
+        f"{name} "
+        + ", ".join(
+            f"{found[key]:.1f} % ({names[key]})"
+            for key in names
+            if found.get(key) is not None and (key != "ensemble_top1" or name == network)
+        )
         for name, found in stages.items()
     ]
     return [f"On held-back training images: {'; '.join(told)}."] if told else []
