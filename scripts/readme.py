@@ -125,15 +125,12 @@ def measured(stages: dict[str, Any], network: str) -> list[str]:
     """Accuracies of teachers and projector on held-back training images; `network` is the projector's teacher."""
     names = {"teacher_top1": "last epoch", "ensemble_top1": "ensemble that the projector learns from"}
     names |= {"zero_shot_top1": "before fitting", "projector_top1": "fitted"}
-    told = [
-        f"{name} "
-        + ", ".join(
-            f"{found[key]:.1f} % ({names[key]})"
-            for key in names
-            if found.get(key) is not None and (key != "ensemble_top1" or name == network)
-        )
-        for name, found in stages.items()
-    ]
+    told = []
+    for name, found in stages.items():
+        known = {key: text for key, text in names.items() if found.get(key) is not None}
+        if name != network:
+            known.pop("ensemble_top1", None)
+        told.append(f"{name} " + ", ".join(f"{found[key]:.1f} % ({text})" for key, text in known.items()))
     return [f"On held-back training images: {'; '.join(told)}."] if told else []
 
 
