@@ -143,7 +143,10 @@ def presets(result: dict[str, Any]) -> str:
         teacher = f"{known[0]:.1f} %" if known else ""
         lines.append(f"| `{entry['recipe']}` | {entry['ipc']} | {scores} | {teacher} | {entry['published'] or ''} |")
     last = result["presets"][-1]
-    about = f"Student: `{last['student']}`. Teachers are measured on held-back training images. {made(last)}"
+    about = (
+        f"Student: `{last['student']}`. The spread is over students of one draw of images. Teachers are measured on "
+    )
+    about += f"held-back training images. {made(last)}"
     return "\n".join(lines) + f"\n\n{about}\n"
 
 

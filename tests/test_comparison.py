@@ -256,6 +256,12 @@ def test_the_picture_is_the_same_twice(tree: Path, grid: Comparison, tmp_path: P
         plot(out)
 
 
+def test_nothing_is_chosen_where_no_images_are_held_back(tree: Path, grid: Comparison, tmp_path: Path) -> None:
+    none = replace(grid, base=replace(grid.base, held_share=0.0))
+    with pytest.raises(InputError, match="set `held_share` above 0"):
+        run(tree, tmp_path / "r.json", none, methods=["random"], labels=["hard"], ipcs=[1], seeds=[0])
+
+
 def test_a_tuned_projector_is_the_one_of_labels_and_of_the_method(grid: Comparison) -> None:
     tuned = grid.with_fit("projector", {"lr": 0.5, "weight": 2.0})
     assert (tuned.projector.optim.lr, tuned.projector.weight) == (0.5, 2.0)

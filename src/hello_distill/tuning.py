@@ -15,7 +15,7 @@ from hello_distill import artifact as artifacts
 from hello_distill import encoders
 from hello_distill.bench import PROJECTOR, Bench, kind_of, with_settings
 from hello_distill.data import ImageSet
-from hello_distill.errors import DivergedError
+from hello_distill.errors import DivergedError, InputError
 from hello_distill.evaluate import train_student
 from hello_distill.ledger import Cell, Ledger
 from hello_distill.machine import locked
@@ -100,7 +100,14 @@ def _best(
     candidates: Sequence[Mapping[str, Any]],
     trial: Trial,
 ) -> Mapping[str, Any]:
-    """The candidate with the highest top-1 on held-back training images; a training that diverged counts as 0."""
+    """The candidate with the highest top-1 on held-back training images; a training that diverged counts as 0.
+
+    Raises InputError where no images are held back: then nothing can be chosen.
+    """
+    if not len(bench.material.held):
+        raise InputError(
+            "settings are tried on held-back training images, and there are none; set `held_share` above 0"
+        )
     name = "-".join(key.values()).replace("/", "_")
     for wait in (False, True):  # first what nobody tries, then what others have not finished
         for number, candidate in enumerate(map(dict, candidates)):
