@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from hello_distill.errors import HelloError, InputError
+from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
 
 if TYPE_CHECKING:
     from hello_distill.progress import Progress
@@ -83,6 +83,52 @@ def train(options: Namespace) -> None:
 
     result = pipeline.train(options.artefact, options.data, options.student, options.labels, options.seeds, console())
     show(result, tables.training, options.json)
+
+
+def evaluate_parser() -> ArgumentParser:
+    """Options of `hello-distill evaluate`."""
+    parser = ArgumentParser(description="Train students as an artefact records it: do they reach what it states?")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
+    parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", help="one student each (default: those it states)")
+    parser.add_argument("--record", help="folder for a copy that states what these students reach; must not exist yet")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
+def evaluate(options: Namespace) -> None:
+    """Run `hello-distill evaluate`."""
+    from hello_distill import pipeline, tables
+
+    if options.record is not None:
+        seeds = options.seeds or (0, 1, 2)
+        folder = pipeline.record(options.artefact, options.data, options.record, seeds, console())
+        print(f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}` checks what it states")
+        return
+    result = pipeline.reproduce(options.artefact, options.data, options.seeds, console())
+    show(result, tables.evaluation, options.json)
+    if not result["inside"]:
+        raise ArtifactError(f"{options.artefact} does not reach the accuracy that it states")
+
+
+def verify_parser() -> ArgumentParser:
+    """Options of `hello-distill verify`."""
+    parser = ArgumentParser(description="Check that an artefact is what it says: hashes, shapes, numbers, class order.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--data", help="labelled images (the test split of DATA) to compare the order of classes with")
+    parser.add_argument("--teacher", help="an artefact whose teacher or projector to compare the order of classes with")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
+def verify(options: Namespace) -> None:
+    """Run `hello-distill verify`."""
+    from hello_distill import pipeline, tables
+
+    result = pipeline.verify(options.artefact, options.data, options.teacher, console())
+    show(result, tables.verification, options.json)
+    if result["not_checked"]:
+        raise MachineError(f"not all of {options.artefact} could be checked on this machine; see above")
 
 
 def info_parser() -> ArgumentParser:
@@ -196,6 +242,8 @@ def plot(options: Namespace) -> None:
 COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], None], str]] = {
     "distill": (distill_parser, distill, "images to artefact"),
     "train": (train_parser, train, "artefact to trained students and their accuracy"),
+    "evaluate": (evaluate_parser, evaluate, "does an artefact reach the accuracy that it states"),
+    "verify": (verify_parser, verify, "is an artefact what it says"),
     "labels": (labels_parser, labels, "the same images with other labels"),
     "info": (info_parser, info, "what an artefact holds and costs"),
     "compare": (compare_parser, compare, "methods and labels side by side"),

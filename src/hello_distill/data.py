@@ -108,7 +108,7 @@ class Split:
         Raises InputError naming the files that are no images, MachineError where memory cannot hold them.
         """
         shape = (len(self.table), 3, side, side)
-        _check_memory(shape, self.source)
+        check_memory(shape, self.source)
         images = torch.empty(shape, dtype=torch.uint8)
         bad: list[str] = []
         rows = progress.track(enumerate(self.table), len(self.table), f"decoding {self.name}")
@@ -280,7 +280,7 @@ def _hf_split(
     return _checked(Split(source, name, table, classes))
 
 
-def _check_memory(shape: tuple[int, ...], source: str) -> None:
+def check_memory(shape: tuple[int, ...], source: str) -> None:
     needed = int(np.prod(shape))
     pages = os.sysconf("SC_AVPHYS_PAGES") if hasattr(os, "sysconf") else None
     free = pages * os.sysconf("SC_PAGE_SIZE") if pages else needed

@@ -14,6 +14,10 @@ class HelloError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        """The sentence, without control characters: it may quote a stranger's file, and ends on a terminal."""
+        return "".join(letter if letter.isprintable() else "?" for letter in super().__str__())
+
 
 class InputError(HelloError):
     """The command, the recipe or the data is wrong, and the user can put it right."""

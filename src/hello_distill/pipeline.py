@@ -11,18 +11,23 @@ from typing import Any, get_type_hints
 import jsonargparse
 
 from hello_distill import artifact as artifacts
-from hello_distill import distillers, encoders, storage
+from hello_distill import distillers, encoders, storage, verification
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
 from hello_distill.data import ImageSet, Material, Split, hold_back, open_splits
 from hello_distill.distillers.hello import HeLlO
-from hello_distill.errors import InputError
+from hello_distill.errors import ArtifactError, InputError, MachineError
 from hello_distill.evaluate import evaluate, summary
+from hello_distill.expectation import LEAST_RUNS, verdict
+from hello_distill.labels.static import static
+from hello_distill.licence import UNKNOWN, Source, source_of
 from hello_distill.machine import device, environment
 from hello_distill.models import check_name
+from hello_distill.order import check_order, other_names
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec
-from hello_distill.stages import Stages
+from hello_distill.stages import Stages, fingerprint
 from hello_distill.teachers import TeacherSpec, check_network
+from hello_distill.types import LabelSource
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def distill(
     """
     check(recipe, out)
     material = prepare(data, recipe, progress)
-    return distill_material(material, recipe, recipe.distiller, out, progress, stages)
+    return distill_material(material, recipe, recipe.distiller, out, progress, stages, source_of(data))
 
 
 def check(recipe: Recipe, out: str | Path) -> None:
@@ -181,12 +186,13 @@ def distill_material(
     out: str | Path,
     progress: Progress = SILENT,
     stages: str | Path | None = None,
+    source: Source = UNKNOWN,
 ) -> Path:
     """Run a distiller and write its artefact."""
     kept = Stages(material, recipe.teachers, recipe.seed, progress, Path(stages) if stages is not None else None)
     distilled = distiller(material, kept, recipe.ipc, recipe.seed, progress)
     settings = replace(recipe, distiller=distiller).settings()
-    return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out)
+    return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out, source)
 
 
 def train(
@@ -220,6 +226,94 @@ def train(
     }
 
 
+def reproduce(
+    folder: str | Path, data: str, seeds: Sequence[int] | None = None, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Train students as the artefact records it, and say whether they reach what it states; `hello-distill evaluate`.
+
+    `seeds` are those that it states unless given. Raises InputError where it states nothing, or the test images are
+    others than those that it was measured on.
+    """
+    artifact = artifacts.load(folder)
+    expected = artifact.manifest["expected"]
+    if expected is None:
+        raise InputError(
+            f"{folder} states no accuracy to expect; `hello-distill evaluate {folder} --data {data} --record OUT` "
+            "measures it and writes an artefact that does"
+        )
+    test = test_images(data, artifact, progress)
+    if fingerprint(test) != expected["test_sha256"]:
+        raise InputError(
+            f"the {len(test)} test images of {data} are not the {expected['test_images']} on which the stated accuracy "
+            "was measured; give the same data"
+        )
+    scores = evaluate(artifact, test, expected["seeds"] if seeds is None else seeds, progress)
+    found = verdict(expected, [score.last for score in scores])
+    return {**found, "expected": expected, "student": artifact.student.network, "environment": environment()}
+
+
+def record(
+    folder: str | Path, data: str, out: str | Path, seeds: Sequence[int] = (0, 1, 2), progress: Progress = SILENT
+) -> Path:
+    """Train students as the artefact records it, and write it again at `out` with the accuracy that they reach.
+
+    Raises InputError for fewer than three seeds: an expectation needs a spread.
+    """
+    artifacts.check_free(out)
+    if len(set(seeds)) < LEAST_RUNS:
+        raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} different seeds, not {len(set(seeds))}")
+    artifact = artifacts.load(folder)
+    test = test_images(data, artifact, progress)
+    scores = evaluate(artifact, test, seeds, progress)
+    expected = {
+        "seeds": list(seeds),
+        "top1_last": summary([score.last for score in scores]),
+        "top1_best": summary([score.best for score in scores]),
+        "test_images": len(test),
+        "test_sha256": fingerprint(test),
+        "environment": environment(),
+    }
+    return artifacts.save_measured(folder, expected, out)
+
+
+def verify(
+    folder: str | Path, data: str | None = None, teacher: str | Path | None = None, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Look at everything in an artefact that can be looked at; see `hello-distill verify`.
+
+    `data` are labelled images, `teacher` is another artefact with a teacher or a projector: the order of classes is
+    compared with theirs. Raises InputError where there is no artefact, ArtifactError for the first thing that is
+    wrong. What could not be checked on this machine stands in `not_checked`.
+    """
+    manifest = verification.check_files(folder)
+    checks = [
+        f"{len(manifest['files']) + 2} files of the listed sizes and SHA-256, none beside them",
+        f"{manifest['images']['count']} images of {manifest['images']['side']} pixels in {len(manifest['classes'])} "
+        "classes, each decoded",
+    ]
+    try:
+        artifact, missing = artifacts.load(folder), []
+        checks.append(f"{artifact.labels.kind} labels: {manifest['labels']['parameters']:,} finite numbers that fit")
+    except MachineError as error:
+        artifact, missing = artifacts.load(folder, "hard"), [f"labels: {error}"]
+    if data is not None:
+        checks += _order(artifact.labels, test_images(data, artifact, progress), f"the labels of {folder}")
+    if teacher is not None:
+        given = artifacts.load(teacher)
+        if other := other_names(given.classes, artifact.classes):
+            raise ArtifactError(f"{teacher} has other classes than {folder}: {other}")
+        checks += _order(given.labels, artifact.data, f"the labels of {teacher}")
+    return {"artefact": str(folder), "checks": checks, "not_checked": missing}
+
+
+def _order(source: LabelSource, images: ImageSet, what: str) -> list[str]:
+    """What was found out of the order of a source's classes. Raises ArtifactError where it is another."""
+    if source.kind not in ("teacher", "projector"):
+        return ["class names in the order of the images'"]
+    check_order(static(images, source).logits.float(), images, what)
+    return [f"class names in the order of the images', and so are the classes in {what}, by {len(images)} images"]
+
+
 def opened(folder: str | Path, student: str | None = None, labels: str | None = None) -> Artifact:
     """An artefact for training a student by name, with its own labels or none but classes."""
     if student is not None:
@@ -240,9 +334,9 @@ def test_images(data: str, artifact: Artifact, progress: Progress = SILENT) -> I
     """The test split of `data`, at the artefact's size. Raises InputError where its classes are others."""
     with progress.stage("test data") as stage:
         _, test = open_splits(data)
-        if test.classes != artifact.classes:
+        if other := other_names(test.classes, artifact.classes):
             raise InputError(
-                f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(artifact.classes)}; "
+                f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(artifact.classes)}: {other}; "
                 "give the data that it was distilled from"
             )
         decoded = test.decode(artifact.data.side, progress).to(device())

@@ -14,19 +14,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import stat
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hello_distill import manifest as manifests
 from hello_distill import sizes
 from hello_distill.errors import ArtifactError, InputError
+from hello_distill.manifest import IMAGES, LABELS, LARGEST_FILE, MANIFEST, PROJECTOR, TEACHER
 
-FORMAT = 1
-MANIFEST = "hello.json"
-CONFIG = "config.json"
-SUMS = "SHA256SUMS"
-IMAGES = "data/train-00000-of-00001.parquet"
 LADDER: dict[str, dict[str, Any]] = {
     "stored float16": {},
     "stored int8": {"codec": "int8"},
@@ -42,16 +41,20 @@ STORED_FORMULA = "epochs x images x classes x 2 bytes (one float16 logit row for
 def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of an artefact. Raises InputError where there is none, ArtifactError where it is broken."""
     file = Path(folder) / MANIFEST
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise InputError(f"{folder} is no artefact: it has no {MANIFEST}; make one with `hello-distill distill`")
-    try:
-        manifest: dict[str, Any] = json.loads(file.read_text())
-        made_by = manifest["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{file} cannot be read ({error}); get the artefact again") from None
-    if made_by != FORMAT:
-        raise ArtifactError(f"{file} has format {made_by}, this version reads {FORMAT}; use the version that wrote it")
-    return manifest
+    return manifests.parse(_text(file), file)
+
+
+def _text(file: Path) -> bytes:
+    """Bytes of an ordinary file of no more than the largest size. Raises ArtifactError for another."""
+    found = file.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
+        raise ArtifactError(
+            f"{file} is no ordinary file of at most {LARGEST_FILE} bytes; get the artefact again, or copy the files "
+            "themselves where it is a link"
+        )
+    return file.read_bytes()
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
@@ -63,12 +66,22 @@ def listing(folder: Path) -> dict[str, dict[str, Any]]:
     """Size in bytes and SHA-256 of every file below a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        path.relative_to(folder).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for path in files
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in files
     }
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sums(hashes: Mapping[str, str]) -> str:
+    """SHA256SUMS of an artefact, as `sha256sum -c` reads it."""
+    return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
 
 
 def info(folder: str | Path) -> dict[str, Any]:
@@ -90,10 +103,10 @@ def info(folder: str | Path) -> dict[str, Any]:
         "labels": {
             "kind": labels["kind"],
             "parameters": labels["parameters"],
-            "bytes": folder_bytes(root / "projector") + folder_bytes(root / "labels"),
+            "bytes": folder_bytes(root / PROJECTOR) + folder_bytes(root / LABELS),
             "index_bytes": index_bytes(labels),
         },
-        "teacher": {"networks": labels.get("networks", []), "bytes": folder_bytes(root / "teacher")},
+        "teacher": {"networks": labels.get("networks", []), "bytes": folder_bytes(root / TEACHER)},
         "public_weights": [{"name": w["name"], "bytes": w["bytes"]} for w in public],
         "stored_labels": {"bytes": views * len(manifest["classes"]) * 2, "formula": STORED_FORMULA},
         "ladder": ladder(manifest),

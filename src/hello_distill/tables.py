@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 DEMO_ROWS = {
     "random_hard": "(a) random real images, hard labels",
@@ -36,6 +37,27 @@ def training(result: dict[str, Any]) -> Table:
     seeds = " ".join(map(str, result["seeds"]))
     table.add_row(result["student"], result["labels"], seeds, spread(result["top1_last"]), spread(result["top1_best"]))
     table.caption = f"{result['epochs']} epochs, tested on {result['test_images']} images of the test split"
+    return table
+
+
+def evaluation(result: dict[str, Any]) -> Table:
+    """What `hello-distill evaluate` prints."""
+    stated, runs = result["expected"]["top1_last"], result["runs"]
+    table = Table("student", "stated", "now", "expected range", "verdict")
+    inside = "inside" if result["inside"] else "OUTSIDE"
+    reach = f"{result['low']:.1f} to {result['high']:.1f} %"
+    table.add_row(result["student"], spread(stated), f"{result['mean']:.1f} % (n = {len(runs)})", reach, inside)
+    table.caption = "Top-1 after the last epoch. Of honest repetitions 95 in 100 come out inside."
+    return table
+
+
+def verification(result: dict[str, Any]) -> Table:
+    """What `hello-distill verify` prints."""
+    table = Table("check", "result", show_header=False)
+    for check in result["checks"]:
+        table.add_row("ok", Text(check))
+    for check in result["not_checked"]:
+        table.add_row("NOT CHECKED", Text(check))
     return table
 
 
