@@ -16,8 +16,9 @@ from pathlib import Path
 import hello_distill as hd
 from hello_distill.budget import Point, knee, parse_bytes
 from hello_distill.machine import environment, keep_freed_memory
+from hello_distill.manifest import CONFIG
 from hello_distill.progress import ConsoleProgress
-from hello_distill.storage import CONFIG, write_json
+from hello_distill.storage import write_json
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("data")

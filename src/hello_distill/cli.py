@@ -141,9 +141,9 @@ def info_parser() -> ArgumentParser:
 
 def info(options: Namespace) -> None:
     """Run `hello-distill info`."""
-    from hello_distill import storage, tables
+    from hello_distill import costs, tables
 
-    show(storage.info(options.artefact), tables.info, options.json)
+    show(costs.info(options.artefact), tables.info, options.json)
 
 
 def labels_parser() -> ArgumentParser:

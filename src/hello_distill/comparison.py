@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill import artifact as artifacts
+from hello_distill import costs, sizes
 from hello_distill import labels as label_kinds
-from hello_distill import sizes, storage
 from hello_distill.bench import PROJECTOR, Bench, Comparison, described, kind_of
 from hello_distill.data import check_counts
 from hello_distill.distillers.hello import HeLlO
@@ -128,7 +128,7 @@ def _copied(bench: Bench, cell: Cell, twin: dict[str, Any], place: int) -> Run:
 
 def _bytes(folder: Path) -> dict[str, int]:
     """Bytes of an artefact's images, labels and teacher, and of the public weights that it relies on."""
-    found = storage.info(folder)
+    found = costs.info(folder)
     return {
         "images": found["images"]["bytes"],
         "labels": found["labels"]["bytes"],

@@ -25,6 +25,7 @@ from hello_distill.models import check_name
 from hello_distill.order import check_order, other_names
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec
+from hello_distill.scores import percent
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.teachers import TeacherSpec, check_network
 from hello_distill.types import LabelSource
@@ -309,9 +310,11 @@ def verify(
 def _order(source: LabelSource, images: ImageSet, what: str) -> list[str]:
     """What was found out of the order of a source's classes. Raises ArtifactError where it is another."""
     if source.kind not in ("teacher", "projector"):
-        return ["class names in the order of the images'"]
-    check_order(static(images, source).logits.float(), images, what)
-    return [f"class names in the order of the images', and so are the classes in {what}, by {len(images)} images"]
+        return ["class names in the order of the images' (these labels cannot be asked for new images)"]
+    logits = static(images, source).logits.float()
+    check_order(logits, images, what)
+    right = 100 * (logits.argmax(1) == images.targets.cpu()).double().mean().item()
+    return [f"classes in the order of {what}, which are right for {percent(right)} of {len(images)} images"]
 
 
 def opened(folder: str | Path, student: str | None = None, labels: str | None = None) -> Artifact:

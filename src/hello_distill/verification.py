@@ -20,8 +20,8 @@ IGNORED = (".git", ".gitattributes", ".cache")
 """What git and the Hub's client put beside a data set's files."""
 
 
-def check_files(folder: str | Path) -> dict[str, Any]:
-    """The manifest of an artefact whose files are all there, of the listed sizes and SHA-256, with none beside them.
+def check_sizes(folder: str | Path) -> dict[str, Any]:
+    """The manifest of an artefact whose files are all there, of the listed sizes, with none beside them.
 
     Raises InputError where there is no artefact, ArtifactError naming the first file that is not as listed.
     """
@@ -39,13 +39,19 @@ def check_files(folder: str | Path) -> dict[str, Any]:
             raise ArtifactError(
                 f"{root / name} has {found[name]} bytes and should have {entry['bytes']}; get the artefact again"
             )
+    return manifest
+
+
+def check_files(folder: str | Path) -> dict[str, Any]:
+    """The same, of files of the listed SHA-256, too."""
+    root, manifest = Path(folder), check_sizes(folder)
     sums = {name: entry["sha256"] for name, entry in manifest["files"].items()}
     for name, digest in sorted(sums.items()):
         if storage.sha256(root / name) != digest:
             raise ArtifactError(f"{root / name} is not what it was when the artefact was made; get the artefact again")
     sums[MANIFEST] = storage.sha256(root / MANIFEST)
     expected = storage.sums(sums).encode()
-    if found[SUMS] != len(expected) or (root / SUMS).read_bytes() != expected:
+    if (root / SUMS).stat().st_size != len(expected) or (root / SUMS).read_bytes() != expected:
         raise ArtifactError(f"{root / SUMS} does not fit the files; get the artefact again")
     return manifest
 
