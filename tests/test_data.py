@@ -14,7 +14,8 @@ from PIL import Image
 
 from conftest import CLASSES, SIDE, drawn, write_tree
 from hello_distill import data, fashion_mnist
-from hello_distill.data import decode, hold_back, open_splits, square
+from hello_distill.data import hold_back, open_splits, square
+from hello_distill.decoding import decode
 from hello_distill.errors import InputError, MachineError
 
 
@@ -106,7 +107,7 @@ def test_square_takes_the_middle() -> None:
 
 def test_hold_back_takes_the_same_share_of_each_class_and_loses_nothing() -> None:
     whole = drawn(20, seed=0)
-    train, held = hold_back(whole, 0.1, 1000, seed=0)
+    train, held, _ = hold_back(whole, 0.1, 1000, seed=0)
     assert [len(held.of_class(c)) for c in range(4)] == [2, 2, 2, 2]
     assert len(train) + len(held) == len(whole)
     together = torch.cat([train.images, held.images]).flatten(1).tolist()
@@ -160,7 +161,7 @@ def test_files_that_are_no_images_are_named_together(tmp_path: Path) -> None:
     (tree / "train" / "cross" / "0.png").write_bytes((tree / "train" / "cross" / "0.png").read_bytes()[:60])
     train, _ = open_splits(str(tree))
     assert train.native_side() == SIDE
-    with pytest.raises(InputError, match=r"no image in .*circle/notes.txt, .*cross/0.png; mend or remove"):
+    with pytest.raises(InputError, match=r"2 of 9 images cannot be read: .*circle/notes.txt \(text\), .*cross/0.png"):
         train.decode(SIDE)
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from hello_distill import labels as label_kinds
 from hello_distill import storage
 from hello_distill.data import ImageSet, Material, Split
-from hello_distill.errors import ArtifactError, InputError
+from hello_distill.errors import ArtifactError, InputError, listed
 from hello_distill.fit import Optim
 from hello_distill.labels.hard import HardLabels
 from hello_distill.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
@@ -178,7 +178,7 @@ def save(
             "figures": distilled.figures,
             "versions": versions(),
         }
-        (partial / "README.md").write_text(_card(data, partial / storage.IMAGES), encoding="utf-8")
+        (partial / "README.md").write_text(_card(distilled, partial / storage.IMAGES), encoding="utf-8")
         storage.write_json(partial / storage.CONFIG, config)
         storage.write_json(partial / storage.MANIFEST, {**manifest, "files": storage.listing(partial)})
     return Path(folder)
@@ -226,12 +226,13 @@ def _write_images(data: ImageSet, codec: Codec, file: Path) -> None:
     table.to_parquet(file)
 
 
-def _card(data: ImageSet, images: Path) -> str:
+def _card(distilled: Distilled, images: Path) -> str:
     """A data set card that `datasets` reads: which files are the data.
 
     The images' hash is part of it because `datasets` finds its cache by the folder's name and by these lines alone:
     without it, two artefacts in folders of one name would both open as the first.
     """
+    data = distilled.data
     digest = hashlib.sha256(images.read_bytes()).hexdigest()
     return f"""---
 configs:
@@ -248,12 +249,22 @@ tags:
 
 {len(data)} images of {data.side} pixels in {len(data.classes)} classes, made from real images by hello-distill.
 `hello.json` says how they were made, how their labels are made while a network trains, and how that training went.
-
+{_short_classes(distilled.figures)}
     import hello_distill as hd
     artifact = hd.load("PATH")
     for images, soft, hard in artifact.loader(batch_size=64, epoch=0):
         ...
 """
+
+
+def _short_classes(figures: dict[str, Any]) -> str:
+    """What the card says where classes had too few training images."""
+    if not (short := figures.get("short_classes")):
+        return ""
+    done = "there are fewer images of them" if short["rule"] == "fewer" else "their images were used more than once"
+    counts = short["training_images"]
+    told = listed([f"{name} ({count})" for name, count in counts.items()])
+    return f"\n{len(counts)} classes had few training images, so {done}: {told}.\n"
 
 
 def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept") -> Artifact:
@@ -279,7 +290,23 @@ def student_spec(recorded: dict[str, Any]) -> StudentSpec:
     return StudentSpec(**{**recorded, "augment": Augment(**listed), "optim": optim})
 
 
+def stored_images(folder: str | Path) -> Iterator[tuple[int, bytes]]:
+    """Class and file of each image, in their order. Raises ArtifactError where that is not what the manifest says."""
+    table, _ = _table(Path(folder), storage.read_manifest(folder))
+    for record in table:
+        yield record["label"], record["image"]["bytes"]
+
+
 def _read_images(root: Path, manifest: dict[str, Any]) -> ImageSet:
+    table, classes = _table(root, manifest)
+    images, skipped = Split(str(root), "train", table, classes).read(manifest["images"]["side"])
+    if skipped.bad:
+        raise ArtifactError(f"{root / storage.IMAGES}: {skipped.told()}; get the artefact again")
+    return images
+
+
+def _table(root: Path, manifest: dict[str, Any]) -> tuple[datasets.Dataset, tuple[str, ...]]:
+    """The images as they are stored, not decoded, and the classes."""
     try:
         table = datasets.Dataset.from_parquet(str(root / storage.IMAGES), keep_in_memory=True)
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
@@ -287,5 +314,4 @@ def _read_images(root: Path, manifest: dict[str, Any]) -> ImageSet:
     classes = tuple(table.features["label"].names)
     if list(classes) != manifest["classes"] or len(table) != manifest["images"]["count"]:
         raise ArtifactError(f"{root / storage.IMAGES} and {storage.MANIFEST} disagree on classes or number of images")
-    table = table.cast_column("image", datasets.Image(decode=False))
-    return Split(str(root), "train", table, classes).decode(manifest["images"]["side"])
+    return table.cast_column("image", datasets.Image(decode=False)), classes
