@@ -107,7 +107,7 @@ def test_square_takes_the_middle() -> None:
 
 def test_hold_back_takes_the_same_share_of_each_class_and_loses_nothing() -> None:
     whole = drawn(20, seed=0)
-    train, held, _ = hold_back(whole, 0.1, 1000, seed=0)
+    train, held = hold_back(whole, 0.1, 1000, seed=0)
     assert [len(held.of_class(c)) for c in range(4)] == [2, 2, 2, 2]
     assert len(train) + len(held) == len(whole)
     together = torch.cat([train.images, held.images]).flatten(1).tolist()

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import datasets
@@ -294,14 +293,12 @@ def _check_memory(shape: tuple[int, ...], source: str) -> None:
 
 
 class Material(NamedTuple):
-    """The training images of a run in two parts, and what was left out of them."""
+    """The training images of a run in two parts."""
 
     train: ImageSet
     """What everything is fitted on and cut from."""
     held: ImageSet
     """Held back for the figures that a run prints and for tuning; may be empty."""
-    skipped: Mapping[str, int] = MappingProxyType({})
-    """Images that could not be read, by reason."""
 
 
 def check_counts(data: ImageSet, ipc: int) -> None:

@@ -91,13 +91,15 @@ def picture(content: bytes) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow's, of sizes and tags: what counts is raised here
             with Image.open(io.BytesIO(content), formats=formats()) as opened:
                 _check_pixels(opened.size)
+                if opened.format == "PNG" and content.rfind(b"IEND") < 0:  # Pillow is content with all pixels
+                    raise Unreadable("truncated")
                 return _to_rgb(ImageOps.exif_transpose(opened), opened.info.get("icc_profile"))
     except Unreadable:
         raise
     except UnidentifiedImageError:
         raise Unreadable("truncated" if _is_short_riff(content) else _kind(content)) from None
     except Image.DecompressionBombError:
-        raise Unreadable("too many pixels") from None
+        raise Unreadable("too many pixels", f"at most {MAX_PIXELS:,}") from None
     except Exception as error:  # of nearly any class, for a file made to harm
         raise Unreadable("truncated" if _is_short_riff(content) else _damage(error), _one_line(error)) from None
 

@@ -20,6 +20,7 @@ def class_folders(source: str) -> tuple[tuple[str, ...], str]:
     train = Path(source, "train")
     if not train.is_dir():
         raise InputError(f"{source} has no train/ folder; {LAYOUT}")
+    _check_inside(source, train)
     classes = folders_in(source, train)
     if len(classes) < 2:
         files = len(files_in(train)) if not classes else 0
@@ -31,6 +32,7 @@ def class_folders(source: str) -> tuple[tuple[str, ...], str]:
     test = next((name for name in TEST_NAMES if Path(source, name).is_dir()), None)
     if test is None:
         raise InputError(f"{source} has no test split; put held-out images into {source}/test/CLASS/")
+    _check_inside(source, Path(source, test))
     if unknown := sorted(set(folders_in(source, Path(source, test))) - set(classes)):
         raise InputError(
             f"{Path(source, test)} holds classes that train/ does not: {listed(unknown)}; rename or remove them"
@@ -68,16 +70,15 @@ def folders_in(source: str, folder: Path) -> list[str]:
 
     Raises InputError where one is a link that leads out of the source.
     """
-    root, names = Path(source).resolve(), []
-    for entry in _visible(folder):
-        if not _is_folder(entry):
-            continue
-        if not Path(entry.path).resolve().is_relative_to(root):
-            raise InputError(
-                f"{entry.path} is a link that leads out of {source}; put the folder itself there, or a copy"
-            )
-        names.append(entry.name)
-    return sorted(names)
+    names = sorted(entry.name for entry in _visible(folder) if _is_folder(entry))
+    for name in names:
+        _check_inside(source, folder / name)
+    return names
+
+
+def _check_inside(source: str, folder: Path) -> None:
+    if not folder.resolve().is_relative_to(Path(source).resolve()):
+        raise InputError(f"{folder} is a link that leads out of {source}; put the folder itself there, or a copy")
 
 
 def files_in(folder: Path) -> list[str]:

@@ -22,7 +22,7 @@ from hello_distill.models import check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec
 from hello_distill.short_classes import Rule, ShortClasses
-from hello_distill.skipped import MAX_BAD, check_report, check_share
+from hello_distill.skipped import MAX_BAD, Skipped, check_report, check_share
 from hello_distill.stages import Stages
 from hello_distill.teachers import TeacherSpec, check_network
 
@@ -141,8 +141,9 @@ def distill(
     MachineError; then nothing is left at `out`.
     """
     check(recipe, out)
-    material = prepare(data, recipe, progress, max_bad, report, short_class)
-    return distill_material(material, recipe, recipe.distiller, out, progress, stages, short_class)
+    material, skipped = training_images(data, recipe, progress, max_bad, report, short_class)
+    figures = {"skipped_images": skipped.reasons()} if skipped.bad else {}
+    return distill_material(material, recipe, recipe.distiller, out, progress, stages, short_class, figures)
 
 
 def check(recipe: Recipe, out: str | Path) -> None:
@@ -156,15 +157,20 @@ def check(recipe: Recipe, out: str | Path) -> None:
         encoders.load(recipe.public_encoder.encoder, recipe.public_encoder.size)
 
 
-def prepare(
+def prepare(data: str, recipe: Recipe, progress: Progress = SILENT, max_bad: float = MAX_BAD) -> Material:
+    """Open, check, decode and divide the training images; see `distill`."""
+    return training_images(data, recipe, progress, max_bad)[0]
+
+
+def training_images(
     data: str,
     recipe: Recipe,
     progress: Progress = SILENT,
     max_bad: float = MAX_BAD,
     report: str | Path | None = None,
     short_class: Rule = "error",
-) -> Material:
-    """Open, check, decode and divide the training images; see `distill`."""
+) -> tuple[Material, Skipped]:
+    """The training images in two parts, and what was left out of them; see `distill`."""
     check_share(max_bad)
     if report is not None:
         check_report(report)
@@ -184,7 +190,7 @@ def prepare(
             f"{len(train.classes)} classes; {len(test.table)} test images stay untouched"
             + (f"; {skipped.told()}" if skipped.bad else "")
         )
-    return Material(material.train.to(device()), material.held.to(device()), skipped.reasons())
+    return Material(material.train.to(device()), material.held.to(device())), skipped
 
 
 def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_class: Rule = "error") -> None:
@@ -207,13 +213,13 @@ def distill_material(
     progress: Progress = SILENT,
     stages: str | Path | None = None,
     short_class: Rule = "error",
+    figures: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Run a distiller and write its artefact."""
+    """Run a distiller and write its artefact, with these figures beside the method's own."""
     kept = Stages(material, recipe.teachers, recipe.seed, progress, Path(stages) if stages is not None else None)
     short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
     distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed, progress))
-    if material.skipped:
-        distilled = distilled._replace(figures={**distilled.figures, "skipped_images": dict(material.skipped)})
+    distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
     settings = replace(recipe, distiller=distiller).settings()
     return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out)
 

@@ -55,10 +55,21 @@ class ShortClasses:
         data, labels = distilled.data, distilled.labels
         if self.rule == "fewer":
             limits = [self.counts.get(name, self.ipc) for name in data.classes]
-            data = data.rows(torch.cat([data.of_class(target)[:limit] for target, limit in enumerate(limits)]))
+            data = data.rows(torch.cat([_different(data, target)[:limit] for target, limit in enumerate(limits)]))
             labels = labels_of(distilled.labels, data)
         record = {"rule": self.rule, "training_images": self.counts}
         return Distilled(data, labels, {**distilled.figures, "short_classes": record})
+
+
+def _different(data: ImageSet, target: int) -> torch.Tensor:
+    """Rows of a class: ascending, but images that are there already come last."""
+    rows, seen = data.of_class(target).tolist(), set()
+    order = []
+    for row in rows:
+        content = data.images[row].cpu().numpy().tobytes()
+        order.append((content in seen, row))
+        seen.add(content)
+    return torch.tensor([row for _, row in sorted(order)], device=data.targets.device)
 
 
 def images_needed(distiller: Distiller, ipc: int) -> int:

@@ -77,7 +77,7 @@ class Skipped:
     def write(self, file: str | Path) -> None:
         """Write `described` as JSON, in place of an older report. Raises InputError where that cannot be done.
 
-        File names that are no UTF-8 have escapes in them.
+        Bytes of a file name that are no UTF-8 are escaped as Python keeps them: `os.fsencode` gives the name again.
         """
         path = Path(file)
         partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
