@@ -506,15 +506,40 @@ def test_no_file_outside_of_the_source_is_opened(tmp_path: Path) -> None:
     secret.write_bytes(PNG)
     (tmp_path / "set").mkdir()
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
-    stored = [(None, str(secret)), (None, "set/../secret.png"), (PNG, None), (PNG, "/etc/passwd")]
-    rows = {"image": [{"bytes": content, "path": path} for content, path in stored], "label": [0, 1, 0, 1]}
+    paths = [str(secret), "set/../secret.png", "https://example.com/x.png", "a\0b", "\\\\host\\x", "/dev/zero", None]
+    stored = [*((None, path) for path in paths), (PNG, None), (PNG, "/etc/passwd")]
+    labels = [number % 2 for number in range(len(stored))]
+    rows = {"image": [{"bytes": content, "path": path} for content, path in stored], "label": labels}
     table = pyarrow.table(rows, schema=features.arrow_schema)  # `datasets` would look at the paths itself
     for split in ("train", "test"):
         pyarrow.parquet.write_table(table, tmp_path / "set" / f"{split}-00000-of-00001.parquet")
     _, skipped = open_splits(str(tmp_path / "set"))[0].read(SIDE)
-    assert [(bad.name, bad.reason) for bad in skipped.bad] == [
-        (str(secret), "outside of the source"),
-        ("set/../secret.png", "outside of the source"),
-    ]
-    with pytest.raises(InputError, match="2 of 4 images cannot be read"):
+    told = ["outside of the source"] * 3 + ["no such file"] + ["outside of the source"] * 2 + ["no image in the row"]
+    assert [bad.reason for bad in skipped.bad] == told
+    assert [bad.name for bad in skipped.bad] == [*paths[:-1], "row 6"]
+    with pytest.raises(InputError, match="7 of 9 images cannot be read"):
         skipped.check()
+
+
+def test_rows_of_a_part_are_told_as_rows_of_the_whole(tmp_path: Path) -> None:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = {"image": [{"bytes": b"", "path": "x.png"}] * 40, "label": [0, 1] * 20}
+    table = datasets.Dataset.from_dict(rows, features=features)
+    datasets.DatasetDict({"train": table, "test": table}).save_to_disk(tmp_path / "set")
+    part = open_splits(str(tmp_path / "set"))[0].limited(10, seed=0)
+    _, skipped = part.read(SIDE)
+    assert [bad.name for bad in skipped.bad] == [f"row {row} (x.png)" for row in part.rows.tolist()]
+    assert len(skipped.bad) == 10 and max(part.rows.tolist()) > 10
+    with pytest.raises(InputError, match=r"no image can be read: row .* and 7 more; mend or remove them$"):
+        skipped.check(1.0)
+
+
+def test_the_side_is_that_of_the_readable_images(tmp_path: Path) -> None:
+    """Also where every image that is looked at first is a bad one."""
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(100):
+                content = b"" if number % 4 == 0 else encoded(np.zeros((20, 30, 3), np.uint8), "PNG")
+                (tmp_path / split / name / f"{number:02d}.png").write_bytes(content)
+    assert open_splits(str(tmp_path))[0].native_side() == 20

@@ -101,13 +101,19 @@ class Split:
         return replace(self, table=self.table.select(rows.tolist()), rows=rows)
 
     def native_side(self) -> int:
-        """Median of the shorter sides in pixels of up to 50 images, evenly spread over the split."""
-        step = math.ceil(len(self.table) / 50)
+        """Median of the shorter sides in pixels of up to 50 images, evenly spread over the split.
+
+        Unreadable ones are passed over (`read` reports them); all images are looked at where those are all unreadable.
+        """
+        sides = self._sides(math.ceil(len(self.table) / 50)) or self._sides(1)
+        return statistics.median_low(sides) if sides else 1
+
+    def _sides(self, step: int) -> list[int]:
         sides = []
         for record in self.table.select(range(0, len(self.table), step)):
-            with suppress(Unreadable):  # read() reports it
+            with suppress(Unreadable):
                 sides.append(min(decode(record["image"], self.roots).size))
-        return statistics.median_low(sides) if sides else 1
+        return sides
 
     def decode(self, side: int, progress: Progress = SILENT) -> ImageSet:
         """All images: shorter side brought to `side` pixels, then the centre square (bicubic).

@@ -59,7 +59,10 @@ def contents(path: str, roots: Sequence[Path]) -> bytes:
 
     Pipes, devices and files above MAX_BYTES are not opened. Raises Unreadable.
     """
-    real = Path(os.path.realpath(path))
+    try:
+        real = Path(os.path.realpath(path))
+    except ValueError:  # a zero byte, or letters that no file name has
+        raise Unreadable("no such file") from None
     if not any(real.is_relative_to(root) for root in roots):
         raise Unreadable("outside of the source", "a link that leads elsewhere" if real != Path(path) else "")
     try:

@@ -51,7 +51,7 @@ class Skipped:
 
     def check(self, max_bad: float = MAX_BAD) -> None:
         """Raise InputError where more than the share `max_bad` is bad, or nothing is left."""
-        if len(self.bad) <= max_bad * self.seen and self.kept:
+        if len(self.bad) <= max_bad * self.seen + 1e-9 and self.kept:
             return
         many = "no image can be read" if not self.kept else f"{len(self.bad)} of {self.seen} images cannot be read"
         let = f", or let a larger share pass with --max-bad (now {max_bad:g})" if self.kept and max_bad else ""
