@@ -120,7 +120,7 @@ def test_mistakes_in_a_distillation(
         assert not out.exists() and not list(tmp_path.glob(".out*"))
 
     bad("fewer than 13 training images in circle (12), cross (12)", tree, "--ipc", 13)
-    bad("lower --ipc to 12 or add images", tree, "--ipc", 13)
+    bad("lower --ipc to 12 or add images, or choose --short-class repeat or fewer", tree, "--ipc", 13)
     bad("--ipc is 0", tree, "--ipc", 0)
     bad("no data at", tmp_path / "nowhere")
     bad("unknown encoder 'ligt': did you mean 'lite'", tree, "--encoder", "ligt")
@@ -129,7 +129,7 @@ def test_mistakes_in_a_distillation(
     bad("has no test split; put held-out images into", copy)
     copy = shutil.copytree(tree, tmp_path / "stray")
     (copy / "train" / "circle" / "thumbs.db").write_bytes(b"nothing")
-    bad("no image in " + str(copy / "train" / "circle" / "thumbs.db"), copy)
+    bad(f"1 of 49 images cannot be read: {copy}/train/circle/thumbs.db (text); mend or remove them", copy)
     copy = shutil.copytree(tree, tmp_path / "empty")
     shutil.rmtree(copy / "train" / "cross")
     (copy / "train" / "cross").mkdir()

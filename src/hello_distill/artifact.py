@@ -308,6 +308,13 @@ def student_spec(recorded: dict[str, Any]) -> StudentSpec:
     return StudentSpec(**{**recorded, "augment": Augment(**listed), "optim": optim})
 
 
+def stored_images(folder: str | Path) -> Iterator[tuple[int, bytes]]:
+    """Class and file of each image of an artefact that was loaded, in their order."""
+    with pq.ParquetFile(Path(folder) / IMAGES) as table:
+        for content, target in _records(table):
+            yield target, content
+
+
 def _read_images(root: Path, manifest: dict[str, Any]) -> ImageSet:
     """The images of an artefact: exactly those that its manifest counts, each a file of its codec, of its size."""
     count, side, classes = manifest["images"]["count"], manifest["images"]["side"], tuple(manifest["classes"])

@@ -9,6 +9,8 @@ import datasets
 import huggingface_hub
 from datasets.info import DatasetInfosDict
 
+from hello_distill.errors import listed
+
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
 """The Hub's size categories; the first is up to 1,000 images."""
@@ -31,6 +33,7 @@ def card(manifest: Mapping[str, Any], images: Mapping[str, Any]) -> str:
         " are made while a network trains, and how that training goes.",
         f"**What the images show.** {manifest['images']['made_of'].capitalize()}. Whoever may not see the original "
         "images should not see these.",
+        *short_classes(manifest["figures"]),
         f"**Licence.** {_licence(licence)}",
         f"**Expected accuracy.** {_expected(manifest)}",
         "**Check it.** `sha256sum -c SHA256SUMS`, or `hello-distill verify .`, which looks inside, too.",
@@ -65,6 +68,16 @@ def front(manifest: Mapping[str, Any], images: Mapping[str, Any]) -> str:
     info = datasets.DatasetInfo(features=features(manifest["classes"]), splits=datasets.SplitDict({"train": train}))
     DatasetInfosDict({"default": info}).to_dataset_card_data(data)
     return data.to_yaml()
+
+
+def short_classes(figures: Mapping[str, Any]) -> list[str]:
+    """A paragraph where classes had too few training images, and none otherwise."""
+    if not (short := figures.get("short_classes")):
+        return []
+    done = "there are fewer images of them" if short["rule"] == "fewer" else "their images were used more than once"
+    counts = short["training_images"]
+    told = listed([f"{name} ({count})" for name, count in counts.items()])
+    return [f"**Short classes.** {len(counts)} classes had few training images, so {done}: {told}."]
 
 
 def _licence(licence: str) -> str:

@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
+from hello_distill.skipped import MAX_BAD
 
 if TYPE_CHECKING:
     from hello_distill.progress import Progress
@@ -43,6 +44,14 @@ def distill_parser() -> ArgumentParser:
     parser.add_argument(
         "--seed", type=NonNegativeInt, help="everything random depends on it (0 unless --config says otherwise)"
     )
+    parser.add_argument(
+        "--short-class",
+        choices=["error", "repeat", "fewer"],
+        default="error",
+        help="classes with too few images: stop (default), use their images again, or make fewer of them",
+    )
+    add_max_bad(parser)
+    parser.add_argument("--report", help="JSON file that lists the images that were left out, and why")
     parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(
         "--config",
@@ -61,7 +70,8 @@ def distill(options: Namespace) -> None:
     recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
     recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
     given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
-    folder = pipeline.distill(options.data, options.out, replace(recipe, **given), console(), options.stages)
+    beside = {name: options[name] for name in ("stages", "max_bad", "report", "short_class")}
+    folder = pipeline.distill(options.data, options.out, replace(recipe, **given), console(), **beside)
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 
@@ -73,6 +83,7 @@ def train_parser() -> ArgumentParser:
     parser.add_argument("--student", help="network (default: the artefact's own): torchvision's, convnet3, timm/NAME")
     parser.add_argument("--labels", help="the kind that it keeps (default), or hard: the classes alone")
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")
+    add_max_bad(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser
 
@@ -81,7 +92,8 @@ def train(options: Namespace) -> None:
     """Run `hello-distill train`."""
     from hello_distill import pipeline, tables
 
-    result = pipeline.train(options.artefact, options.data, options.student, options.labels, options.seeds, console())
+    how = options.student, options.labels, options.seeds
+    result = pipeline.train(options.artefact, options.data, *how, console(), options.max_bad)
     show(result, tables.training, options.json)
 
 
@@ -174,6 +186,21 @@ def labels(options: Namespace) -> None:
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 
+def export_parser() -> ArgumentParser:
+    """Options of `hello-distill export`."""
+    parser = ArgumentParser(description="Write an artefact's images as files, one folder per class.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--out", required=True, help="folder for the tree; must not exist yet")
+    return parser
+
+
+def export(options: Namespace) -> None:
+    """Run `hello-distill export`."""
+    from hello_distill.export import export as write
+
+    print(f"{write(options.artefact, options.out)} is ready")
+
+
 def demo_parser() -> ArgumentParser:
     """Options of `hello-distill demo`."""
     parser = ArgumentParser(description="Distil Fashion-MNIST offline and show what the labels are worth: minutes.")
@@ -211,6 +238,7 @@ def compare_parser() -> ArgumentParser:
     parser.add_argument(
         "--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one run of each cell for each seed"
     )
+    add_max_bad(parser)
     return parser
 
 
@@ -221,7 +249,8 @@ def compare(options: Namespace) -> None:
 
     wanted = find_comparison(options.recipe)
     grid = options.methods, options.labels, options.ipc, options.students, options.seeds
-    show(comparison.compare(options.data, options.out, wanted, *grid, progress=console()), tables.comparison, False)
+    result = comparison.compare(options.data, options.out, wanted, *grid, console(), options.max_bad)
+    show(result, tables.comparison, False)
 
 
 def plot_parser() -> ArgumentParser:
@@ -245,11 +274,19 @@ COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], No
     "evaluate": (evaluate_parser, evaluate, "does an artefact reach the accuracy that it states"),
     "verify": (verify_parser, verify, "is an artefact what it says"),
     "labels": (labels_parser, labels, "the same images with other labels"),
+    "export": (export_parser, export, "an artefact's images as a class-per-folder tree"),
     "info": (info_parser, info, "what an artefact holds and costs"),
     "compare": (compare_parser, compare, "methods and labels side by side"),
     "plot": (plot_parser, plot, "a picture of a comparison"),
     "demo": (demo_parser, demo, "the whole way on Fashion-MNIST"),
 }
+
+
+def add_max_bad(parser: ArgumentParser) -> None:
+    """The option that all commands share that read images."""
+    parser.add_argument(
+        "--max-bad", type=float, default=MAX_BAD, help="share of images that may be unreadable, and are left out"
+    )
 
 
 def read_config(file: str) -> dict[str, Any]:

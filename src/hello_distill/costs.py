@@ -73,22 +73,25 @@ def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     `smaller_from_ipc` is the number of images per class from which this artefact's projector is the smaller.
     Teacher and projector are listed where the artefact knows their size.
     """
-    classes, ipc, optim = len(manifest["classes"]), manifest["ipc"], manifest["student"]["optim"]
+    classes, images, optim = len(manifest["classes"]), manifest["images"]["count"], manifest["student"]["optim"]
     projector = manifest["labels"].get("bytes_by_precision", {})
     ours = projector.get(manifest["labels"].get("precision"))
 
-    def stored(images_per_class: int, **how: Any) -> int:
-        return sizes.stored_bytes(classes, images_per_class, optim["epochs"], optim["batch_size"], **how)
+    def stored(count: int, **how: Any) -> int:
+        return sizes.stored_bytes_of(classes, count, optim["epochs"], optim["batch_size"], **how)
 
-    def static(images_per_class: int) -> int:
-        return sizes.safetensors_bytes({"logits": ("F16", (classes * images_per_class, classes))})
+    def static(count: int) -> int:
+        return sizes.safetensors_bytes({"logits": ("F16", (count, classes))})
+
+    def per_class(way: Callable[[int], int], ipc: int) -> int:
+        return way(classes * ipc)
 
     ways: dict[str, Callable[[int], int]] = {name: partial(stored, **how) for name, how in LADDER.items()}
     ways["static float16"] = static
     rungs: list[dict[str, Any]] = []
     for name, way in ways.items():
-        above = sizes.first_ipc_above(way, ours) if ours is not None else None
-        rungs.append({"labels": name, "bytes": way(ipc), "smaller_from_ipc": above})
+        above = sizes.first_ipc_above(partial(per_class, way), ours) if ours is not None else None
+        rungs.append({"labels": name, "bytes": way(images), "smaller_from_ipc": above})
     if teacher := manifest["figures"].get("teacher_bytes"):
         above = 1 if ours is not None and ours < teacher else None
         rungs.append({"labels": "teacher float16", "bytes": teacher, "smaller_from_ipc": above})

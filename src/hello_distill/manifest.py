@@ -284,6 +284,13 @@ class Point(Part):
     error: Real
 
 
+class ShortClasses(Part):
+    """Classes with too few training images, and what became of them."""
+
+    rule: Literal["repeat", "fewer"]
+    training_images: dict[Text, Count]
+
+
 class Figures(BaseModel):
     """What was measured while the artefact was made."""
 
@@ -291,6 +298,9 @@ class Figures(BaseModel):
     __pydantic_extra__: dict[str, Real | None]
     fidelity: list[Point] = []
     knee: Point | None = None
+    skipped_images: dict[Text, Count] = {}
+    """Training images left out, by reason."""
+    short_classes: ShortClasses | None = None
 
 
 class Manifest(Part):

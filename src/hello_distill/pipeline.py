@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -13,9 +13,9 @@ import jsonargparse
 from hello_distill import artifact as artifacts
 from hello_distill import distillers, encoders, storage, verification
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
-from hello_distill.data import ImageSet, Material, Split, hold_back, open_splits
+from hello_distill.data import ImageSet, Material, hold_back, open_splits, shown_counts
 from hello_distill.distillers.hello import HeLlO
-from hello_distill.errors import ArtifactError, InputError, MachineError
+from hello_distill.errors import ArtifactError, InputError, MachineError, listed
 from hello_distill.evaluate import evaluate, summary
 from hello_distill.expectation import LEAST_RUNS, verdict
 from hello_distill.labels.static import static
@@ -26,6 +26,8 @@ from hello_distill.order import check_order, other_names
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec
 from hello_distill.scores import percent
+from hello_distill.short_classes import Rule, ShortClasses
+from hello_distill.skipped import MAX_BAD, Skipped, check_report, check_share
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.teachers import TeacherSpec, check_network
 from hello_distill.types import LabelSource
@@ -131,16 +133,24 @@ def distill(
     recipe: Recipe,
     progress: Progress = SILENT,
     stages: str | Path | None = None,
+    max_bad: float = MAX_BAD,
+    report: str | Path | None = None,
+    short_class: Rule = "error",
 ) -> Path:
     """Distil the training images of `data` (see `hello_distill.data`) into an artefact at `out`.
 
-    Teachers and projectors are kept in the folder `stages`, if one is given, and found there by later runs.
+    Teachers and projectors are kept in the folder `stages`, if one is given, and found there by later runs. Images that
+    cannot be read are left out, up to the share `max_bad`, and listed in the file `report`. `short_class` says what
+    becomes of classes with too few images (see `short_classes`).
+
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
     MachineError; then nothing is left at `out`.
     """
     check(recipe, out)
-    material = prepare(data, recipe, progress)
-    return distill_material(material, recipe, recipe.distiller, out, progress, stages, source_of(data))
+    material, skipped = training_images(data, recipe, progress, max_bad, report, short_class)
+    figures = {"skipped_images": skipped.reasons()} if skipped.bad else {}
+    run = material, recipe, recipe.distiller, out, progress, stages
+    return distill_material(*run, source_of(data), short_class, figures)
 
 
 def check(recipe: Recipe, out: str | Path) -> None:
@@ -154,29 +164,51 @@ def check(recipe: Recipe, out: str | Path) -> None:
         encoders.load(recipe.public_encoder.encoder, recipe.public_encoder.size)
 
 
-def prepare(data: str, recipe: Recipe, progress: Progress = SILENT) -> Material:
-    """Open, check, decode and divide the training images."""
+def prepare(data: str, recipe: Recipe, progress: Progress = SILENT, max_bad: float = MAX_BAD) -> Material:
+    """Open, check, decode and divide the training images; see `distill`."""
+    return training_images(data, recipe, progress, max_bad)[0]
+
+
+def training_images(
+    data: str,
+    recipe: Recipe,
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+    report: str | Path | None = None,
+    short_class: Rule = "error",
+) -> tuple[Material, Skipped]:
+    """The training images in two parts, and what was left out of them; see `distill`."""
+    check_share(max_bad)
+    if report is not None:
+        check_report(report)
     with progress.stage("data") as stage:
         train, test = open_splits(data)
-        check_classes(train, recipe)
+        check_classes(data, train.counts(), recipe, short_class)
         side = min(recipe.max_side, train.native_side())
-        images = train.limited(recipe.train_limit, recipe.seed).decode(side, progress)
+        images, skipped = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
+        if report is not None:
+            skipped.write(report)
+        skipped.check(max_bad)
+        if skipped.bad:
+            check_classes(data, images.counts(), recipe, short_class)
         material = hold_back(images, recipe.held_share, recipe.held_limit, recipe.seed)
         stage.figure = (
             f"{len(material.train)} + {len(material.held)} held-back training images of {side} pixels, "
             f"{len(train.classes)} classes; {len(test.table)} test images stay untouched"
+            + (f"; {skipped.told()}" if skipped.bad else "")
         )
-    return Material(material.train.to(device()), material.held.to(device()))
+    return Material(material.train.to(device()), material.held.to(device())), skipped
 
 
-def check_classes(train: Split, recipe: Recipe) -> None:
-    """Raise InputError naming the classes that have fewer images than are asked for."""
-    short = {name: count for name, count in train.counts().items() if count < recipe.ipc}
-    if short:
-        shown = ", ".join(f"{name} ({count})" for name, count in list(short.items())[:5])
+def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_class: Rule = "error") -> None:
+    """Raise InputError naming the classes without images, and those with fewer than are asked for."""
+    if empty := [name for name, count in counts.items() if not count]:
+        raise InputError(f"{source}: no training image of {listed(empty)} can be read; mend them or remove the class")
+    short = {name: count for name, count in counts.items() if count < recipe.ipc}
+    if short and short_class == "error":
         raise InputError(
-            f"{train.source}: fewer than {recipe.ipc} training images in {shown}"
-            f"{', ...' if len(short) > 5 else ''}; lower --ipc to {min(short.values())} or add images"
+            f"{source}: fewer than {recipe.ipc} training images in {shown_counts(short)}; "
+            f"lower --ipc to {min(short.values())} or add images, or choose --short-class repeat or fewer"
         )
 
 
@@ -188,10 +220,14 @@ def distill_material(
     progress: Progress = SILENT,
     stages: str | Path | None = None,
     source: Source = UNKNOWN,
+    short_class: Rule = "error",
+    figures: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Run a distiller and write its artefact."""
+    """Run a distiller and write its artefact, with these figures beside the method's own."""
     kept = Stages(material, recipe.teachers, recipe.seed, progress, Path(stages) if stages is not None else None)
-    distilled = distiller(material, kept, recipe.ipc, recipe.seed, progress)
+    short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
+    distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed, progress))
+    distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
     settings = replace(recipe, distiller=distiller).settings()
     return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out, source)
 
@@ -203,14 +239,17 @@ def train(
     labels: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Train students from a saved artefact and test them on the test split of `data`; see `hello-distill train`.
 
-    `labels` is the kind that the artefact keeps (None takes it), or `hard`. Accuracies are percent. Raises
-    InputError, ArtifactError and MachineError before any training.
+    `labels` is the kind that the artefact keeps (None takes it), or `hard`. Accuracies are percent. Test images that
+    cannot be read are left out, up to the share `max_bad`. Raises InputError, ArtifactError and MachineError before
+    any training.
     """
+    check_share(max_bad)
     artifact = opened(folder, student, labels)
-    test = test_images(data, artifact, progress)
+    test = test_images(data, artifact, progress, max_bad)
     scores = evaluate(artifact, test, seeds, progress)
     return {
         "student": artifact.student.network,
@@ -333,8 +372,11 @@ def opened(folder: str | Path, student: str | None = None, labels: str | None = 
     return replace(artifact, student=replace(artifact.student, network=student))
 
 
-def test_images(data: str, artifact: Artifact, progress: Progress = SILENT) -> ImageSet:
-    """The test split of `data`, at the artefact's size. Raises InputError where its classes are others."""
+def test_images(data: str, artifact: Artifact, progress: Progress = SILENT, max_bad: float = MAX_BAD) -> ImageSet:
+    """The test split of `data`, at the artefact's size, without what cannot be read.
+
+    Raises InputError where its classes are others, or more than the share `max_bad` cannot be read.
+    """
     with progress.stage("test data") as stage:
         _, test = open_splits(data)
         if other := other_names(test.classes, artifact.classes):
@@ -342,9 +384,11 @@ def test_images(data: str, artifact: Artifact, progress: Progress = SILENT) -> I
                 f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(artifact.classes)}: {other}; "
                 "give the data that it was distilled from"
             )
-        decoded = test.decode(artifact.data.side, progress).to(device())
-        stage.figure = f"{len(decoded)} images of {decoded.side} pixels"
-    return decoded
+        images, skipped = test.read(artifact.data.side, progress)
+        skipped.check(max_bad)
+        told = f"; {skipped.told()}" if skipped.bad else ""
+        stage.figure = f"{len(images)} images of {images.side} pixels{told}"
+    return images.to(device())
 
 
 def _shown(classes: Sequence[str]) -> str:

@@ -126,7 +126,13 @@ def stored_bytes(
     classes: int, ipc: int, epochs: int, batch_size: int, codec: str = "float16", keep: float = 1.0, k: int = 0
 ) -> int:
     """Bytes of stored labels for the training of a student, of which the share `keep` of all batches is kept."""
-    images = classes * ipc
+    return stored_bytes_of(classes, classes * ipc, epochs, batch_size, codec, keep, k)
+
+
+def stored_bytes_of(
+    classes: int, images: int, epochs: int, batch_size: int, codec: str = "float16", keep: float = 1.0, k: int = 0
+) -> int:
+    """The same for a number of images in all, where classes have unequal ones."""
     per_epoch = num_batches(images, batch_size)
     kept = kept_batches(epochs * per_epoch, keep)
     return recording_bytes(images, per_epoch, kept, label_columns(codec, classes, k))["total"]
