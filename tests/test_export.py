@@ -14,9 +14,10 @@ import torchvision
 from timm.data import create_dataset
 
 import hello_distill as hd
-from hello_distill import cli, export, storage
+from hello_distill import cli, export
 from hello_distill.artifact import Codec
 from hello_distill.distillers.random import RandomImages
+from hello_distill.manifest import IMAGES, SUMS
 from hello_distill.pipeline import Recipe
 from test_layouts import NAMES, data_set
 
@@ -30,7 +31,7 @@ def odd_names(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stored(folder: Path) -> list[tuple[int, bytes]]:
-    table = pyarrow.parquet.read_table(folder / storage.IMAGES).to_pylist()
+    table = pyarrow.parquet.read_table(folder / IMAGES).to_pylist()
     return [(row["label"], row["image"]["bytes"]) for row in table]
 
 
@@ -61,7 +62,7 @@ def test_the_files_are_the_stored_bytes_and_lie_inside(odd_names: Path, tmp_path
     assert [(int(file.parent.name[:5]), file.read_bytes()) for file in files] == stored(odd_names)
     assert [file.name for file in files] == ["00000.png", "00001.png"] * len(NAMES)
     beside = {path.name for path in out.iterdir() if path.is_file()}
-    assert beside == {"classes.json", storage.SUMS}
+    assert beside == {"classes.json", SUMS}
 
 
 @pytest.mark.parametrize(
@@ -106,8 +107,8 @@ def test_it_appears_complete_or_not_at_all(
     assert cli.main(["export", str(tmp_path / "there"), "--out", str(tmp_path / "x")]) == 2
     assert "is no artefact" in capsys.readouterr().err
     copy = shutil.copytree(artefact, tmp_path / "copy")
-    whole = (copy / storage.IMAGES).read_bytes()
-    (copy / storage.IMAGES).write_bytes(whole[: len(whole) // 2])
+    whole = (copy / IMAGES).read_bytes()
+    (copy / IMAGES).write_bytes(whole[: len(whole) // 2])
     assert cli.main(["export", str(copy), "--out", str(tmp_path / "x")]) == 4
 
     def full(*_: object) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hello_distill.errors import InputError, listed
+from hello_distill.manifest import LONGEST_TEXT, clean
 
 TEST_NAMES = ("test", "validation", "valid", "val")
 """Splits to test on, best first."""
@@ -100,26 +101,30 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def check_names(source: str, classes: Sequence[str]) -> None:
-    """Raise InputError for names that no text can hold, and for two that people and file systems take for one."""
-    if wrong := [name for name in classes if not _is_unicode(name)]:
-        raise InputError(f"{source}: names of classes are no UTF-8: {listed(wrong)}; rename them")
+    """Raise InputError for names that no text should hold, and for two that people and file systems take for one."""
+    if wrong := [name for name in classes if not _is_text(name)]:
+        raise InputError(
+            f"{source}: names of classes must be UTF-8 of at most {LONGEST_TEXT} letters without control characters, "
+            f"unlike {listed(wrong)}; rename them"
+        )
     alike: dict[str, list[str]] = {}
     for name in classes:
-        alike.setdefault(
-            unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip(), []
-        ).append(name)
+        alike.setdefault(folded(name), []).append(name)
     if twins := [names for names in alike.values() if len(names) > 1]:
         told = listed(
             [" and ".join(ascii(name) if not name.isascii() else repr(name) for name in names) for names in twins]
         )
-        raise InputError(
-            f"{source}: classes differ only by case, outer spaces or Unicode form: {told}; merge or rename them"
-        )
+        raise InputError(f"{source}: classes differ only by case, spaces or Unicode form: {told}; merge or rename them")
 
 
-def _is_unicode(name: str) -> bool:
+def folded(name: str) -> str:
+    """A class name without what people do not see or mean: case, outer and repeated spaces, Unicode form."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())
+
+
+def _is_text(name: str) -> bool:
     try:
         name.encode("utf-8")
-    except UnicodeEncodeError:
+        return 0 < len(clean(name)) <= LONGEST_TEXT
+    except ValueError:
         return False
-    return True

@@ -31,9 +31,12 @@ HEAD = "label_head"
 uses."""
 LARGEST_FILE = 16 * 2**20
 """Bytes of JSON that are read at all."""
+LONGEST_TEXT = 1000
+"""Letters of a class name or another text."""
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """The text. Raises ValueError for control characters other than tabs and line ends."""
     if any((ord(letter) < 32 and letter not in "\t\n") or ord(letter) == 127 for letter in text):
         raise ValueError("must not hold control characters")
     return text
@@ -52,7 +55,7 @@ Rank: TypeAlias = Annotated[int, Field(ge=1, le=1024)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
 Real: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]
-Text: TypeAlias = Annotated[str, Field(max_length=1000), AfterValidator(_clean)]
+Text: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(clean)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@-]{0,199}$")]
 """Of an encoder, a network, a layer: never a path that leads elsewhere, nor an address."""
 Prompt: TypeAlias = Annotated[Text, AfterValidator(_prompt)]

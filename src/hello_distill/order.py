@@ -7,7 +7,6 @@ those of another, and those of that one for the first's: a cycle, which no confu
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Sequence
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from hello_distill.data import ImageSet
 from hello_distill.errors import ArtifactError
+from hello_distill.folders import folded
 from hello_distill.types import Logits
 
 SIGNIFICANT = 3.5
@@ -77,8 +77,3 @@ def other_names(ours: Sequence[str], theirs: Sequence[str]) -> str:
     if sorted(map(folded, ours)) == sorted(map(folded, theirs)):
         return "names that differ only in case, spaces or Unicode form"
     return f"other names, such as {next(a for a in ours if a not in set(theirs))!r}"
-
-
-def folded(name: str) -> str:
-    """A class name without what people do not see or mean: case, outer and repeated spaces, Unicode form."""
-    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
