@@ -143,18 +143,24 @@ def test_datasets_refuses_a_table_with_another_number_of_rows(artefact: Path, tm
     assert "NonMatchingSplitsSizesError" in done.stderr
 
 
+def card_code(artefact: Path, clip_folder: Path, out: Path) -> str:
+    """The card's code for stock libraries, word for word, and then what it found is written to `out`."""
+    code = (artefact / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    return (
+        code.replace("PATH", str(artefact)).replace("ENCODER", str(clip_folder))
+        + "import sys\n"
+        + "assert not [name for name in sys.modules if name.startswith('hello_distill')]\n"
+        + "names = data.features['label'].names\n"
+        + "found = dict(logits=logits, images=images, labels=data['label'][:], names=names)\n"
+        + f"numpy.savez({str(out)!r}, **found)"
+    )
+
+
 def test_the_card_s_own_code_opens_the_artefact_without_this_package(
     artefact: Path, clip_folder: Path, tmp_path: Path
 ) -> None:
     """Word for word, in a process that never imports us: images, names, and our logits within 1e-5 of their size."""
-    code = (artefact / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    code = code.replace("PATH", str(artefact)).replace("ENCODER", str(clip_folder))
-    code += (
-        f"import sys\nassert not [name for name in sys.modules if name.startswith('hello_distill')]\n"
-        f"names = data.features['label'].names\n"
-        f"found = dict(logits=logits, images=images, labels=data['label'][:], names=names)\n"
-        f"numpy.savez({str(tmp_path / 'found.npz')!r}, **found)"
-    )
+    code = card_code(artefact, clip_folder, tmp_path / "found.npz")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

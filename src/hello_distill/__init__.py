@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hello_distill.artifact import Artifact, load
     from hello_distill.costs import info
     from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
-    from hello_distill.pipeline import Recipe, distill, train
+    from hello_distill.pipeline import Recipe, distill, record, reproduce, train, verify
     from hello_distill.recipes import find as recipe
 
 _HOMES = {
@@ -33,7 +33,10 @@ _HOMES = {
     "info": ("costs", "info"),
     "load": ("artifact", "load"),
     "recipe": ("recipes", "find"),
+    "record": ("pipeline", "record"),
+    "reproduce": ("pipeline", "reproduce"),
     "train": ("pipeline", "train"),
+    "verify": ("pipeline", "verify"),
 }
 
 __all__ = [
@@ -47,7 +50,10 @@ __all__ = [
     "info",
     "load",
     "recipe",
+    "record",
+    "reproduce",
     "train",
+    "verify",
 ]
 
 
