@@ -10,6 +10,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from hello_distill.fit import Optim
 from hello_distill.licence import Source, source_of
 from hello_distill.order import check_order, cycle, other_names
 from hello_distill.pipeline import Recipe, distill, record, reproduce, verify
+from hello_distill.verification import check_files
 from hello_distill.views import Augment, whole
 
 # The manifest.
@@ -317,3 +319,28 @@ def test_verify_says_what_it_could_not_check(
     monkeypatch.setenv("HELLO_DISTILL_ENCODERS", str(artefact))
     with pytest.raises(Exception, match="none of 1 folders in HELLO_DISTILL_ENCODERS holds it"):
         load(artefact)
+
+
+def test_a_teacher_for_another_number_of_classes_is_refused(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    from hello_distill import tensors
+    from hello_distill.distillers.rded import RDED
+    from hello_distill.models import build
+    from hello_distill.teachers import weights
+
+    taught = distill(str(tree), tmp_path / "a", replace(recipe, distiller=RDED(recipe.distiller.patches)))
+    tensors.write(taught / "teacher" / "0.safetensors", weights(build("convnet2_w8", 5, 32, seed=0)))
+    seal(taught)
+    with pytest.raises(ArtifactError, match=r"backbone\.9\.bias is \('F16', \(5,\)\) and should be \('F16', \(4,\)\)"):
+        load(taught)
+
+
+def test_checking_a_projector_of_4_mb_costs_less_than_50_ms(artefact: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    (folder / "projector" / "adapter_model.safetensors").write_bytes(os.urandom(4 * 10**6))
+    seal(folder)
+    costs = []
+    for _ in range(5):
+        start = time.process_time()
+        check_files(folder)
+        costs.append(time.process_time() - start)
+    assert min(costs) < 0.05
