@@ -2,8 +2,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+SECONDS ?= 60
 
-.PHONY: setup demo test check results clean
+.PHONY: setup demo test slow check fuzz lock release results clean
 
 setup: .venv/ready
 
@@ -19,11 +20,17 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+slow: setup
+	$(BIN)/python -m pytest -m slow
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: setup
+	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS)
 
 results: setup
 	$(BIN)/python scripts/readme.py
