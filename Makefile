@@ -10,7 +10,7 @@ SECONDS ?= 60
 setup: .venv/ready
 
 # On the machines that requirements.lock is for, exactly what CI tests with; elsewhere what constraints.txt allows.
-LOCKED = import platform, sys; sys.exit((sys.version_info[:2], platform.machine()) != ((3, 11), "x86_64"))
+LOCKED = import platform, sys; sys.exit((*sys.version_info[:2], sys.platform, platform.machine()) != (3, 11, "linux", "x86_64"))
 
 .venv/ready: pyproject.toml constraints.txt requirements.lock
 	$(PYTHON) scripts/environment.py .venv
@@ -54,4 +54,4 @@ results: setup
 	$(BIN)/python scripts/readme.py
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv out dist build

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 DIST = ROOT / "dist"
 AUDIT = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip", "--progress-spinner", "off"]
+BILL = [sys.executable, "-m", "cyclonedx_py", "requirements"]
 
 
 class NotReady(Exception):
@@ -101,14 +102,16 @@ def complete(bill: dict[str, Any], packages: set[str]) -> str:
     """Judge a bill of materials. Raises NotReady where it is none or lacks a package."""
     missing = packages - {component["name"] for component in bill.get("components", [])}
     if bill.get("bomFormat") != "CycloneDX" or missing:
-        raise NotReady(f"the bill of materials lacks {len(missing)} of {len(packages)} packages", 3)
+        lacks = f"the bill of materials lacks {len(missing)} of {len(packages)} packages"
+        raise NotReady(f"{lacks}; `pip install '.[release]'`", 3)
     return f"bill of materials of {len(packages)} packages"
 
 
 def bill_of_materials() -> str:
     """Write dist/sbom.cdx.json."""
     file = DIST / "sbom.cdx.json"
-    run(*AUDIT, "--requirement", LOCK, "--format", "cyclonedx-json", "--output", file)
+    options = ["--pyproject", ROOT / "pyproject.toml", "--output-reproducible", "--output-file", file]
+    run(*BILL, *options, LOCK)
     return complete(json.loads(file.read_text()) if file.is_file() else {}, locked())
 
 

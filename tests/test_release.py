@@ -54,6 +54,7 @@ def test_a_bill_of_materials_lists_the_whole_lock(gate: ModuleType) -> None:
 
 def test_a_gate_without_its_tool_has_not_run(gate: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(gate, "AUDIT", ["python3", "-c", "raise SystemExit('no such thing')"])
+    monkeypatch.setattr(gate, "BILL", gate.AUDIT)
     monkeypatch.setattr(gate, "DIST", tmp_path)
     with pytest.raises(gate.NotReady, match="pip-audit has not run: no such thing") as reason:
         gate.no_known_vulnerability()
