@@ -6,7 +6,9 @@ import importlib
 import os
 import platform
 import shutil
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +95,7 @@ def memory_problems() -> Iterator[str]:
 
 def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that there is."""
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if os.access(place, os.F_OK))
 
 
 def disk(folder: Path) -> dict[str, Any]:
@@ -113,10 +115,13 @@ def disk_problems() -> Iterator[str]:
 
 def cache(folder: Path) -> dict[str, Any]:
     """A cache's folder, bytes of the files in it (links not followed), and whether it can be written to."""
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    place = existing(folder)
-    writable = place.is_dir() and os.access(place, os.W_OK)
-    return {"folder": str(folder), "bytes": sum(path.lstat().st_size for path in files), "writable": writable}
+    place, total = existing(folder), 0
+    for below, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # gone meanwhile, or not ours to look at
+                status = Path(below, name).lstat()
+                total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return {"folder": str(folder), "bytes": total, "writable": place.is_dir() and os.access(place, os.W_OK)}
 
 
 def foreign_caches() -> dict[str, Any]:
@@ -201,9 +206,10 @@ def folders(problems: list[str]) -> list[dict[str, Any]]:
 
     found = []
     for folder in filter(None, os.environ.get("HELLO_DISTILL_ENCODERS", "").split(os.pathsep)):
-        missing = [name for name in (FILE, "open_clip_config.json") if not (Path(folder) / name).is_file()]
+        missing = [name for name in (FILE, "open_clip_config.json") if not os.access(Path(folder) / name, os.R_OK)]
         if missing:
-            problems.append(f"{folder} in HELLO_DISTILL_ENCODERS has no {' and no '.join(missing)}; add or remove it")
+            told = " and no ".join(missing)
+            problems.append(f"{folder} in HELLO_DISTILL_ENCODERS has no {told} that can be read; add or remove it")
         else:
             found.append(described(Path(folder) / FILE, folder))
     return found
