@@ -87,7 +87,7 @@ def test_what_is_amiss_is_told_with_its_remedy(
         f"MiB are free at {tmp_path / 'here'}; make room, or work elsewhere",
         "the variable HELLO_DISTILL_CAHCE is unknown and has no effect: did you mean 'HELLO_DISTILL_CACHE'?",
         "needs the package no-such-wheel; install it with `pip install 'hello-distill[lite]'`",
-        f"{tmp_path} in HELLO_DISTILL_ENCODERS has no open_clip_model.safetensors and no open_clip_config.json that can be",
+        f"{tmp_path} in HELLO_DISTILL_ENCODERS has no open_clip_model.safetensors and no open_clip_config.json that",
         "there is no encoder; `pip install 'hello-distill[lite]'`, go online once, or name folders",
         f"the cache of hello-distill at {tmp_path / 'file' / 'cache'} is not writable; set HELLO_DISTILL_CACHE",
     ]
