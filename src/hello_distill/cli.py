@@ -7,13 +7,15 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
+from hello_distill.options import ArgumentParser
 from hello_distill.skipped import MAX_BAD
 
 if TYPE_CHECKING:
@@ -268,6 +270,51 @@ def plot(options: Namespace) -> None:
     print(f"{draw(options.result, options.out)} is ready")
 
 
+def recipes_parser() -> ArgumentParser:
+    """Options of `hello-distill recipes`."""
+    parser = ArgumentParser(
+        description="List the recipes; `show NAME` prints one's settings as YAML, fit for --config."
+    )
+    parser.add_argument("show", nargs="*", default=[], metavar="show NAME", help="settings of a recipe of `distill`")
+    return parser
+
+
+def recipes(options: Namespace) -> None:
+    """Run `hello-distill recipes`."""
+    from hello_distill.recipes import COMPARISONS, RECIPES, find
+
+    if options.show:
+        if options.show[0] != "show" or len(options.show) != 2:
+            raise InputError("`hello-distill recipes` takes nothing, or `show` and the name of a recipe")
+        import yaml
+
+        settings = json.loads(json.dumps(find(options.show[1]).settings()))  # tuples become lists
+        print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="")
+        return
+    for heading, named in (("distill --recipe", RECIPES), ("compare --recipe", COMPARISONS)):
+        print(heading)
+        for name, make in named.items():
+            print(f"  {name:<12} {(make.__doc__ or '').splitlines()[0]}")
+
+
+def doctor_parser() -> ArgumentParser:
+    """Options of `hello-distill doctor`."""
+    parser = ArgumentParser(description="Say what is installed and at hand on this machine, and what is amiss.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
+def doctor(options: Namespace) -> None:
+    """Run `hello-distill doctor`. Raises MachineError where the rest of the command cannot work."""
+    from hello_distill import tables
+    from hello_distill.doctor import examine
+
+    found = examine()
+    show(found, tables.doctor, options.json)
+    if found["broken"]:
+        raise MachineError("; ".join(found["broken"]))
+
+
 COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], None], str]] = {
     "distill": (distill_parser, distill, "images to artefact"),
     "train": (train_parser, train, "artefact to trained students and their accuracy"),
@@ -279,7 +326,13 @@ COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], No
     "compare": (compare_parser, compare, "methods and labels side by side"),
     "plot": (plot_parser, plot, "a picture of a comparison"),
     "demo": (demo_parser, demo, "the whole way on Fashion-MNIST"),
+    "recipes": (recipes_parser, recipes, "named settings for distill and compare"),
+    "doctor": (doctor_parser, doctor, "what is installed and at hand, and what is amiss"),
 }
+
+
+QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+"""Variables that keep the libraries from warning, and from reporting to anyone, unless the user sets them."""
 
 
 def add_max_bad(parser: ArgumentParser) -> None:
@@ -295,9 +348,9 @@ def read_config(file: str) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"config {file} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(f"config {file} must hold fields of a recipe, such as `ipc: 10`")
     return content
 
@@ -324,11 +377,14 @@ def console() -> Progress:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = ArgumentParser(prog="hello-distill", description="Dataset distillation with light labels.")
+    version = f"hello-distill {metadata.version('hello-distill')}"
+    parser.add_argument("--version", action="version", version=version, help="Say the version and exit.")
     commands = parser.add_subcommands(title="commands", metavar="{" + ",".join(COMMANDS) + "}")
     for name, (make, _, help_line) in COMMANDS.items():
         commands.add_subcommand(name, make(), help=help_line)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         COMMANDS[options.subcommand][1](options[options.subcommand])
     except HelloError as error:

@@ -26,6 +26,7 @@ from hello_distill.order import check_order, other_names
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec
 from hello_distill.scores import percent
+from hello_distill.settings import mistake
 from hello_distill.short_classes import Rule, ShortClasses
 from hello_distill.skipped import MAX_BAD, Skipped, check_report, check_share
 from hello_distill.stages import Stages, fingerprint
@@ -107,14 +108,15 @@ class Recipe:
         """
         changes = dict(changes)
         if (name := changes.pop("method", self.method)) != self.method:
-            return replace(self, distiller=distillers.method(name)()).with_changes(changes)
+            return replace(self, distiller=distillers.method(str(name))()).with_changes(changes)
+        kinds = {**get_type_hints(Recipe), "distiller": type(self.distiller)}
         parser = jsonargparse.ArgumentParser(exit_on_error=False)
-        for name, kind in get_type_hints(Recipe).items():
-            parser.add_argument(f"--{name}", type=type(self.distiller) if name == "distiller" else kind)
+        for name, kind in kinds.items():
+            parser.add_argument(f"--{name}", type=kind)
         try:
             parsed = parser.parse_object(_merged(dataclasses.asdict(self), changes))
         except jsonargparse.ArgumentError as error:
-            raise InputError(f"config: {' '.join(str(error).split())}") from None
+            raise InputError(f"config: {mistake(changes, kinds) or ' '.join(str(error).split())}") from None
         return Recipe(**vars(parser.instantiate(parsed)))
 
 
@@ -158,6 +160,8 @@ def check(recipe: Recipe, out: str | Path) -> None:
     artifacts.check_free(out)
     if recipe.ipc < 1:
         raise InputError(f"--ipc is {recipe.ipc}; a class needs at least one image")
+    if recipe.seed < 0:
+        raise InputError(f"--seed is {recipe.seed}; seeds are 0 or more")
     check_network(recipe.teachers.network)
     check_name(recipe.student.network)
     if recipe.public_encoder is not None:

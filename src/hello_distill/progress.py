@@ -40,8 +40,14 @@ class Progress:
 SILENT = Progress()
 
 
+SECONDS_BETWEEN_LINES = 30
+
+
 class ConsoleProgress(Progress):
-    """Bars while a stage runs (on a terminal), one plain line when it is done, on standard error."""
+    """On standard error: one plain line for each finished stage, and while it runs bars on a terminal.
+
+    Where nobody watches, a line now and then takes the bars' place: at most one in half a minute and one a percent.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -52,8 +58,8 @@ class ConsoleProgress(Progress):
         self.console.print(f"{name:<24} {seconds:7.1f} s   {figure}", markup=False)
 
     def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
-        if not self.console.is_terminal:
-            yield from items
+        if not self.console.is_terminal or self.console.is_dumb_terminal:
+            yield from self._lines(items, total, what)
             return
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
@@ -66,3 +72,14 @@ class ConsoleProgress(Progress):
         )
         with Bars(*columns, console=self.console, transient=True) as bars:
             yield from bars.track(items, total=total, description=what)
+
+    def _lines(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+        start = told = time.monotonic()
+        percent = 0
+        for done, item in enumerate(items):
+            now = time.monotonic()
+            if now - told >= SECONDS_BETWEEN_LINES and 100 * done // total > percent:
+                told, percent = now, 100 * done // total
+                left = (now - start) * (total - done) / done
+                self.line(what, now - start, f"{done} of {total} ({percent} %), about {left:.0f} s left")
+            yield item

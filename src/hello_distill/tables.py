@@ -144,3 +144,19 @@ def demo(result: dict[str, Any]) -> Table:
         "The spread is over students; (a) is one draw of images."
     )
     return table
+
+
+def doctor(found: dict[str, Any]) -> Text:
+    """What `hello-distill doctor` prints: lines fit for pasting, those of what is amiss last."""
+    rows = [(name, str(value)) for name, value in found["versions"].items()]
+    rows += [("cores", str(found["cores"]))]
+    rows += [(f"memory, {name}", size(value)) for name, value in found["memory"].items()]
+    rows += [("disk, free", f"{size(place['free'])} at {place['folder']}") for place in found["disk"].values()]
+    for name, kept in found["caches"].items():
+        state = "" if kept["writable"] else ", not writable"
+        rows.append((f"cache of {name}", f"{size(kept['bytes'])} at {kept['folder']}{state}"))
+    for kind, weights in found["encoders"].items():
+        rows += [(f"encoder, {kind}", f"{w['name']}, {size(w['bytes'])}, sha256 {w['sha256']}") for w in weights]
+    rows += found["variables"].items()
+    lines = [f"{name:<24} {value}" for name, value in rows]
+    return Text("\n".join([*lines, *(f"- {problem}" for problem in found["problems"])]))

