@@ -22,7 +22,7 @@ from hello_distill import artifact as artifacts
 from hello_distill import storage
 from hello_distill.artifact import Codec, StudentSpec, load, save
 from hello_distill.data import Material, open_splits
-from hello_distill.errors import ArtifactError, InputError
+from hello_distill.errors import ArtifactError, InputError, MachineError
 from hello_distill.pipeline import Recipe, distill, prepare
 from hello_distill.stages import Stages
 from hello_distill.views import whole
@@ -202,7 +202,7 @@ def test_a_failure_while_writing_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(storage, "write_json", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(MachineError, match=r"out/a cannot be written: it needs [\d,]+ bytes, and [\d,]+ are free"):
         distill(str(tree), tmp_path / "out" / "a", recipe)
     assert not list((tmp_path / "out").iterdir())
 

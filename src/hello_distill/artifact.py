@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,14 +16,15 @@ import datasets
 from PIL import Image
 
 from hello_distill import labels as label_kinds
-from hello_distill import storage
+from hello_distill import publishing, storage
 from hello_distill.data import ImageSet, Material, Split
-from hello_distill.errors import ArtifactError, InputError
+from hello_distill.errors import ArtifactError
 from hello_distill.fit import Optim
 from hello_distill.labels.hard import HardLabels
 from hello_distill.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
 from hello_distill.machine import device, versions
 from hello_distill.progress import SILENT, Progress
+from hello_distill.publishing import Claim
 from hello_distill.stages import Stages
 from hello_distill.types import Batch, LabelSource, View
 from hello_distill.views import NO_HOLE, Augment, mixed_targets, render, sample_views
@@ -145,15 +145,8 @@ class Artifact:
         return divergence_loss(spec.temperature, spec.squared, spec.beta)
 
 
-def check_free(folder: str | Path) -> Path:
-    """The folder as a path. Raises InputError if something is there already or it cannot be made."""
-    path = Path(folder)
-    if path.exists() or path.is_symlink():
-        raise InputError(f"{folder} exists already; choose another --out or remove it")
-    parent = next(p for p in path.absolute().parents if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{folder} cannot be made: {parent} is not writable; choose another --out")
-    return path
+TEXT = 8 * 2**10
+"""Bytes of card, manifest and sums, roughly."""
 
 
 def save(
@@ -162,12 +155,17 @@ def save(
     student: StudentSpec,
     codec: Codec,
     config: dict[str, Any],
-    folder: str | Path,
+    out: str | Path | Claim,
 ) -> Path:
-    """Write an artefact. It appears under its name only when complete; nothing is left if writing fails."""
+    """Write an artefact. It appears under its name only when complete; nothing is left if writing fails.
+
+    Raises MachineError where there is no room for it.
+    """
     data = distilled.data
-    with _published(folder) as partial:
-        _write_images(data, codec, partial / storage.IMAGES)
+    images = _images(data, codec)
+    with _published(out, len(images) + distilled.labels.size() + len(storage.as_json(config)) + TEXT) as partial:
+        (partial / storage.IMAGES).parent.mkdir()
+        (partial / storage.IMAGES).write_bytes(images)
         manifest = {
             "format": storage.FORMAT,
             "classes": list(data.classes),
@@ -181,41 +179,35 @@ def save(
         (partial / "README.md").write_text(_card(data, partial / storage.IMAGES), encoding="utf-8")
         storage.write_json(partial / storage.CONFIG, config)
         storage.write_json(partial / storage.MANIFEST, {**manifest, "files": storage.listing(partial)})
-    return Path(folder)
+    return publishing.path(out)
 
 
-def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpec, out: str | Path) -> Path:
+def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpec, out: str | Path | Claim) -> Path:
     """Write an artefact with the images of another, byte for byte, and other labels."""
     root, manifest = Path(folder), storage.read_manifest(folder)
-    with _published(out) as partial:
+    copied = (storage.IMAGES, storage.CONFIG, "README.md")
+    needed = sum((root / name).stat().st_size for name in copied) + labels.size() + TEXT
+    with _published(out, needed) as partial:
         (partial / storage.IMAGES).parent.mkdir()
-        for name in (storage.IMAGES, storage.CONFIG, "README.md"):
+        for name in copied:
             shutil.copyfile(root / name, partial / name)
         manifest |= {"labels": labels.save(partial), "student": dataclasses.asdict(student), "versions": versions()}
         del manifest["files"]
         storage.write_json(partial / storage.MANIFEST, {**manifest, "files": storage.listing(partial)})
-    return Path(out)
+    return publishing.path(out)
 
 
 @contextmanager
-def _published(folder: str | Path) -> Iterator[Path]:
+def _published(out: str | Path | Claim, needed: int) -> Iterator[Path]:
     """A folder to write into, which gets its name and its sums when all went well, and else disappears."""
-    target = check_free(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    try:
-        partial.mkdir()
+    with publishing.published(out, needed) as partial:
         yield partial
         sums = [f"{entry['sha256']}  {name}\n" for name, entry in storage.listing(partial).items()]
         (partial / storage.SUMS).write_text("".join(sums), encoding="utf-8")
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
-def _write_images(data: ImageSet, codec: Codec, file: Path) -> None:
-    file.parent.mkdir()
+def _images(data: ImageSet, codec: Codec) -> bytes:
+    """The file of images. It is made in memory: on a full disk `to_parquet` ends the process."""
     pictures = [Image.fromarray(image) for image in data.images.permute(0, 2, 3, 1).cpu().numpy()]
     records = [
         {"bytes": codec.encode(picture), "path": f"{row:06d}.{codec.format}"} for row, picture in enumerate(pictures)
@@ -223,7 +215,9 @@ def _write_images(data: ImageSet, codec: Codec, file: Path) -> None:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(data.classes))})
     table = datasets.Dataset.from_dict({"image": records, "label": data.targets.tolist()}, features=features)
     datasets.disable_progress_bars()
-    table.to_parquet(file)
+    buffer = io.BytesIO()
+    table.to_parquet(buffer)
+    return buffer.getvalue()
 
 
 def _card(data: ImageSet, images: Path) -> str:

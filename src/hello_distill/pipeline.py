@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import jsonargparse
+import torch
+from PIL import Image
 
 from hello_distill import artifact as artifacts
 from hello_distill import distillers, encoders, storage
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
 from hello_distill.data import ImageSet, Material, Split, hold_back, open_splits
+from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.random import RandomImages
+from hello_distill.encoders import Encoder
 from hello_distill.errors import InputError
 from hello_distill.evaluate import evaluate, summary
 from hello_distill.machine import device, environment
 from hello_distill.models import check_name
 from hello_distill.progress import SILENT, Progress
-from hello_distill.projector import ProjectorSpec
+from hello_distill.projector import ProjectorSpec, lora_numbers
+from hello_distill.publishing import Claim, check_room, claimed
 from hello_distill.stages import Stages
-from hello_distill.teachers import TeacherSpec, check_network
+from hello_distill.teachers import TeacherSpec, check_network, network, weights_bytes
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def distill(
     data: str,
-    out: str | Path,
+    out: str | Path | Claim,
     recipe: Recipe,
     progress: Progress = SILENT,
     stages: str | Path | None = None,
@@ -130,22 +137,44 @@ def distill(
 
     Teachers and projectors are kept in the folder `stages`, if one is given, and found there by later runs.
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
-    MachineError; then nothing is left at `out`.
+    MachineError; then nothing is left at `out`, which belongs to this run from its start.
     """
-    check(recipe, out)
+    if not isinstance(out, Claim):
+        with claimed(out) as claim:
+            return distill(data, claim, recipe, progress, stages)
+    encoder = check(recipe)
     material = prepare(data, recipe, progress)
+    check_room(out.target, forecast(material.train, recipe, encoder), rough=True)
     return distill_material(material, recipe, recipe.distiller, out, progress, stages)
 
 
-def check(recipe: Recipe, out: str | Path) -> None:
-    """Raise what can be raised without looking at the data: names, weights, output folder."""
-    artifacts.check_free(out)
+def check(recipe: Recipe) -> Encoder | None:
+    """Raise what can be raised without looking at the data: names, weights. Gives the encoder of a method with one."""
     if recipe.ipc < 1:
         raise InputError(f"--ipc is {recipe.ipc}; a class needs at least one image")
     check_network(recipe.teachers.network)
     check_name(recipe.student.network)
-    if recipe.public_encoder is not None:
-        encoders.load(recipe.public_encoder.encoder, recipe.public_encoder.size)
+    if recipe.public_encoder is None:
+        return None
+    return encoders.load(recipe.public_encoder.encoder, recipe.public_encoder.size)
+
+
+def forecast(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
+    """Bytes of the artefact to come, roughly: its images may compress better or worse than those of the data."""
+    some = data.images[torch.linspace(0, len(data) - 1, min(20, len(data))).long()]
+    sizes = [len(recipe.codec.encode(Image.fromarray(image))) for image in some.permute(0, 2, 3, 1).cpu().numpy()]
+    return round(recipe.ipc * len(data.classes) * statistics.fmean(sizes)) + _label_bytes(data, recipe, encoder)
+
+
+def _label_bytes(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
+    """Bytes of a projector, or of the classifiers that label."""
+    distiller = recipe.distiller
+    if isinstance(distiller, HeLlO) and encoder is not None:
+        return distiller.label_bytes or 2 * lora_numbers(encoder, distiller.projector, len(data.classes))
+    if isinstance(distiller, RandomImages):
+        return 0
+    names = distiller.networks if isinstance(distiller, GVBSM) else (recipe.teachers.network,)
+    return sum(weights_bytes(network(name, len(data.classes), data.side)) for name in names)
 
 
 def prepare(data: str, recipe: Recipe, progress: Progress = SILENT) -> Material:
@@ -178,7 +207,7 @@ def distill_material(
     material: Material,
     recipe: Recipe,
     distiller: Distiller,
-    out: str | Path,
+    out: str | Path | Claim,
     progress: Progress = SILENT,
     stages: str | Path | None = None,
 ) -> Path:

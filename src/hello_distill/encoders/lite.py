@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hello_distill import publishing
 from hello_distill.encoders.encoder import Encoder, TextTower, Weights, frozen
 from hello_distill.errors import InputError, MachineError
 from hello_distill.machine import cache_folder
@@ -190,10 +190,8 @@ def _regression(embed: Any, rows: Tensor, weights: tuple[Weights, ...]) -> tuple
     centre, regression = ridge(embeddings, rows, RIDGE)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".partial-{os.getpid()}")
-        safetensors.torch.save_file({"centre": centre, "regression": regression}, partial)
-        partial.replace(file)
-    except OSError:
+        publishing.write(file, safetensors.torch.save({"centre": centre, "regression": regression}))
+    except (OSError, MachineError):
         logging.getLogger(__name__).info("%s cannot be written; the regression is fitted again next time", file)
     return centre, regression
 

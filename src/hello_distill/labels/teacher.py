@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hello_distill import tensors
 from hello_distill.errors import ArtifactError, InputError
-from hello_distill.teachers import network, public_weights, weights
+from hello_distill.teachers import network, public_weights, weights, weights_bytes
 from hello_distill.types import Images, Logits, Targets, View
 
 FOLDER = "teacher"
@@ -58,6 +58,9 @@ class TeacherLabels:
             norms = [each.norm() for each in logits]
             logits = [each * (torch.stack(norms).mean() / norm) for each, norm in zip(logits, norms, strict=True)]
         return torch.stack(logits).mean(0).half().float()
+
+    def size(self) -> int:
+        return sum(weights_bytes(member) for member in self.members)
 
     def save(self, folder: Path) -> dict[str, Any]:
         (folder / FOLDER).mkdir()
