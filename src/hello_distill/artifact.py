@@ -145,7 +145,7 @@ class Artifact:
         return divergence_loss(spec.temperature, spec.squared, spec.beta)
 
 
-TEXT = 8 * 2**10
+TEXT = 6 * 2**10
 """Bytes of card, manifest and sums, roughly."""
 
 

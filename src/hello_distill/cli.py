@@ -17,7 +17,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from hello_distill import publishing
 from hello_distill.errors import HelloError, InputError
-from hello_distill.stopping import stoppable
+from hello_distill.stopping import SENTENCE, stoppable
 
 if TYPE_CHECKING:
     from hello_distill.progress import Progress
@@ -268,7 +268,7 @@ def run(command: Callable[[], None]) -> int:
     except HelloError as error:
         return told(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
-        return told("stopped; nothing is left half-written", getattr(stop, "exit_code", 130))
+        return told(SENTENCE, getattr(stop, "exit_code", 130))
     except BrokenPipeError:  # whoever read the output has enough of it
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -88,7 +88,8 @@ def fit(
 
 def _diverged(what: str, fault: str, place: str, rows: Rows, batch: Batch, optim: Optim) -> DivergedError:
     """The error of a step, which blames images or labels where they are at fault."""
-    for name, values in (("image", batch.images), ("soft label", batch.soft), ("class", batch.hard)):
+    soft = batch.soft.masked_fill(batch.soft == -torch.inf, 0)  # a class that a label leaves out
+    for name, values in (("image", batch.images), ("soft label", soft), ("class", batch.hard)):
         bad = ~torch.isfinite(values.flatten(1)).all(1)
         if bad.any():
             blamed = named(rows[bad.cpu()].tolist())

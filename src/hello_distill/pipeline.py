@@ -163,7 +163,8 @@ def forecast(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
     """Bytes of the artefact to come, roughly: its images may compress better or worse than those of the data."""
     some = data.images[torch.linspace(0, len(data) - 1, min(20, len(data))).long()]
     sizes = [len(recipe.codec.encode(Image.fromarray(image))) for image in some.permute(0, 2, 3, 1).cpu().numpy()]
-    return round(recipe.ipc * len(data.classes) * statistics.fmean(sizes)) + _label_bytes(data, recipe, encoder)
+    images = round(recipe.ipc * len(data.classes) * statistics.fmean(sizes))
+    return images + _label_bytes(data, recipe, encoder) + artifacts.TEXT
 
 
 def _label_bytes(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:

@@ -110,7 +110,7 @@ def reserved(target: Path, wait: bool = False) -> Iterator[Claim]:
     except OSError as error:
         if error.errno in FULL:
             raise full(target, 1) from None
-        raise InputError(f"{target} cannot be made: {error.strerror}: {error.filename}; choose another --out") from None
+        raise InputError(f"{target} cannot be made: {error.strerror}; choose another --out") from None
     _held.append(claim)
     try:
         shutil.rmtree(claim.partial, ignore_errors=True)

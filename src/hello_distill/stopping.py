@@ -12,6 +12,7 @@ from types import FrameType
 
 from hello_distill import publishing
 
+SENTENCE = "stopped; nothing is left half-written"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 7.0
 """Seconds that a run has to unwind. One that is deep in a library, which does not look at signals, has no other end."""
@@ -30,7 +31,8 @@ class Stopped(KeyboardInterrupt):
 def stoppable() -> Iterator[None]:
     """Raise Stopped at the first signal; end the process at the second, or when `GRACE` is over, without unwinding.
 
-    Does nothing outside the main thread, where signals cannot be handled.
+    While modules are imported the first signal ends it at once. Does nothing outside the main thread, where signals
+    cannot be handled.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -50,7 +52,18 @@ def stoppable() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _end(number)  # an exception in the midst of torch's own start would abort the process
+        frame = frame.f_back
     raise Stopped(number)
+
+
+def _end(number: int) -> None:
+    """End without unwinding."""
+    publishing.abandon()
+    os.write(2, f"hello-distill: {SENTENCE}\n".encode())
+    os._exit(128 + number)
 
 
 def _watch(read: int) -> None:
@@ -59,6 +72,5 @@ def _watch(read: int) -> None:
     if first:
         more, _, _ = select.select([read], [], [], GRACE)
         if not more or os.read(read, 1):
-            publishing.abandon()
-            os._exit(128 + first[0])
+            _end(first[0])
     os.close(read)
