@@ -165,6 +165,13 @@ def path(out: str | Path | Claim) -> Path:
     return out.target if isinstance(out, Claim) else Path(out)
 
 
+def permit(path: Path) -> None:
+    """Give a file or folder the mode that the umask leaves; safetensors leaves files to the owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+
+
 def check_absent(target: Path) -> None:
     """Raise InputError if something has the name already."""
     if target.exists() or target.is_symlink():
@@ -326,11 +333,9 @@ def _runs(pid: int) -> bool:
 
 
 def _settle(folder: Path) -> None:
-    """Bring a folder to disk, with the modes that the umask leaves (safetensors leaves files to the owner alone)."""
-    umask = os.umask(0)
-    os.umask(umask)
+    """Bring a folder to disk."""
     for path in (folder, *folder.rglob("*")):
-        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+        permit(path)
         _sync(path)
 
 

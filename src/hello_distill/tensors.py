@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from hello_distill import publishing
 from hello_distill.errors import ArtifactError, DivergedError
 
 UNREADABLE = (OSError, safetensors.SafetensorError)
@@ -18,7 +19,10 @@ UNREADABLE = (OSError, safetensors.SafetensorError)
 
 
 def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a file. Raises DivergedError for numbers that are not finite, OSError where the disk is full."""
+    """Write a file that others may read, too.
+
+    Raises DivergedError for numbers that are not finite, OSError where the disk is full.
+    """
     for name, tensor in tensors.items():
         if not finite(tensor):
             raise DivergedError(f"{file.name}: {name} holds numbers that are not finite, and is not written")
@@ -26,6 +30,7 @@ def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | Non
         safetensors.torch.save_file(tensors, file, metadata)
     except safetensors.SafetensorError as error:
         raise _of_the_system(error, file) from None
+    publishing.permit(file)
 
 
 def size(tensors: dict[str, Tensor]) -> int:
