@@ -883,14 +883,16 @@ def test_runs_stopped_at_ten_random_times(number: signal.Signals, call: list[obj
         run.communicate()
         slowest = max(slowest, time.monotonic() - began)
         codes.append(run.returncode)
-        if run.returncode == 0:  # was done before
+        if out.exists():  # was published before
+            assert sums_hold(out)
             for file in sorted(out.rglob("*"), reverse=True):
                 file.rmdir() if file.is_dir() else file.unlink()
             out.rmdir()
         assert not list(out.parent.iterdir())
         assert all(not p.name.startswith(".") for p in stages.glob("*/*") if p.is_dir())
     print(f"slowest {slowest:.2f} s, codes {codes}")
-    assert set(codes) <= {128 + number, 0} and codes.count(128 + number) >= 5
+    assert set(codes) <= {128 + number, -number, 0}  # the second is the system's, while Python shuts down
+    assert codes.count(128 + number) >= 5
     assert slowest <= 10
     assert started(*call, "--out", out, "--stages", stages).wait() == 0
     assert content(out) == content(tmp_path / "b")
