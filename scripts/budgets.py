@@ -16,9 +16,10 @@ from pathlib import Path
 import hello_distill as hd
 from hello_distill.budget import Point, knee, parse_bytes
 from hello_distill.machine import environment, keep_freed_memory
+from hello_distill.manifest import CONFIG
 from hello_distill.progress import ConsoleProgress
 from hello_distill.publishing import write
-from hello_distill.storage import CONFIG, as_json
+from hello_distill.storage import as_json
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("data")

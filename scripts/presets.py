@@ -15,9 +15,10 @@ from pathlib import Path
 
 import hello_distill as hd
 from hello_distill.machine import keep_freed_memory
+from hello_distill.manifest import CONFIG
 from hello_distill.progress import ConsoleProgress
 from hello_distill.publishing import write
-from hello_distill.storage import CONFIG, as_json
+from hello_distill.storage import as_json
 
 PUBLISHED = {
     ("cifar10-jpeg", "rded-small", 10): "50.2 +- 0.5 (RDED's code: ConvNet-3, teacher 82.2 %)",

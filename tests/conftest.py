@@ -20,7 +20,7 @@ import safetensors.torch  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
-from hello_distill import encoders  # noqa: E402
+from hello_distill import encoders, storage  # noqa: E402
 from hello_distill.artifact import StudentSpec  # noqa: E402
 from hello_distill.data import ImageSet, Material  # noqa: E402
 from hello_distill.distillers.hello import HeLlO  # noqa: E402
@@ -98,6 +98,20 @@ def fill(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     return model
 
 
+def seal(folder: Path, **changes: object) -> None:
+    """Change fields of an artefact's manifest, and make its hashes and sums right again, as a forger would."""
+    manifest = {**json.loads((folder / "hello.json").read_text()), **changes}
+    others = (file for file in folder.rglob("*") if file.is_file() and file.name not in ("hello.json", "SHA256SUMS"))
+    manifest["files"] = {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": storage.sha256(file)}
+        for file in others
+    }
+    storage.write_json(folder / "hello.json", manifest)
+    hashes = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    sums = storage.sums({**hashes, "hello.json": storage.sha256(folder / "hello.json")})
+    (folder / "SHA256SUMS").write_text(sums)
+
+
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny CLIP (ModifiedResNet) as an open_clip `local-dir:` checkpoint."""
@@ -112,6 +126,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.visual.train()(drawn(24, seed=3).images / 255 - 0.5)
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     safetensors.torch.save_file(state, folder / "open_clip_model.safetensors")
+    os.environ["HELLO_DISTILL_ENCODERS"] = str(folder)  # artefacts name this encoder by its hash alone
     return folder
 
 

@@ -12,17 +12,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 import hello_distill as hd
-from conftest import SIDE
+from conftest import SIDE, seal
 from hello_distill import artifact as artifacts
 from hello_distill import storage
 from hello_distill.artifact import Codec, StudentSpec, load, save
 from hello_distill.data import Material, open_splits
 from hello_distill.errors import ArtifactError, InputError, MachineError
+from hello_distill.manifest import IMAGES, adapter_config
 from hello_distill.pipeline import Recipe, distill, prepare
 from hello_distill.stages import Stages
 from hello_distill.views import whole
@@ -59,7 +59,7 @@ def test_sums_and_sizes_are_those_of_the_files(artefact: Path) -> None:
 
 def test_no_path_host_or_time_is_inside(artefact: Path, tree: Path) -> None:
     for name, written in content(artefact).items():
-        for secret in (str(tree), str(artefact.parent), os.uname().nodename):
+        for secret in (str(tree), str(artefact.parent), os.uname().nodename, "tiny-clip"):
             assert secret.encode() not in written, (name, secret)
 
 
@@ -72,12 +72,14 @@ def test_same_seed_same_bytes_other_seed_other_bytes(
         assert other[name] != content(artefact)[name]
 
 
-def test_the_saved_config_repeats_the_run_in_another_process(artefact: Path, tree: Path, tmp_path: Path) -> None:
+def test_the_saved_config_repeats_the_run_in_another_process(
+    artefact: Path, tree: Path, clip_folder: Path, tmp_path: Path
+) -> None:
     """Through the command, with another hash seed: nothing may hang on the order of a set."""
     command = [sys.executable, "-m", "hello_distill.cli", "distill", str(tree), "--out", str(tmp_path / "again")]
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
-    config = str(artefact / "config.json")
-    subprocess.run([*command, "--config", config], check=True, env=environment, capture_output=True)
+    again = ["--config", str(artefact / "config.json"), "--encoder", f"local-dir:{clip_folder}"]
+    subprocess.run([*command, *again], check=True, env=environment, capture_output=True)
     assert content(tmp_path / "again") == content(artefact)
 
 
@@ -107,54 +109,6 @@ def test_two_artefacts_in_folders_of_one_name_are_told_apart_by_datasets(
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     done = subprocess.run([sys.executable, "-c", script, *folders], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-STRANGER = """
-import json, sys
-import numpy as np, open_clip, torch
-import datasets
-from peft import PeftModel
-folder, clip, out = sys.argv[1:]
-data = datasets.load_dataset(folder)["train"]
-manifest = json.load(open(folder + "/hello.json"))
-labels, encoder = manifest["labels"], manifest["labels"]["encoder"]
-model = open_clip.create_model("local-dir:" + clip).eval()
-tokenizer = open_clip.get_tokenizer("local-dir:" + clip)
-templates = [lambda name, t=t: t.format(name) for t in labels["templates"]]
-text = open_clip.build_zero_shot_classifier(model, tokenizer, data.features["label"].names, templates).T
-
-class Base(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.visual = model.visual
-        self.label_head = torch.nn.Linear(*text.shape[::-1], bias=False)
-        self.label_head.weight.data = text
-    def forward(self, x):
-        return labels["scale"] * self.label_head(torch.nn.functional.normalize(self.visual(x), dim=1))
-
-net = PeftModel.from_pretrained(Base(), folder + "/projector").eval()
-x = torch.stack([torch.from_numpy(np.array(row["image"])).permute(2, 0, 1) for row in data]).float() / 255
-mean, std = (torch.tensor(encoder[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
-with torch.no_grad():
-    logits = net((x - mean) / std)
-assert not [name for name in sys.modules if name.startswith("hello_distill")]
-np.savez(out, logits=logits, images=x, labels=data["label"][:], names=data.features["label"].names)
-"""
-
-
-def test_a_process_without_this_package_reads_images_names_and_projector(
-    artefact: Path, clip_folder: Path, tmp_path: Path
-) -> None:
-    """Stock `datasets`, `open_clip` and `peft` give our logits; the tiny encoder's size is the images' own."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-c", STRANGER, str(artefact), str(clip_folder), str(tmp_path / "found.npz")]
-    subprocess.run(command, check=True, env=environment, capture_output=True)
-    found, ours = np.load(tmp_path / "found.npz"), load(artefact)
-    assert tuple(found["names"]) == ours.classes
-    assert found["labels"].tolist() == ours.data.targets.tolist()
-    np.testing.assert_array_equal(found["images"], whole(ours.data.images).numpy())
-    expected = ours.labels.projector(whole(ours.data.images)).numpy()
-    np.testing.assert_allclose(found["logits"], expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_the_loader_gives_images_labels_and_mixed_classes(artefact: Path) -> None:
@@ -224,19 +178,14 @@ def broken(artefact: Path, tmp_path: Path) -> Path:
     return shutil.copytree(artefact, tmp_path / "broken")
 
 
-def edit(folder: Path, **changes: object) -> None:
-    manifest = json.loads((folder / "hello.json").read_text())
-    (folder / "hello.json").write_text(json.dumps({**manifest, **changes}))
-
-
 def test_folders_that_are_no_artefact(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no artefact: it has no hello.json"):
         load(tmp_path)
 
 
 def test_broken_manifests(broken: Path) -> None:
-    edit(broken, format=99)
-    with pytest.raises(ArtifactError, match="has format 99, this version reads 1"):
+    seal(broken, format=99)
+    with pytest.raises(ArtifactError, match="has format 99, this version reads 2"):
         load(broken)
     (broken / "hello.json").write_text("{")
     with pytest.raises(ArtifactError, match="cannot be read"):
@@ -244,31 +193,49 @@ def test_broken_manifests(broken: Path) -> None:
 
 
 def test_broken_images(broken: Path) -> None:
-    edit(broken, classes=["a", "b", "c", "d"])
-    with pytest.raises(ArtifactError, match="disagree on classes or number of images"):
+    classes = json.loads((broken / "hello.json").read_text())["classes"]
+    seal(broken, classes=["a", "b", "c", "d"])
+    with pytest.raises(ArtifactError, match="its class names are not those of the manifest"):
         load(broken)
-    (broken / storage.IMAGES).write_bytes(b"PAR1")
+    (broken / IMAGES).write_bytes(b"PAR1")
+    seal(broken, classes=classes)
     with pytest.raises(ArtifactError, match="cannot be read"):
         load(broken)
 
 
-def test_broken_projectors(broken: Path) -> None:
+def test_broken_projectors(broken: Path, artefact: Path) -> None:
     labels = json.loads((broken / "hello.json").read_text())["labels"]
-    edit(broken, labels={**labels, "encoder_rank": 3})
-    with pytest.raises(ArtifactError, match="does not fit"):
+    seal(broken, labels={**labels, "encoder_rank": 3})
+    with pytest.raises(ArtifactError, match=r"adapter_config.json is not the one"):
         load(broken)
-    edit(broken, labels={**labels, "convolutions": labels["convolutions"][1:]})
-    with pytest.raises(ArtifactError, match="does not fit"):
+    (broken / "projector" / "adapter_config.json").write_text(adapter_config(labels["convolutions"], 3, 4))
+    seal(broken, labels={**labels, "encoder_rank": 3, "head_rank": 4})
+    with pytest.raises(ArtifactError, match="is not of rank"):
         load(broken)
+    (broken / "projector" / "adapter_config.json").write_text(
+        adapter_config(labels["convolutions"][1:], 2, labels["head_rank"])
+    )
+    seal(broken, labels={**labels, "convolutions": labels["convolutions"][1:]})
+    with pytest.raises(ArtifactError, match="convolutions and a head"):
+        load(broken)
+    shutil.copy(artefact / "projector" / "adapter_config.json", broken / "projector")
     weights = [{**labels["encoder"]["weights"][0], "sha256": "0" * 64}]
-    edit(broken, labels={**labels, "encoder": {**labels["encoder"], "weights": weights}})
-    with pytest.raises(ArtifactError, match="was made with encoder weights"):
+    seal(broken, labels={**labels, "encoder": {**labels["encoder"], "weights": weights}})
+    with pytest.raises(
+        MachineError, match=r"SHA-256 000000000000...\), and none of 1 folders in HELLO_DISTILL_ENCODERS"
+    ):
         load(broken)
-    edit(broken, labels={**labels, "kind": "pickled"})
-    with pytest.raises(ArtifactError, match="knows hard, projector"):
+    seal(broken, labels={**labels, "encoder": {**labels["encoder"], "mean": [0.1, 0.2, 0.3]}})
+    with pytest.raises(
+        ArtifactError, match=r"says that the mean of 'local-dir' is \[0.1, 0.2, 0.3\], and it is \[0.48"
+    ):
         load(broken)
-    edit(broken, labels=labels)
+    seal(broken, labels={**labels, "kind": "pickled"})
+    with pytest.raises(ArtifactError, match=r"labels.*does not match any of the expected tags"):
+        load(broken)
+    seal(broken, labels=labels)
     (broken / "projector" / "adapter_model.safetensors").write_bytes(b"\x08" + b"\0" * 20)
+    seal(broken)
     with pytest.raises(ArtifactError, match="cannot be read"):
         load(broken)
 

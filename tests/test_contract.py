@@ -80,7 +80,7 @@ def test_a_label_source_keeps_its_labels_bit_for_bit(
     assert source.kind == kind and source.unit in ("logits", "probabilities")
     described = source.save(tmp_path)
     assert described["kind"] == kind and described["parameters"] >= 0
-    again = labels.load(tmp_path, described, material.train.classes, material.train.targets)
+    again = labels.load(tmp_path, described, material.train)
     assert again.unit == source.unit
     for mix in ("cutmix", "mixup", "none"):
         sampled = list(sample_views(len(material.train), material.train.side, 10, Augment(mix=mix), 0, 0))

@@ -14,7 +14,8 @@ from PIL import Image
 
 from conftest import CLASSES, SIDE, drawn, write_tree
 from hello_distill import data, fashion_mnist
-from hello_distill.data import decode, hold_back, open_splits, square
+from hello_distill.data import hold_back, open_splits, square
+from hello_distill.decoding import decode
 from hello_distill.errors import InputError, MachineError
 
 
@@ -160,7 +161,7 @@ def test_files_that_are_no_images_are_named_together(tmp_path: Path) -> None:
     (tree / "train" / "cross" / "0.png").write_bytes((tree / "train" / "cross" / "0.png").read_bytes()[:60])
     train, _ = open_splits(str(tree))
     assert train.native_side() == SIDE
-    with pytest.raises(InputError, match=r"no image in .*circle/notes.txt, .*cross/0.png; mend or remove"):
+    with pytest.raises(InputError, match=r"2 of 9 images cannot be read: .*circle/notes.txt \(text\), .*cross/0.png"):
         train.decode(SIDE)
 
 

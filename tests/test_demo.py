@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hello_distill import cli, storage
+from hello_distill import cli, costs
 from hello_distill.artifact import load
 from hello_distill.pipeline import Recipe
 
@@ -28,7 +28,7 @@ def test_the_demo_compares_three_trainings(
         assert len(runs) == len(table[row]["best"]["runs"]) == 3
         assert table[row]["mean"] == pytest.approx(statistics.fmean(runs))
         assert table[row]["sd"] == pytest.approx(statistics.stdev(runs))
-    found = storage.info(tmp_path / "demo" / "artefact")
+    found = costs.info(tmp_path / "demo" / "artefact")
     assert table["bytes"] == {
         "images": found["images"]["bytes"],
         "projector": found["labels"]["bytes"],

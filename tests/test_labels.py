@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import hello_distill as hd
+from conftest import seal
 from hello_distill import artifact as artifacts
 from hello_distill import codecs, evaluate, sizes, storage, tensors
 from hello_distill.artifact import Artifact, Codec, Distilled
@@ -20,6 +21,7 @@ from hello_distill.distillers.rded import RDED
 from hello_distill.errors import ArtifactError, InputError
 from hello_distill.labels.hard import HardLabels
 from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.manifest import IMAGES
 from hello_distill.models import build
 from hello_distill.pipeline import Recipe, distill
 from hello_distill.recording import Draw, Plan
@@ -168,7 +170,7 @@ def test_the_size_of_a_recording_is_predicted_whatever_its_length(name: str, tmp
     kinds |= {"F16": torch.float16, "I32": torch.int32, "F32": torch.float32, "F64": torch.float64}
     for classes in (3, 10, 200):
         for views in (1, 2, 5, 8, 13, 40, 77, 99, 101, 333, 640, 999, 1007):
-            layout = sizes.recording_layout([views], sizes.label_columns(name, classes, 3))
+            layout = sizes.recording_layout(views, 1, sizes.label_columns(name, classes, 3))
             content = {key: torch.zeros(shape, dtype=kinds[kind]) for key, (kind, shape) in layout.items()}
             tensors.write(tmp_path / "x", content)
             assert (tmp_path / "x").stat().st_size == sizes.safetensors_bytes(layout), (classes, views)
@@ -352,14 +354,39 @@ def test_sixteen_bits_hold_what_is_counted_in_them(material: Material) -> None:
 def test_a_broken_recording_is_refused(taught: Path, tmp_path: Path) -> None:
     stored = relabel(taught, tmp_path / "s", Relabel("stored"))
     file = stored / "labels" / "00000.safetensors"
-    file.write_bytes(file.read_bytes()[:-3])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-3])
+    with pytest.raises(ArtifactError, match=f"has {len(whole) - 3} bytes and should have {len(whole)}"):
+        artifacts.load(stored)
+    seal(stored)
     with pytest.raises(ArtifactError, match="cannot be read"):
+        artifacts.load(stored)
+    file.write_bytes(whole)
+    columns = tensors.read(file)
+    for name, place, value, told in (
+        ("rows", 0, 8, "view 0 leads outside of the images"),
+        ("partner", 5, 4, "view 1 leads outside of the images"),
+        ("box", (2, 2), 0, "view 0 leads outside of the images"),
+        ("hole", (1, 2), 33, "view 1 leads outside of the images"),
+        ("share", 2, 1.5, "view 2 leads outside of the images"),
+        ("logits", (0, 1), torch.inf, "logits holds a number that is not finite"),
+        ("length", 0, 3, "batches of other sizes than a training on these images has"),
+    ):
+        changed = {key: column.clone() for key, column in columns.items()}
+        changed[name][place] = value
+        tensors.write(file, changed)
+        seal(stored)
+        with pytest.raises(ArtifactError, match=told):
+            artifacts.load(stored)
+    tensors.write(file, {**columns, "more": torch.zeros(1)})
+    seal(stored)
+    with pytest.raises(ArtifactError, match=r"more is .* and should be absent"):
         artifacts.load(stored)
 
 
 def test_relabelling_keeps_the_images_byte_for_byte(taught: Path, tmp_path: Path) -> None:
     made = relabel(taught, tmp_path / "s", Relabel("hard"))
-    assert (made / storage.IMAGES).read_bytes() == (taught / storage.IMAGES).read_bytes()
+    assert (made / IMAGES).read_bytes() == (taught / IMAGES).read_bytes()
     assert isinstance(artifacts.load(made), Artifact)
     found = hd.info(made)
     assert (found["labels"]["bytes"], found["teacher"]["bytes"]) == (0, 0)

@@ -30,7 +30,7 @@ from torch import nn
 
 from conftest import drawn, write_tree
 from hello_distill import artifact as artifacts
-from hello_distill import cli, evaluate, fashion_mnist, pipeline, publishing, storage, teachers, tensors
+from hello_distill import cli, evaluate, fashion_mnist, pipeline, publishing, teachers, tensors
 from hello_distill.artifact import Codec, Distilled, StudentSpec
 from hello_distill.data import ImageSet, Material
 from hello_distill.distillers.lic import LIC
@@ -42,6 +42,7 @@ from hello_distill.labels.hard import HardLabels
 from hello_distill.labels.static import StaticLabels
 from hello_distill.ledger import Cell, Ledger, Run
 from hello_distill.losses import matching_loss
+from hello_distill.manifest import SUMS
 from hello_distill.models import build
 from hello_distill.pipeline import Recipe
 from hello_distill.plot import plot
@@ -79,9 +80,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def sums_hold(folder: Path) -> bool:
-    lines = [line.split("  ", 1) for line in (folder / storage.SUMS).read_text().splitlines()]
+    lines = [line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines()]
     files = content(folder)
-    return {name for _, name in lines} == set(files) - {storage.SUMS} and all(
+    return {name for _, name in lines} == set(files) - {SUMS} and all(
         hashlib.sha256(files[name]).hexdigest() == digest for digest, name in lines
     )
 
@@ -424,15 +425,15 @@ def test_a_full_disk_is_told_before_an_artefact_is_written(
 ) -> None:
     """At 8 MB: what is needed is known within a fifth, and with room the same call gives the bytes of any disk."""
     disk, made = mount("8m"), distilled(noise(count, side), logits)
-    whole = artifacts.save(made, 1, StudentSpec(), Codec(), {}, tmp_path / "elsewhere")
+    whole = artifacts.save(made, count // 4, StudentSpec(), Codec(), {}, tmp_path / "elsewhere")
     filler = fill(disk, 8192)
     with pytest.raises(MachineError) as caught:
-        artifacts.save(made, 1, StudentSpec(), Codec(), {}, disk / "a")
+        artifacts.save(made, count // 4, StudentSpec(), Codec(), {}, disk / "a")
     needed, free = told(caught, disk / "a")
     assert needed == pytest.approx(sum(map(len, content(whole).values())), rel=0.2)
     assert free <= 8192 and [p.name for p in disk.iterdir()] == ["filler"]
     filler.unlink()
-    assert content(artifacts.save(made, 1, StudentSpec(), Codec(), {}, disk / "a")) == content(whole)
+    assert content(artifacts.save(made, count // 4, StudentSpec(), Codec(), {}, disk / "a")) == content(whole)
 
 
 @pytest.mark.parametrize("leave", [100_000, 1_000_000, 2_020_000])
@@ -444,7 +445,7 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing(
     fill(disk, leave)
     monkeypatch.setattr(publishing, "check_room", lambda *_, **__: None)
     with pytest.raises(MachineError) as caught:
-        artifacts.save(made, 1, StudentSpec(), Codec(), {}, disk / "a")
+        artifacts.save(made, 10, StudentSpec(), Codec(), {}, disk / "a")
     needed, free = told(caught, disk / "a")
     assert needed > free >= leave - 16384
     assert [p.name for p in disk.iterdir()] == ["filler"]

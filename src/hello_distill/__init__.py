@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hello_distill.artifact import Artifact, load
+    from hello_distill.costs import info
     from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
     from hello_distill.pipeline import Recipe, distill, train
     from hello_distill.recipes import find as recipe
-    from hello_distill.storage import info
 
 _HOMES = {
     "Artifact": ("artifact", "Artifact"),
@@ -30,7 +30,7 @@ _HOMES = {
     "MachineError": ("errors", "MachineError"),
     "Recipe": ("pipeline", "Recipe"),
     "distill": ("pipeline", "distill"),
-    "info": ("storage", "info"),
+    "info": ("costs", "info"),
     "load": ("artifact", "load"),
     "recipe": ("recipes", "find"),
     "train": ("pipeline", "train"),

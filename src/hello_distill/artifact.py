@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import UInt8
 from PIL import Image
 
+from hello_distill import encoders, publishing, storage, verification
 from hello_distill import labels as label_kinds
-from hello_distill import publishing, storage
-from hello_distill.data import ImageSet, Material, Split
-from hello_distill.errors import ArtifactError
+from hello_distill.card import card, features
+from hello_distill.data import ImageSet, Material, check_memory
+from hello_distill.errors import ArtifactError, InputError
 from hello_distill.fit import Optim
 from hello_distill.labels.hard import HardLabels
+from hello_distill.licence import UNKNOWN, Source
 from hello_distill.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
 from hello_distill.machine import device, versions
+from hello_distill.manifest import CARD, CONFIG, FORMAT, IMAGES, MANIFEST, SUMS
 from hello_distill.progress import SILENT, Progress
 from hello_distill.publishing import Claim
 from hello_distill.stages import Stages
 from hello_distill.types import Batch, LabelSource, View
 from hello_distill.views import NO_HOLE, Augment, mixed_targets, render, sample_views
+
+UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError, pa.ArrowException)
+"""What the libraries raise for files that hold no images, or broken ones."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,10 @@ class Codec:
         return buffer.getvalue()
 
 
+CROPS = "crops of real images of the source"
+"""What most methods' images are."""
+
+
 class Distilled(NamedTuple):
     """What a distiller makes."""
 
@@ -89,6 +103,8 @@ class Distilled(NamedTuple):
     labels: LabelSource
     figures: dict[str, Any]
     """What was measured on the way; kept in the manifest."""
+    made_of: str = CROPS
+    """Where the pixels come from; the card says it."""
 
 
 @runtime_checkable
@@ -145,7 +161,7 @@ class Artifact:
         return divergence_loss(spec.temperature, spec.squared, spec.beta)
 
 
-TEXT = 6 * 2**10
+TEXT = 8 * 2**10
 """Bytes of card, manifest and sums, roughly."""
 
 
@@ -156,45 +172,89 @@ def save(
     codec: Codec,
     config: dict[str, Any],
     out: str | Path | Claim,
+    source: Source = UNKNOWN,
 ) -> Path:
     """Write an artefact. It appears under its name only when complete; nothing is left if writing fails.
 
     Raises MachineError where there is no room for it.
     """
     data = distilled.data
-    images = _images(data, codec)
-    with _published(out, len(images) + distilled.labels.size() + len(storage.as_json(config)) + TEXT) as partial:
-        (partial / storage.IMAGES).parent.mkdir()
-        (partial / storage.IMAGES).write_bytes(images)
+    content, settings = _images(data, codec), _public(config)
+    images = {"count": len(data), "side": data.side, "codec": dataclasses.asdict(codec), "made_of": distilled.made_of}
+    with _published(out, len(content) + distilled.labels.size() + len(storage.as_json(settings)) + TEXT) as partial:
+        (partial / IMAGES).parent.mkdir()
+        (partial / IMAGES).write_bytes(content)
+        storage.write_json(partial / CONFIG, settings)
         manifest = {
-            "format": storage.FORMAT,
+            "format": FORMAT,
             "classes": list(data.classes),
             "ipc": ipc,
-            "images": {"count": len(data), "side": data.side, "codec": dataclasses.asdict(codec)},
+            "images": images,
+            "source": source._asdict(),
             "labels": distilled.labels.save(partial),
             "student": dataclasses.asdict(student),
+            "expected": None,
             "figures": distilled.figures,
             "versions": versions(),
         }
-        (partial / "README.md").write_text(_card(data, partial / storage.IMAGES), encoding="utf-8")
-        storage.write_json(partial / storage.CONFIG, config)
-        storage.write_json(partial / storage.MANIFEST, {**manifest, "files": storage.listing(partial)})
+        _describe(partial, manifest)
     return publishing.path(out)
 
 
 def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpec, out: str | Path | Claim) -> Path:
-    """Write an artefact with the images of another, byte for byte, and other labels."""
-    root, manifest = Path(folder), storage.read_manifest(folder)
-    copied = (storage.IMAGES, storage.CONFIG, "README.md")
-    needed = sum((root / name).stat().st_size for name in copied) + labels.size() + TEXT
-    with _published(out, needed) as partial:
-        (partial / storage.IMAGES).parent.mkdir()
-        for name in copied:
-            shutil.copyfile(root / name, partial / name)
+    """Write an artefact with the images of another, byte for byte, and other labels.
+
+    What accuracy to expect of it is not known.
+    """
+    root, manifest = Path(folder), verification.check_files(folder)
+    copied = [IMAGES, CONFIG]
+    with _published(out, _size(root, copied) + labels.size() + TEXT) as partial:
+        _copy(root, partial, copied)
         manifest |= {"labels": labels.save(partial), "student": dataclasses.asdict(student), "versions": versions()}
-        del manifest["files"]
-        storage.write_json(partial / storage.MANIFEST, {**manifest, "files": storage.listing(partial)})
+        _describe(partial, {**manifest, "expected": None})
     return publishing.path(out)
+
+
+def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path | Claim) -> Path:
+    """Write an artefact again, together with the accuracy to expect of it (see `manifest.Expected`)."""
+    root, manifest = Path(folder), verification.check_files(folder)
+    copied = sorted(set(manifest["files"]) - {CARD})
+    with _published(out, _size(root, copied) + TEXT) as partial:
+        _copy(root, partial, copied)
+        _describe(partial, {**manifest, "expected": expected})
+    return publishing.path(out)
+
+
+def _public(settings: Any) -> Any:
+    """Settings without the paths of encoders' folders, which are nobody else's business."""
+    if isinstance(settings, dict):
+        return {name: _public(value) for name, value in settings.items()}
+    return encoders.public_name(settings) if isinstance(settings, str) else settings
+
+
+def _size(root: Path, names: Iterable[str]) -> int:
+    return sum((root / name).stat().st_size for name in names)
+
+
+def _copy(root: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy files of an artefact into another."""
+    for name in names:
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(root / name, target / name)
+
+
+def _describe(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write card and manifest of an artefact whose other files are there.
+
+    Raises InputError where it would be one that nobody can open, such as a class name with control characters in it.
+    """
+    manifest = {name: part for name, part in manifest.items() if name != "files"}
+    (folder / CARD).write_text(card(manifest, storage.listing(folder)[IMAGES]), encoding="utf-8")
+    storage.write_json(folder / MANIFEST, {**manifest, "files": storage.listing(folder)})
+    try:
+        storage.read_manifest(folder)
+    except ArtifactError as error:
+        raise InputError(f"this cannot be kept as an artefact: {error}") from None
 
 
 @contextmanager
@@ -202,8 +262,8 @@ def _published(out: str | Path | Claim, needed: int) -> Iterator[Path]:
     """A folder to write into, which gets its name and its sums when all went well, and else disappears."""
     with publishing.published(out, needed) as partial:
         yield partial
-        sums = [f"{entry['sha256']}  {name}\n" for name, entry in storage.listing(partial).items()]
-        (partial / storage.SUMS).write_text("".join(sums), encoding="utf-8")
+        hashes = {name: entry["sha256"] for name, entry in storage.listing(partial).items()}
+        (partial / SUMS).write_text(storage.sums(hashes), encoding="utf-8")
 
 
 def _images(data: ImageSet, codec: Codec) -> bytes:
@@ -212,57 +272,30 @@ def _images(data: ImageSet, codec: Codec) -> bytes:
     records = [
         {"bytes": codec.encode(picture), "path": f"{row:06d}.{codec.format}"} for row, picture in enumerate(pictures)
     ]
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(data.classes))})
-    table = datasets.Dataset.from_dict({"image": records, "label": data.targets.tolist()}, features=features)
+    columns = {"image": records, "label": data.targets.tolist()}
+    table = datasets.Dataset.from_dict(columns, features=features(data.classes))
     datasets.disable_progress_bars()
     buffer = io.BytesIO()
     table.to_parquet(buffer)
     return buffer.getvalue()
 
 
-def _card(data: ImageSet, images: Path) -> str:
-    """A data set card that `datasets` reads: which files are the data.
+def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept", verify: bool = True) -> Artifact:
+    """Open a saved artefact, a stranger's, too: its files are checked against its manifest before they are opened.
 
-    The images' hash is part of it because `datasets` finds its cache by the folder's name and by these lines alone:
-    without it, two artefacts in folders of one name would both open as the first.
-    """
-    digest = hashlib.sha256(images.read_bytes()).hexdigest()
-    return f"""---
-configs:
-- config_name: default
-  description: sha256 of the images {digest}
-  data_files:
-  - split: train
-    path: data/train-*.parquet
-tags:
-- dataset-distillation
-- image-classification
----
-# A distilled data set
+    `labels="hard"` leaves its soft labels aside and needs no encoder. `verify=False` spares reading every file for its
+    SHA-256, where an artefact is large and known; what it holds is looked at all the same.
 
-{len(data)} images of {data.side} pixels in {len(data.classes)} classes, made from real images by hello-distill.
-`hello.json` says how they were made, how their labels are made while a network trains, and how that training went.
-
-    import hello_distill as hd
-    artifact = hd.load("PATH")
-    for images, soft, hard in artifact.loader(batch_size=64, epoch=0):
-        ...
-"""
-
-
-def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept") -> Artifact:
-    """Open a saved artefact; `labels="hard"` leaves its soft labels aside and needs no encoder.
-
-    Raises InputError where there is no artefact, ArtifactError where it is not what its manifest says,
-    MachineError where a public weight that it names is missing.
+    Raises InputError where there is no artefact, ArtifactError where it is not what its manifest says, MachineError
+    where a public weight that it names is missing.
     """
     root = Path(folder)
-    manifest = storage.read_manifest(root)
+    manifest = verification.check_files(root) if verify else storage.read_manifest(root)
     data = _read_images(root, manifest).to(device())
     if labels == "hard":
         source: LabelSource = HardLabels(data.targets, len(data.classes))
     else:
-        source = label_kinds.load(root, manifest["labels"], data.classes, data.targets)
+        source = label_kinds.load(root, manifest["labels"], data)
     return Artifact(data, source, student_spec(manifest["student"]), manifest)
 
 
@@ -273,13 +306,59 @@ def student_spec(recorded: dict[str, Any]) -> StudentSpec:
     return StudentSpec(**{**recorded, "augment": Augment(**listed), "optim": optim})
 
 
+def stored_images(folder: str | Path) -> Iterator[tuple[int, bytes]]:
+    """Class and file of each image of an artefact that was loaded, in their order."""
+    with pq.ParquetFile(Path(folder) / IMAGES) as table:
+        for content, target in _records(table):
+            yield target, content
+
+
 def _read_images(root: Path, manifest: dict[str, Any]) -> ImageSet:
+    """The images of an artefact: exactly those that its manifest counts, each a file of its codec, of its size."""
+    count, side, classes = manifest["images"]["count"], manifest["images"]["side"], tuple(manifest["classes"])
+    file, form = root / IMAGES, manifest["images"]["codec"]["format"]
+    check_memory((count, 3, side, side), str(root))
+    images, targets = torch.empty((count, 3, side, side), dtype=torch.uint8), torch.empty(count, dtype=torch.int64)
     try:
-        table = datasets.Dataset.from_parquet(str(root / storage.IMAGES), keep_in_memory=True)
-    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise ArtifactError(f"{root / storage.IMAGES} cannot be read: {error}") from None
-    classes = tuple(table.features["label"].names)
-    if list(classes) != manifest["classes"] or len(table) != manifest["images"]["count"]:
-        raise ArtifactError(f"{root / storage.IMAGES} and {storage.MANIFEST} disagree on classes or number of images")
-    table = table.cast_column("image", datasets.Image(decode=False))
-    return Split(str(root), "train", table, classes).decode(manifest["images"]["side"])
+        with pq.ParquetFile(file) as table:
+            _check_table(table, count, classes)
+            for row, (content, target) in enumerate(_records(table)):
+                images[row] = torch.from_numpy(_pixels(content, form, side)).permute(2, 0, 1)
+                targets[row] = target
+    except UNREADABLE as error:
+        raise ArtifactError(f"{file} cannot be read: {error}; get the artefact again") from None
+    if not (targets.min() >= 0 and targets.max() < len(classes)):
+        raise ArtifactError(f"{file} has labels from {targets.min()} to {targets.max()} for {len(classes)} classes")
+    return ImageSet(images, targets, classes)
+
+
+def _check_table(table: pq.ParquetFile, count: int, classes: Sequence[str]) -> None:
+    """Raise ValueError where a table is not one that `save` writes: rows, columns, class names, no compressed images.
+
+    Stored as they are, images take no more memory than the file.
+    """
+    if table.metadata.num_rows != count:
+        raise ValueError(f"it has {table.metadata.num_rows} rows, the manifest says {count}")
+    expected = features(classes).arrow_schema
+    if not table.schema_arrow.equals(expected):
+        raise ValueError("its columns are not an image and a label")
+    if table.schema_arrow.metadata != expected.metadata:
+        raise ValueError("its class names are not those of the manifest")
+    for group in range(table.metadata.num_row_groups):
+        column = table.metadata.row_group(group).column(0)
+        if column.compression != "UNCOMPRESSED" or column.has_dictionary_page:
+            raise ValueError("its images are compressed once more")
+
+
+def _records(table: pq.ParquetFile) -> Iterator[tuple[bytes, int]]:
+    for batch in table.iter_batches(batch_size=64, columns=["image.bytes", "label"]):
+        for image, target in zip(batch["image"], batch["label"], strict=True):
+            yield image["bytes"].as_py(), target.as_py()
+
+
+def _pixels(content: bytes, form: str, side: int) -> UInt8[np.ndarray, "side side 3"]:
+    """An image file's pixels. Raises one of `UNREADABLE` for one of another codec, size or mode."""
+    with Image.open(io.BytesIO(content), formats=[form]) as picture:
+        if picture.size != (side, side) or picture.mode != "RGB":
+            raise ValueError(f"an image is {picture.mode} of {picture.size}, and should be RGB of {(side, side)}")
+        return np.array(picture)

@@ -26,6 +26,7 @@ from hello_distill.pipeline import Recipe, prepare, test_images
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec
 from hello_distill.relabel import Relabel, label_source
+from hello_distill.skipped import MAX_BAD
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.teachers import TeacherSpec
 from hello_distill.types import LabelSource
@@ -97,12 +98,15 @@ def _with_projector(contender: Contender, old: ProjectorSpec, new: ProjectorSpec
 class Bench:
     """The grid at work: what is shared between cells, and where things are kept."""
 
-    def __init__(self, data: str, comparison: Comparison, work: Path, progress: Progress = SILENT) -> None:
+    def __init__(
+        self, data: str, comparison: Comparison, work: Path, progress: Progress = SILENT, max_bad: float = MAX_BAD
+    ) -> None:
         self.data = data
         self.comparison = comparison
         self.work = work
         self.progress = progress
-        self.material: Material = prepare(data, comparison.base, progress)
+        self.max_bad = max_bad
+        self.material: Material = prepare(data, comparison.base, progress, max_bad)
         self._stages: dict[str, Stages] = {}
         self._test: ImageSet | None = None
 
@@ -123,7 +127,7 @@ class Bench:
     def test(self, artifact: Artifact) -> ImageSet:
         """The test split, decoded once."""
         if self._test is None:
-            self._test = test_images(self.data, artifact, self.progress)
+            self._test = test_images(self.data, artifact, self.progress, self.max_bad)
         return self._test
 
     def images(self, method: str, ipc: int, seed: int) -> Path:

@@ -17,9 +17,10 @@ from torch import Tensor
 from hello_distill.data import ImageSet
 from hello_distill.errors import InputError
 from hello_distill.labels.projector import adapter_bytes
+from hello_distill.manifest import HEAD
 from hello_distill.precision import PRECISIONS, Precision
 from hello_distill.progress import SILENT, Progress
-from hello_distill.projector import HEAD, Adapter, Projector, restore
+from hello_distill.projector import Adapter, Projector, restore
 from hello_distill.scores import predict
 from hello_distill.types import Logits
 

@@ -16,7 +16,8 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from hello_distill import publishing
-from hello_distill.errors import HelloError, InputError
+from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
+from hello_distill.skipped import MAX_BAD
 from hello_distill.stopping import SENTENCE, stoppable
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ def distill_parser() -> ArgumentParser:
     parser.add_argument(
         "--seed", type=NonNegativeInt, help="everything random depends on it (0 unless --config says otherwise)"
     )
+    parser.add_argument(
+        "--short-class",
+        choices=["error", "repeat", "fewer"],
+        default="error",
+        help="classes with too few images: stop (default), use their images again, or make fewer of them",
+    )
+    add_max_bad(parser)
+    parser.add_argument("--report", help="JSON file that lists the images that were left out, and why")
     parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(
         "--config",
@@ -68,7 +77,8 @@ def distill(options: Namespace) -> None:
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
         given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
-        folder = pipeline.distill(options.data, claim, replace(recipe, **given), console(), options.stages)
+        beside = {name: options[name] for name in ("stages", "max_bad", "report", "short_class")}
+        folder = pipeline.distill(options.data, claim, replace(recipe, **given), console(), **beside)
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 
@@ -80,6 +90,7 @@ def train_parser() -> ArgumentParser:
     parser.add_argument("--student", help="network (default: the artefact's own): torchvision's, convnet3, timm/NAME")
     parser.add_argument("--labels", help="the kind that it keeps (default), or hard: the classes alone")
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")
+    add_max_bad(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser
 
@@ -88,8 +99,58 @@ def train(options: Namespace) -> None:
     """Run `hello-distill train`."""
     from hello_distill import pipeline, tables
 
-    result = pipeline.train(options.artefact, options.data, options.student, options.labels, options.seeds, console())
+    how = options.student, options.labels, options.seeds
+    result = pipeline.train(options.artefact, options.data, *how, console(), options.max_bad)
     show(result, tables.training, options.json)
+
+
+def evaluate_parser() -> ArgumentParser:
+    """Options of `hello-distill evaluate`."""
+    parser = ArgumentParser(description="Train students as an artefact records it: do they reach what it states?")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
+    parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", help="one student each (default: those it states)")
+    parser.add_argument("--record", help="folder for a copy that states what these students reach; must not exist yet")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
+def evaluate(options: Namespace) -> None:
+    """Run `hello-distill evaluate`."""
+    if options.record is not None:
+        with publishing.claimed(options.record) as claim:
+            from hello_distill import pipeline
+
+            seeds = options.seeds or (0, 1, 2)
+            folder = pipeline.record(options.artefact, options.data, claim, seeds, console())
+        print(f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}` checks what it states")
+        return
+    from hello_distill import pipeline, tables
+
+    result = pipeline.reproduce(options.artefact, options.data, options.seeds, console())
+    show(result, tables.evaluation, options.json)
+    if not result["inside"]:
+        raise ArtifactError(f"{options.artefact} does not reach the accuracy that it states")
+
+
+def verify_parser() -> ArgumentParser:
+    """Options of `hello-distill verify`."""
+    parser = ArgumentParser(description="Check that an artefact is what it says: hashes, shapes, numbers, class order.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--data", help="labelled images (the test split of DATA) to compare the order of classes with")
+    parser.add_argument("--teacher", help="an artefact whose teacher or projector to compare the order of classes with")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
+def verify(options: Namespace) -> None:
+    """Run `hello-distill verify`."""
+    from hello_distill import pipeline, tables
+
+    result = pipeline.verify(options.artefact, options.data, options.teacher, console())
+    show(result, tables.verification, options.json)
+    if result["not_checked"]:
+        raise MachineError(f"not all of {options.artefact} could be checked on this machine; see above")
 
 
 def info_parser() -> ArgumentParser:
@@ -102,9 +163,9 @@ def info_parser() -> ArgumentParser:
 
 def info(options: Namespace) -> None:
     """Run `hello-distill info`."""
-    from hello_distill import storage, tables
+    from hello_distill import costs, tables
 
-    show(storage.info(options.artefact), tables.info, options.json)
+    show(costs.info(options.artefact), tables.info, options.json)
 
 
 def labels_parser() -> ArgumentParser:
@@ -134,6 +195,23 @@ def labels(options: Namespace) -> None:
         wanted = Relabel(**{name: options[name] for name in names})
         folder = relabel(options.artefact, claim, wanted, options.source, console())
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+
+
+def export_parser() -> ArgumentParser:
+    """Options of `hello-distill export`."""
+    parser = ArgumentParser(description="Write an artefact's images as files, one folder per class.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--out", required=True, help="folder for the tree; must not exist yet")
+    return parser
+
+
+def export(options: Namespace) -> None:
+    """Run `hello-distill export`."""
+    with publishing.claimed(options.out) as claim:
+        from hello_distill.export import export as write
+
+        folder = write(options.artefact, claim)
+    print(f"{folder} is ready")
 
 
 def demo_parser() -> ArgumentParser:
@@ -175,6 +253,7 @@ def compare_parser() -> ArgumentParser:
     parser.add_argument(
         "--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one run of each cell for each seed"
     )
+    add_max_bad(parser)
     return parser
 
 
@@ -186,7 +265,8 @@ def compare(options: Namespace) -> None:
 
     wanted = find_comparison(options.recipe)
     grid = options.methods, options.labels, options.ipc, options.students, options.seeds
-    show(comparison.compare(options.data, options.out, wanted, *grid, progress=console()), tables.comparison, False)
+    result = comparison.compare(options.data, options.out, wanted, *grid, console(), options.max_bad)
+    show(result, tables.comparison, False)
 
 
 def plot_parser() -> ArgumentParser:
@@ -207,12 +287,22 @@ def plot(options: Namespace) -> None:
 COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], None], str]] = {
     "distill": (distill_parser, distill, "images to artefact"),
     "train": (train_parser, train, "artefact to trained students and their accuracy"),
+    "evaluate": (evaluate_parser, evaluate, "does an artefact reach the accuracy that it states"),
+    "verify": (verify_parser, verify, "is an artefact what it says"),
     "labels": (labels_parser, labels, "the same images with other labels"),
+    "export": (export_parser, export, "an artefact's images as a class-per-folder tree"),
     "info": (info_parser, info, "what an artefact holds and costs"),
     "compare": (compare_parser, compare, "methods and labels side by side"),
     "plot": (plot_parser, plot, "a picture of a comparison"),
     "demo": (demo_parser, demo, "the whole way on Fashion-MNIST"),
 }
+
+
+def add_max_bad(parser: ArgumentParser) -> None:
+    """The option that all commands share that read images."""
+    parser.add_argument(
+        "--max-bad", type=float, default=MAX_BAD, help="share of images that may be unreadable, and are left out"
+    )
 
 
 def read_config(file: str) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill import artifact as artifacts
+from hello_distill import costs, sizes
 from hello_distill import labels as label_kinds
-from hello_distill import sizes, storage
 from hello_distill.bench import PROJECTOR, Bench, Comparison, described, kind_of
 from hello_distill.data import check_counts
 from hello_distill.distillers.hello import HeLlO
@@ -25,6 +25,7 @@ from hello_distill.machine import commit, locked
 from hello_distill.models import check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent
+from hello_distill.skipped import MAX_BAD
 from hello_distill.stages import fingerprint
 from hello_distill.tuning import fit_settings, student_settings
 
@@ -43,6 +44,7 @@ def compare(
     students: Sequence[str],
     seeds: Sequence[int],
     progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Run the grid, or what is left of it, and keep the result at `out` up to date; see `hello-distill compare`.
 
@@ -52,7 +54,7 @@ def compare(
     check(comparison, methods, labels, ipcs, students)
     file = Path(out)
     commit()  # of the code as it is now
-    bench = Bench(data, comparison, file.with_name(f".{file.stem}.work"), progress)
+    bench = Bench(data, comparison, file.with_name(f".{file.stem}.work"), progress, max_bad)
     what = {"name": Path(data).resolve().name, "training_images": fingerprint(bench.material.train)}
     ledger = Ledger(file, what, described(comparison))
     check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))
@@ -128,7 +130,7 @@ def _copied(bench: Bench, cell: Cell, twin: dict[str, Any], place: int) -> Run:
 
 def _bytes(folder: Path) -> dict[str, int]:
     """Bytes of an artefact's images, labels and teacher, and of the public weights that it relies on."""
-    found = storage.info(folder)
+    found = costs.info(folder)
     return {
         "images": found["images"]["bytes"],
         "labels": found["labels"]["bytes"],

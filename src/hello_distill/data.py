@@ -1,13 +1,12 @@
 """Open a labelled image set, and decode it once into an array of square 8-bit RGB images.
 
 A source is a folder with one sub-folder per class in `train/` and `test/` (or `val/`, `validation/`), a local
-Hugging Face data set folder, a Hub id, or `fashion-mnist`. Reading goes through `datasets`; decoding is ours, so
-that the same file gives the same pixels whatever the source.
+Hugging Face data set folder, a Hub id, or `fashion-mnist`. Reading goes through `datasets`; decoding is ours
+(`decoding`), so that the same file gives the same pixels whatever the source.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
@@ -22,20 +21,20 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 import torch
+from huggingface_hub import constants as hub
 from jaxtyping import Int64
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from hello_distill.errors import InputError, MachineError, nearest
+from hello_distill import folders
+from hello_distill.decoding import Unreadable, decode
+from hello_distill.errors import InputError, MachineError, listed, nearest
 from hello_distill.fashion_mnist import fashion_mnist
 from hello_distill.machine import rest_offline_if_unreachable
 from hello_distill.progress import SILENT, Progress
+from hello_distill.skipped import Bad, Skipped
 from hello_distill.types import Pixels, Targets
 
-TEST_NAMES = ("test", "validation", "valid", "val")
-"""Splits to test on, best first. A split without labels is passed over."""
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for files that are no images, or broken ones."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -63,6 +62,10 @@ class ImageSet:
         """The same images, kept on another device."""
         return ImageSet(self.images.to(device), self.targets.to(device), self.classes)
 
+    def counts(self) -> dict[str, int]:
+        """Images per class."""
+        return counted(self.targets, self.classes)
+
     def of_class(self, target: int) -> Tensor:
         """Rows of one class, ascending."""
         return torch.nonzero(self.targets == target).flatten()
@@ -75,7 +78,12 @@ class Split:
     source: str
     name: str
     table: datasets.Dataset
+    """`image` {bytes, path} (a folder's paths as bytes, since file names need not be text) and `label`."""
     classes: tuple[str, ...]
+    roots: tuple[Path, ...] = ()
+    """Folders in which a path may lie that the table names (resolved). None: the table holds the bytes itself."""
+    rows: Int64[Tensor, "n"] | None = None
+    """Rows of the whole split, where this is a part of it."""
 
     @property
     def targets(self) -> Targets:
@@ -83,59 +91,70 @@ class Split:
 
     def counts(self) -> dict[str, int]:
         """Images per class."""
-        found = torch.bincount(self.targets, minlength=len(self.classes)).tolist()
-        return dict(zip(self.classes, found, strict=True))
+        return counted(self.targets, self.classes)
 
     def limited(self, limit: int | None, seed: int) -> Split:
         """At most about `limit` images: the same share of each class, and one of each at least."""
         if limit is None or len(self.table) <= limit:
             return self
         rows = _drawn(self.targets, limit / len(self.table), 1, np.random.default_rng([seed, 4]))
-        return replace(self, table=self.table.select(rows.tolist()))
+        return replace(self, table=self.table.select(rows.tolist()), rows=rows)
 
     def native_side(self) -> int:
-        """Median of the shorter sides in pixels of up to 50 images, evenly spread over the split."""
-        step = math.ceil(len(self.table) / 50)
+        """Median of the shorter sides in pixels of up to 50 images, evenly spread over the split.
+
+        Unreadable ones are passed over (`read` reports them); all images are looked at where those are all unreadable.
+        """
+        sides = self._sides(math.ceil(len(self.table) / 50)) or self._sides(1)
+        return statistics.median_low(sides) if sides else 1
+
+    def _sides(self, step: int) -> list[int]:
         sides = []
         for record in self.table.select(range(0, len(self.table), step)):
-            with suppress(*UNREADABLE):  # decode() reports it
-                sides.append(min(decode(record["image"]).size))
-        return statistics.median_low(sides) if sides else 1
+            with suppress(Unreadable):
+                sides.append(min(decode(record["image"], self.roots).size))
+        return sides
 
     def decode(self, side: int, progress: Progress = SILENT) -> ImageSet:
         """All images: shorter side brought to `side` pixels, then the centre square (bicubic).
 
         Raises InputError naming the files that are no images, MachineError where memory cannot hold them.
         """
+        images, skipped = self.read(side, progress)
+        skipped.check(max_bad=0.0)
+        return images
+
+    def read(self, side: int, progress: Progress = SILENT) -> tuple[ImageSet, Skipped]:
+        """As `decode`, but images that cannot be read are left out, with their targets, and told."""
         shape = (len(self.table), 3, side, side)
-        _check_memory(shape, self.source)
+        check_memory(shape, self.source)
         images = torch.empty(shape, dtype=torch.uint8)
-        bad: list[str] = []
+        kept: list[int] = []
+        bad: list[Bad] = []
         rows = progress.track(enumerate(self.table), len(self.table), f"decoding {self.name}")
         for row, record in rows:
             try:
-                picture = square(decode(record["image"]), side)
-            except UNREADABLE:
-                bad.append(record["image"]["path"] or f"row {row}")
+                picture = square(decode(record["image"], self.roots), side)
+            except Unreadable as error:
+                name = self._name(row, record["image"])
+                bad.append(Bad(name, self.classes[record["label"]], error.reason, error.detail))
                 continue
-            images[row] = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-        if bad:
-            shown = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
-            raise InputError(f"{self.source}, split {self.name}: no image in {shown}; mend or remove it")
-        return ImageSet(images, self.targets, self.classes)
+            images[len(kept)] = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+            kept.append(row)
+        found = ImageSet(images[: len(kept)], self.targets[kept], self.classes)
+        return found, Skipped(self.source, self.name, len(self.table), tuple(bad))
+
+    def _name(self, row: int, image: dict[str, Any] | None) -> str:
+        """What a person finds an image by: its path, or its row in the source."""
+        path = os.fsdecode(image["path"]) if image and image["path"] else ""
+        if path and image and image["bytes"] is None:
+            return path
+        return f"row {row if self.rows is None else int(self.rows[row])}" + (f" ({path})" if path else "")
 
 
-def decode(record: dict[str, Any]) -> Image.Image:
-    """RGB, 8 bit, orientation applied, from `{"bytes", "path"}`; the first frame of an animation.
-
-    Raises OSError or ValueError for what Pillow cannot read.
-    """
-    content = record["bytes"] if record["bytes"] is not None else Path(record["path"]).read_bytes()
-    with Image.open(io.BytesIO(content)) as opened:
-        picture = ImageOps.exif_transpose(opened)
-        if picture.mode.startswith("I"):  # 16 bit: Pillow's own conversion would clip all above 255
-            picture = Image.fromarray((np.asarray(picture).clip(0, 65535) // 257).astype(np.uint8))
-        return picture.convert("RGB")
+def counted(targets: Targets, classes: tuple[str, ...]) -> dict[str, int]:
+    """How often each class is among the targets."""
+    return dict(zip(classes, torch.bincount(targets, minlength=len(classes)).tolist(), strict=True))
 
 
 def square(picture: Image.Image, side: int) -> Image.Image:
@@ -173,47 +192,25 @@ def _is_data_set(folder: Path) -> bool:
 
 def _folder(source: str, folder: Path) -> tuple[Split, Split]:
     """Class-per-folder tree. Class order is the sorted order of the training folder's names."""
-    if not (folder / "train").is_dir():
-        raise InputError(f"{source} has no train/ folder; lay the images out as train/CLASS/IMAGE and test/CLASS/IMAGE")
-    classes = tuple(sorted(_visible(folder / "train", folders=True)))
-    if len(classes) < 2:
-        raise InputError(f"{source}/train holds {len(classes)} class folders; a classifier needs at least two")
-    test = next((name for name in TEST_NAMES if (folder / name).is_dir()), None)
-    if test is None:
-        raise InputError(f"{source} has no test split; put held-out images into {source}/test/CLASS/")
-    train_split = _folder_split(source, folder / "train", classes)
-    return train_split, _folder_split(source, folder / test, classes)
+    classes, test = folders.class_folders(source)
+    return _folder_split(source, "train", classes), _folder_split(source, test, classes)
 
 
-def _visible(folder: Path, folders: bool) -> list[str]:
-    return [e.name for e in os.scandir(folder) if not e.name.startswith(".") and e.is_dir() == folders]
-
-
-def _folder_split(source: str, folder: Path, classes: tuple[str, ...]) -> Split:
-    unknown = sorted(set(_visible(folder, folders=True)) - set(classes))
-    if unknown:
-        raise InputError(f"{folder} holds classes that train/ does not: {', '.join(unknown)}; rename or remove them")
-    paths: list[str] = []
-    targets: list[int] = []
-    for target, name in enumerate(classes):
-        files = sorted(_visible(folder / name, folders=False)) if (folder / name).is_dir() else []
-        paths += [str(folder / name / file) for file in files]
-        targets += [target] * len(files)
-    features = datasets.Features(
-        {"image": datasets.Image(decode=False), "label": datasets.ClassLabel(names=list(classes))}
-    )
-    records = {"image": [{"bytes": None, "path": path} for path in paths], "label": targets}
-    return _checked(Split(source, folder.name, datasets.Dataset.from_dict(records, features=features), classes))
+def _folder_split(source: str, name: str, classes: tuple[str, ...]) -> Split:
+    paths, targets = folders.images_of(source, name, classes)
+    image = {"bytes": datasets.Value("binary"), "path": datasets.Value("binary")}
+    features = datasets.Features({"image": image, "label": datasets.ClassLabel(names=list(classes))})
+    records = {"image": [{"bytes": None, "path": os.fsencode(path)} for path in paths], "label": targets}
+    table = datasets.Dataset.from_dict(records, features=features)
+    return _checked(Split(source, name, table, classes, (Path(source).resolve(),)))
 
 
 def _checked(split: Split) -> Split:
     if not len(split.table):
         raise InputError(f"{split.source}, split {split.name}: no images in it; fill it or choose another data set")
-    empty = [name for name, count in split.counts().items() if not count]
-    if empty:
-        shown = ", ".join(empty[:5]) + (", ..." if len(empty) > 5 else "")
+    if empty := [name for name, count in split.counts().items() if not count]:
         raise InputError(
-            f"{split.source}, split {split.name}: no images of {shown}; add some or remove the class everywhere"
+            f"{split.source}, split {split.name}: no images of {listed(empty)}; add some or remove the class everywhere"
         )
     return split
 
@@ -224,8 +221,9 @@ def _hugging_face(source: str, path: str) -> tuple[Split, Split]:
         raise InputError(f"{source} has the splits {', '.join(tables)}, but none called train; rename one")
     columns = _columns(source, tables["train"])
     classes = _classes(tables["train"], columns["label"])
-    for name in TEST_NAMES:
-        if name in tables and min(tables[name][columns["label"]][:], default=-1) >= 0:
+    folders.check_names(source, classes)
+    for name in folders.TEST_NAMES:  # a split without labels is passed over
+        if name in tables and min(_labels(tables[name], columns["label"]), default=-1) >= 0:
             test = _hf_split(source, name, tables[name], columns, classes)
             return _hf_split(source, "train", tables["train"], columns, classes), test
     raise InputError(f"{source} has no labelled test split; add one called test or validation")
@@ -255,7 +253,8 @@ def _columns(source: str, table: datasets.Dataset) -> dict[str, str]:
     features = table.features
     images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
     labels = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-    preferred = [name for name in ("label", "fine_label", "labels") if name in features]
+    whole = [name for name, kind in features.items() if "int" in str(getattr(kind, "dtype", ""))]
+    preferred = [name for name in ("label", "fine_label", "labels") if name in whole]
     if not images or not (preferred or labels):
         raise InputError(f"{source} needs an image column and a class label column; it has {', '.join(features)}")
     return {"image": images[0], "label": (preferred or labels)[0]}
@@ -265,7 +264,12 @@ def _classes(table: datasets.Dataset, column: str) -> tuple[str, ...]:
     kind = table.features[column]
     if isinstance(kind, datasets.ClassLabel):
         return tuple(kind.names)
-    return tuple(str(target) for target in range(max(table[column][:]) + 1))
+    return tuple(str(target) for target in range(max(_labels(table, column), default=-1) + 1))
+
+
+def _labels(table: datasets.Dataset, column: str) -> list[int]:
+    """The labels, -1 where there is none."""
+    return [-1 if label is None else label for label in table[column][:]]
 
 
 def _hf_split(
@@ -273,14 +277,17 @@ def _hf_split(
 ) -> Split:
     table = table.select_columns(list(columns.values())).rename_columns({v: k for k, v in columns.items() if v != k})
     table = table.cast_column("image", datasets.Image(decode=False))
-    if max(table["label"][:]) >= len(classes):
-        raise InputError(
-            f"{source}, split {name}: a label is {max(table['label'][:])}, but there are {len(classes)} classes"
-        )
-    return _checked(Split(source, name, table, classes))
+    labels = _labels(table, "label")
+    if (highest := max(labels, default=-1)) >= len(classes):
+        raise InputError(f"{source}, split {name}: a label is {highest}, but there are {len(classes)} classes")
+    if unlabelled := sum(label < 0 for label in labels):
+        raise InputError(f"{source}, split {name}: {unlabelled} images have no label; remove them")
+    own = [Path(source).resolve()] if Path(source).is_dir() else []
+    caches = [Path(folder).resolve() for folder in (datasets.config.HF_DATASETS_CACHE, hub.HF_HUB_CACHE)]
+    return _checked(Split(source, name, table, classes, (*own, *caches)))
 
 
-def _check_memory(shape: tuple[int, ...], source: str) -> None:
+def check_memory(shape: tuple[int, ...], source: str) -> None:
     needed = int(np.prod(shape))
     pages = os.sysconf("SC_AVPHYS_PAGES") if hasattr(os, "sysconf") else None
     free = pages * os.sysconf("SC_PAGE_SIZE") if pages else needed
@@ -301,14 +308,22 @@ class Material(NamedTuple):
 
 
 def check_counts(data: ImageSet, ipc: int) -> None:
-    """Raise InputError naming a class with fewer images than are asked for."""
-    for target, name in enumerate(data.classes):
-        count = len(data.of_class(target))
-        if count < ipc:
-            raise InputError(
-                f"class {name!r} has {count} training images (after holding some back), and {ipc} per class were asked "
-                f"for; lower --ipc to {count} or add images"
-            )
+    """Raise InputError naming the classes with fewer images than are asked for."""
+    if short := short_classes(data, ipc):
+        raise InputError(
+            f"fewer than {ipc} training images (after holding some back) in {shown_counts(short)}; "
+            f"lower --ipc to {min(short.values())}, add images, or `distill` with --short-class repeat or fewer"
+        )
+
+
+def short_classes(data: ImageSet, needed: int) -> dict[str, int]:
+    """Classes with fewer images than are needed, and how many they have."""
+    return {name: count for name, count in data.counts().items() if count < needed}
+
+
+def shown_counts(counts: Mapping[str, int]) -> str:
+    """Classes with their numbers of images, for a message."""
+    return listed([f"{name} ({count})" for name, count in counts.items()])
 
 
 def hold_back(data: ImageSet, share: float, limit: int, seed: int) -> Material:

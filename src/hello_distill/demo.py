@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hello_distill import storage
+from hello_distill import costs, storage
 from hello_distill.artifact import load
 from hello_distill.distillers.random import RandomImages
 from hello_distill.evaluate import evaluate, summary
@@ -46,7 +46,7 @@ def demo(out: str | Path | Claim, progress: Progress = SILENT) -> dict[str, Any]
         scores = evaluate(artifact, test, SEEDS, progress, name.replace("_", " "))
         table[name] = summary([s.last for s in scores]) | {"best": summary([s.best for s in scores])}
     table["bytes"] = sizes(distilled)
-    table["figures"] = storage.info(distilled)["figures"]
+    table["figures"] = costs.info(distilled)["figures"]
     table |= {"data": DATA, "seeds": list(SEEDS), "test_images": len(test), "recipe": recipe.settings()}
     table |= {"environment": environment(), "seconds": round(time.monotonic() - start)}
     write(folder / "table.json", storage.as_json(table))
@@ -55,7 +55,7 @@ def demo(out: str | Path | Claim, progress: Progress = SILENT) -> dict[str, Any]
 
 def sizes(folder: Path) -> dict[str, int]:
     """Bytes of an artefact's images and projector, and of the stored labels that the projector replaces."""
-    found = storage.info(folder)
+    found = costs.info(folder)
     return {
         "images": found["images"]["bytes"],
         "projector": found["labels"]["bytes"],

@@ -6,13 +6,17 @@ Each class carries the exit code with which the command ends. Anything else that
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class HelloError(Exception):
     """Base of every error that this package raises on purpose."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        """The sentence, without control characters: it may quote a stranger's file, and ends on a terminal."""
+        return "".join(letter if letter.isprintable() else "?" for letter in super().__str__())
 
 
 class InputError(HelloError):
@@ -42,3 +46,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {close[0]!r}?"
     return "known names: " + ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+
+
+def printable(name: str) -> str:
+    """A name on one line: what would not show (line ends, bytes that are no UTF-8) as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def listed(items: Sequence[str], limit: int = 5) -> str:
+    """The first few, and how many more there are."""
+    shown = ", ".join(printable(item) for item in items[:limit])
+    return shown + (f" and {len(items) - limit} more" if len(items) > limit else "")

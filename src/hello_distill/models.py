@@ -21,7 +21,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 WITHOUT_AUXILIARIES = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}
 """Networks that would answer with more than logits while they train."""
-CONVNET = re.compile(r"convnet(?P<depth>\d)(_w(?P<width>\d+))?")
+CONVNET = re.compile(r"convnet(?P<depth>\d)(_w(?P<width>\d{1,4}))?")
 
 
 class Normalised(nn.Module):

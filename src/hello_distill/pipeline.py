@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,22 +14,30 @@ import torch
 from PIL import Image
 
 from hello_distill import artifact as artifacts
-from hello_distill import distillers, encoders, storage
+from hello_distill import distillers, encoders, storage, verification
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
-from hello_distill.data import ImageSet, Material, Split, hold_back, open_splits
+from hello_distill.data import ImageSet, Material, hold_back, open_splits, shown_counts
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
 from hello_distill.encoders import Encoder
-from hello_distill.errors import InputError
+from hello_distill.errors import ArtifactError, InputError, MachineError, listed
 from hello_distill.evaluate import evaluate, summary
+from hello_distill.expectation import LEAST_RUNS, verdict
+from hello_distill.labels.static import static
+from hello_distill.licence import UNKNOWN, Source, source_of
 from hello_distill.machine import device, environment
 from hello_distill.models import check_name
+from hello_distill.order import check_order, other_names
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec, lora_numbers
 from hello_distill.publishing import Claim, check_room, claimed
-from hello_distill.stages import Stages
+from hello_distill.scores import percent
+from hello_distill.short_classes import Rule, ShortClasses
+from hello_distill.skipped import MAX_BAD, Skipped, check_report, check_share
+from hello_distill.stages import Stages, fingerprint
 from hello_distill.teachers import TeacherSpec, check_network, network, weights_bytes
+from hello_distill.types import LabelSource
 
 
 @dataclass(frozen=True)
@@ -132,20 +140,28 @@ def distill(
     recipe: Recipe,
     progress: Progress = SILENT,
     stages: str | Path | None = None,
+    max_bad: float = MAX_BAD,
+    report: str | Path | None = None,
+    short_class: Rule = "error",
 ) -> Path:
     """Distil the training images of `data` (see `hello_distill.data`) into an artefact at `out`.
 
-    Teachers and projectors are kept in the folder `stages`, if one is given, and found there by later runs.
+    Teachers and projectors are kept in the folder `stages`, if one is given, and found there by later runs. Images that
+    cannot be read are left out, up to the share `max_bad`, and listed in the file `report`. `short_class` says what
+    becomes of classes with too few images (see `short_classes`).
+
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
     MachineError; then nothing is left at `out`, which belongs to this run from its start.
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return distill(data, claim, recipe, progress, stages)
+            return distill(data, claim, recipe, progress, stages, max_bad, report, short_class)
     encoder = check(recipe)
-    material = prepare(data, recipe, progress)
+    material, skipped = training_images(data, recipe, progress, max_bad, report, short_class)
     check_room(out.target, forecast(material.train, recipe, encoder), rough=True)
-    return distill_material(material, recipe, recipe.distiller, out, progress, stages)
+    figures = {"skipped_images": skipped.reasons()} if skipped.bad else {}
+    run = material, recipe, recipe.distiller, out, progress, stages
+    return distill_material(*run, source_of(data), short_class, figures)
 
 
 def check(recipe: Recipe) -> Encoder | None:
@@ -178,29 +194,51 @@ def _label_bytes(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int
     return sum(weights_bytes(network(name, len(data.classes), data.side)) for name in names)
 
 
-def prepare(data: str, recipe: Recipe, progress: Progress = SILENT) -> Material:
-    """Open, check, decode and divide the training images."""
+def prepare(data: str, recipe: Recipe, progress: Progress = SILENT, max_bad: float = MAX_BAD) -> Material:
+    """Open, check, decode and divide the training images; see `distill`."""
+    return training_images(data, recipe, progress, max_bad)[0]
+
+
+def training_images(
+    data: str,
+    recipe: Recipe,
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+    report: str | Path | None = None,
+    short_class: Rule = "error",
+) -> tuple[Material, Skipped]:
+    """The training images in two parts, and what was left out of them; see `distill`."""
+    check_share(max_bad)
+    if report is not None:
+        check_report(report)
     with progress.stage("data") as stage:
         train, test = open_splits(data)
-        check_classes(train, recipe)
+        check_classes(data, train.counts(), recipe, short_class)
         side = min(recipe.max_side, train.native_side())
-        images = train.limited(recipe.train_limit, recipe.seed).decode(side, progress)
+        images, skipped = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
+        if report is not None:
+            skipped.write(report)
+        skipped.check(max_bad)
+        if skipped.bad:
+            check_classes(data, images.counts(), recipe, short_class)
         material = hold_back(images, recipe.held_share, recipe.held_limit, recipe.seed)
         stage.figure = (
             f"{len(material.train)} + {len(material.held)} held-back training images of {side} pixels, "
             f"{len(train.classes)} classes; {len(test.table)} test images stay untouched"
+            + (f"; {skipped.told()}" if skipped.bad else "")
         )
-    return Material(material.train.to(device()), material.held.to(device()))
+    return Material(material.train.to(device()), material.held.to(device())), skipped
 
 
-def check_classes(train: Split, recipe: Recipe) -> None:
-    """Raise InputError naming the classes that have fewer images than are asked for."""
-    short = {name: count for name, count in train.counts().items() if count < recipe.ipc}
-    if short:
-        shown = ", ".join(f"{name} ({count})" for name, count in list(short.items())[:5])
+def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_class: Rule = "error") -> None:
+    """Raise InputError naming the classes without images, and those with fewer than are asked for."""
+    if empty := [name for name, count in counts.items() if not count]:
+        raise InputError(f"{source}: no training image of {listed(empty)} can be read; mend them or remove the class")
+    short = {name: count for name, count in counts.items() if count < recipe.ipc}
+    if short and short_class == "error":
         raise InputError(
-            f"{train.source}: fewer than {recipe.ipc} training images in {shown}"
-            f"{', ...' if len(short) > 5 else ''}; lower --ipc to {min(short.values())} or add images"
+            f"{source}: fewer than {recipe.ipc} training images in {shown_counts(short)}; "
+            f"lower --ipc to {min(short.values())} or add images, or choose --short-class repeat or fewer"
         )
 
 
@@ -211,12 +249,17 @@ def distill_material(
     out: str | Path | Claim,
     progress: Progress = SILENT,
     stages: str | Path | None = None,
+    source: Source = UNKNOWN,
+    short_class: Rule = "error",
+    figures: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Run a distiller and write its artefact."""
+    """Run a distiller and write its artefact, with these figures beside the method's own."""
     kept = Stages(material, recipe.teachers, recipe.seed, progress, Path(stages) if stages is not None else None)
-    distilled = distiller(material, kept, recipe.ipc, recipe.seed, progress)
+    short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
+    distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed, progress))
+    distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
     settings = replace(recipe, distiller=distiller).settings()
-    return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out)
+    return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out, source)
 
 
 def train(
@@ -226,14 +269,17 @@ def train(
     labels: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Train students from a saved artefact and test them on the test split of `data`; see `hello-distill train`.
 
-    `labels` is the kind that the artefact keeps (None takes it), or `hard`. Accuracies are percent. Raises
-    InputError, ArtifactError and MachineError before any training.
+    `labels` is the kind that the artefact keeps (None takes it), or `hard`. Accuracies are percent. Test images that
+    cannot be read are left out, up to the share `max_bad`. Raises InputError, ArtifactError and MachineError before
+    any training.
     """
+    check_share(max_bad)
     artifact = opened(folder, student, labels)
-    test = test_images(data, artifact, progress)
+    test = test_images(data, artifact, progress, max_bad)
     scores = evaluate(artifact, test, seeds, progress)
     return {
         "student": artifact.student.network,
@@ -248,6 +294,102 @@ def train(
         "training": dataclasses.asdict(artifact.student),
         "environment": environment(),
     }
+
+
+def reproduce(
+    folder: str | Path, data: str, seeds: Sequence[int] | None = None, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Train students as the artefact records it, and say whether they reach what it states; `hello-distill evaluate`.
+
+    `seeds` are those that it states unless given. Raises InputError where it states nothing, or the test images are
+    others than those that it was measured on.
+    """
+    artifact = artifacts.load(folder)
+    expected = artifact.manifest["expected"]
+    if expected is None:
+        raise InputError(
+            f"{folder} states no accuracy to expect; `hello-distill evaluate {folder} --data {data} --record OUT` "
+            "measures it and writes an artefact that does"
+        )
+    test = test_images(data, artifact, progress)
+    if fingerprint(test) != expected["test_sha256"]:
+        raise InputError(
+            f"the {len(test)} test images of {data} are not the {expected['test_images']} on which the stated accuracy "
+            "was measured; give the same data"
+        )
+    scores = evaluate(artifact, test, expected["seeds"] if seeds is None else seeds, progress)
+    found = verdict(expected, [score.last for score in scores])
+    return {**found, "expected": expected, "student": artifact.student.network, "environment": environment()}
+
+
+def record(
+    folder: str | Path,
+    data: str,
+    out: str | Path | Claim,
+    seeds: Sequence[int] = (0, 1, 2),
+    progress: Progress = SILENT,
+) -> Path:
+    """Train students as the artefact records it, and write it again at `out` with the accuracy that they reach.
+
+    Raises InputError for fewer than three seeds: an expectation needs a spread.
+    """
+    if not isinstance(out, Claim):
+        with claimed(out) as claim:
+            return record(folder, data, claim, seeds, progress)
+    if len(set(seeds)) < LEAST_RUNS:
+        raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} different seeds, not {len(set(seeds))}")
+    artifact = artifacts.load(folder)
+    test = test_images(data, artifact, progress)
+    scores = evaluate(artifact, test, seeds, progress)
+    expected = {
+        "seeds": list(seeds),
+        "top1_last": summary([score.last for score in scores]),
+        "top1_best": summary([score.best for score in scores]),
+        "test_images": len(test),
+        "test_sha256": fingerprint(test),
+        "environment": environment(),
+    }
+    return artifacts.save_measured(folder, expected, out)
+
+
+def verify(
+    folder: str | Path, data: str | None = None, teacher: str | Path | None = None, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Look at everything in an artefact that can be looked at; see `hello-distill verify`.
+
+    `data` are labelled images, `teacher` is another artefact with a teacher or a projector: the order of classes is
+    compared with theirs. Raises InputError where there is no artefact, ArtifactError for the first thing that is
+    wrong. What could not be checked on this machine stands in `not_checked`.
+    """
+    manifest = verification.check_files(folder)
+    checks = [
+        f"{len(manifest['files']) + 2} files of the listed sizes and SHA-256, none beside them",
+        f"{manifest['images']['count']} images of {manifest['images']['side']} pixels in {len(manifest['classes'])} "
+        "classes, each decoded",
+    ]
+    try:
+        artifact, missing = artifacts.load(folder), []
+        checks.append(f"{artifact.labels.kind} labels: {manifest['labels']['parameters']:,} finite numbers that fit")
+    except MachineError as error:
+        artifact, missing = artifacts.load(folder, "hard"), [f"labels: {error}"]
+    if data is not None:
+        checks += _order(artifact.labels, test_images(data, artifact, progress), f"the labels of {folder}")
+    if teacher is not None:
+        given = artifacts.load(teacher)
+        if other := other_names(given.classes, artifact.classes):
+            raise ArtifactError(f"{teacher} has other classes than {folder}: {other}")
+        checks += _order(given.labels, artifact.data, f"the labels of {teacher}")
+    return {"artefact": str(folder), "checks": checks, "not_checked": missing}
+
+
+def _order(source: LabelSource, images: ImageSet, what: str) -> list[str]:
+    """What was found out of the order of a source's classes. Raises ArtifactError where it is another."""
+    if source.kind not in ("teacher", "projector"):
+        return ["class names in the order of the images' (these labels cannot be asked for new images)"]
+    logits = static(images, source).logits.float()
+    check_order(logits, images, what)
+    right = 100 * (logits.argmax(1) == images.targets.cpu()).double().mean().item()
+    return [f"classes in the order of {what}, which are right for {percent(right)} of {len(images)} images"]
 
 
 def opened(folder: str | Path, student: str | None = None, labels: str | None = None) -> Artifact:
@@ -266,18 +408,23 @@ def opened(folder: str | Path, student: str | None = None, labels: str | None = 
     return replace(artifact, student=replace(artifact.student, network=student))
 
 
-def test_images(data: str, artifact: Artifact, progress: Progress = SILENT) -> ImageSet:
-    """The test split of `data`, at the artefact's size. Raises InputError where its classes are others."""
+def test_images(data: str, artifact: Artifact, progress: Progress = SILENT, max_bad: float = MAX_BAD) -> ImageSet:
+    """The test split of `data`, at the artefact's size, without what cannot be read.
+
+    Raises InputError where its classes are others, or more than the share `max_bad` cannot be read.
+    """
     with progress.stage("test data") as stage:
         _, test = open_splits(data)
-        if test.classes != artifact.classes:
+        if other := other_names(test.classes, artifact.classes):
             raise InputError(
-                f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(artifact.classes)}; "
+                f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(artifact.classes)}: {other}; "
                 "give the data that it was distilled from"
             )
-        decoded = test.decode(artifact.data.side, progress).to(device())
-        stage.figure = f"{len(decoded)} images of {decoded.side} pixels"
-    return decoded
+        images, skipped = test.read(artifact.data.side, progress)
+        skipped.check(max_bad)
+        told = f"; {skipped.told()}" if skipped.bad else ""
+        stage.figure = f"{len(images)} images of {images.side} pixels{told}"
+    return images.to(device())
 
 
 def _shown(classes: Sequence[str]) -> str:

@@ -19,14 +19,12 @@ from hello_distill.encoders import Encoder
 from hello_distill.fit import Optim, fit
 from hello_distill.losses import matching_loss
 from hello_distill.machine import seeded
+from hello_distill.manifest import HEAD
 from hello_distill.precision import Precision, decode, encode, layout
 from hello_distill.progress import SILENT, Progress
 from hello_distill.sizes import num_batches
 from hello_distill.types import Batch, Classifier, Features, Images, Logits, Rows
 from hello_distill.views import Augment, mixed_targets, render, sample_views, whole
-
-HEAD = "label_head"
-"""Name of the linear head. peft matches target names by their end, so it must be one that no encoder uses."""
 
 
 @dataclass(frozen=True)

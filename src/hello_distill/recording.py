@@ -7,6 +7,7 @@ same labels bit for bit.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -22,10 +23,10 @@ from hello_distill import sizes, tensors
 from hello_distill.codecs import LabelCodec, codec
 from hello_distill.data import ImageSet
 from hello_distill.errors import ArtifactError, InputError
+from hello_distill.manifest import LABELS, shard_file
 from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import Augment, render, sample_views
 
-FOLDER = "labels"
 LARGEST = 2**15 - 1
 
 
@@ -68,8 +69,7 @@ class Plan:
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Label every view and write them; returns the manifest's part that `Recording.read` needs."""
-        target = folder / FOLDER
-        target.mkdir()
+        (folder / LABELS).mkdir()
         columns = self.codec.columns(len(self.images.classes))
         epochs = sizes.shard_epochs(len(self.images), columns)
         parts = sizes.shards(self.batches, self.per_epoch, epochs)
@@ -109,7 +109,7 @@ def _epoch(images: int, side: int, batch_size: int, augment: Augment, seed: int,
 
 def shard(folder: Path, place: int) -> Path:
     """A file of stored labels."""
-    return folder / FOLDER / f"{place:05d}.safetensors"
+    return folder / LABELS / shard_file(place)
 
 
 class Recording:
@@ -127,15 +127,43 @@ class Recording:
     def _open(self, place: int) -> tuple[Any, list[int]]:
         """A file and the places of its batches' first views."""
         path = shard(self.folder, place)
+        first = place * self.per_file
+        batches = min(self.per_file, self.batches - first)
+        before, after = (self._views(number) for number in (first, first + batches))
+        columns = self.codec.columns(self.described["classes"])
+        tensors.check_layout(path, sizes.recording_layout(after - before, batches, columns))
         try:
             file = safetensors.safe_open(path, "pt")
-            ends = file.get_tensor("length").cumsum(0).tolist()
         except tensors.UNREADABLE as error:
             raise ArtifactError(f"{path} cannot be read: {error}; get the artefact again") from None
-        expected = min(self.per_file, self.batches - place * self.per_file)
-        if len(ends) != expected:
-            raise ArtifactError(f"{path} holds {len(ends)} batches, its manifest says {expected}")
-        return file, [0, *ends]
+        lengths = file.get_tensor("length").tolist()
+        expected = [self._views(number + 1) - self._views(number) for number in range(first, first + batches)]
+        if lengths != expected:
+            raise ArtifactError(f"{path} holds batches of other sizes than a training on these images has")
+        return file, [0, *itertools.accumulate(lengths)]
+
+    def _views(self, batches: int) -> int:
+        """Views in the first batches."""
+        return sizes.num_views(self.described["images"], self.per_epoch, batches)
+
+    def check(self, side: int) -> None:
+        """Raise ArtifactError where a stored number is not finite, or a view leads outside of the images.
+
+        Reads everything, a batch at a time.
+        """
+        columns = self.codec.columns(self.described["classes"])
+        for number in range(self.batches):
+            file, _, rows = self._rows(number)
+            kept = {name: file.get_slice(name)[rows] for name in columns}
+            path = shard(self.folder, number // self.per_file)
+            for name, column in kept.items():
+                tensors.check_finite(path, name, column)
+            view = self.view(number)
+            inside = _below(view.rows, self.described["images"]) and _below(view.partner, len(view.rows))
+            inside = inside and _within(view.box, side, least=1) and _within(torch.tensor([view.hole]), side, least=0)
+            inside = inside and _below(kept.get("classes", torch.zeros(1)), self.described["classes"])
+            if not inside or not 0 <= view.share <= 1:
+                raise ArtifactError(f"{path}: view {number} leads outside of the images; get the artefact again")
 
     def _rows(self, number: int) -> tuple[Any, int, slice]:
         file, starts = self.files[number // self.per_file]
@@ -169,10 +197,20 @@ class Recording:
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Copy the files into another artefact."""
-        (folder / FOLDER).mkdir()
+        (folder / LABELS).mkdir()
         for place in range(len(self.files)):
             shard(folder, place).write_bytes(shard(self.folder, place).read_bytes())
         return self.described
+
+
+def _below(numbers: Tensor, limit: int) -> bool:
+    return bool(((numbers >= 0) & (numbers < limit)).all())
+
+
+def _within(boxes: Tensor, side: int, least: int) -> bool:
+    """Whether boxes (n 4: top, left, height, width) lie inside of a square, no edge shorter than `least`."""
+    corner, extent = boxes[:, :2], boxes[:, 2:]
+    return bool(((corner >= 0) & (extent >= least) & (corner + extent <= side)).all())
 
 
 @dataclass(frozen=True)
@@ -241,16 +279,19 @@ class RecordedLabels:
 
 def stored_numbers(described: dict[str, Any]) -> int:
     """How many numbers the stored labels are."""
-    lengths = sizes.batch_lengths(described["images"], described["batches_per_epoch"])
-    views = sum(lengths[number % len(lengths)] for number in range(described["batches"]))
+    views = sizes.num_views(described["images"], described["batches_per_epoch"], described["batches"])
     form = described["codec"]
     columns = sizes.label_columns(form["name"], described["classes"], form.get("k", 0))
     return views * sum(sizes.numbers(shape) for _, shape in columns.values())
 
 
-def open_recorded(folder: Path, described: dict[str, Any]) -> RecordedLabels:
-    """Stored labels of an artefact. Raises ArtifactError where files and manifest disagree."""
+def open_recorded(folder: Path, described: dict[str, Any], side: int) -> RecordedLabels:
+    """Stored labels of an artefact with images of `side` pixels.
+
+    Raises ArtifactError where files and manifest disagree, or a file leads outside of the images.
+    """
     form = described["codec"]
     kept = Recording(folder, described, codec(form["name"], form.get("k", 10)))
+    kept.check(side)
     draw = Draw(**described["draw"]) if described["draw"] else None
     return RecordedLabels(described["kind"], kept, draw)

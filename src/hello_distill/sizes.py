@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 Layout = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -82,34 +82,38 @@ def shard_epochs(images: int, columns: Columns) -> int:
     return max(1, SHARD // (images * view_bytes(columns)))
 
 
+def num_files(batches: int, per_file: int) -> int:
+    """Files of stored labels."""
+    return -(-batches // per_file)
+
+
 def shards(batches: int, per_epoch: int, epochs: int) -> list[range]:
     """The batches of each file, where a file holds so many epochs."""
     step = per_epoch * epochs
     return [range(start, min(start + step, batches)) for start in range(0, batches, step)]
 
 
-def batch_lengths(images: int, per_epoch: int) -> list[int]:
-    """Views in each batch of an epoch: as even as can be, the larger ones first."""
-    share, more = divmod(images, per_epoch)
-    return [share + 1] * more + [share] * (per_epoch - more)
+def num_views(images: int, per_epoch: int, batches: int) -> int:
+    """Views in the first batches of a training, whose epochs have so many batches, the larger ones first."""
+    epochs, rest = divmod(batches, per_epoch)
+    share, larger = divmod(images, per_epoch)
+    return epochs * images + rest * share + min(rest, larger)
 
 
-def recording_layout(lengths: Sequence[int], columns: Columns) -> Layout:
-    """Tensors of one file of stored labels, from the number of views in each of its batches."""
-    views = {name: (kind, (sum(lengths), *shape)) for name, (kind, shape) in {**VIEW_COLUMNS, **columns}.items()}
-    return {**views, **{name: (kind, (len(lengths), *shape)) for name, (kind, shape) in BATCH_COLUMNS.items()}}
+def recording_layout(views: int, batches: int, columns: Columns) -> Layout:
+    """Tensors of one file of stored labels, from the number of its views and batches."""
+    by_view = {name: (kind, (views, *shape)) for name, (kind, shape) in {**VIEW_COLUMNS, **columns}.items()}
+    return {**by_view, **{name: (kind, (batches, *shape)) for name, (kind, shape) in BATCH_COLUMNS.items()}}
 
 
 def recording_bytes(images: int, per_epoch: int, batches: int, columns: Columns) -> dict[str, int]:
     """Bytes of stored labels: `labels` alone, `index` (views, batches, file headers), and both as `total`."""
-    lengths = batch_lengths(images, per_epoch)
-    per_file = shard_epochs(images, columns)
-    whole_files, rest = divmod(batches, per_epoch * per_file)
-    whole = safetensors_bytes(recording_layout(lengths * per_file, columns)) if whole_files else 0
-    held = [lengths[number % per_epoch] for number in range(rest)]
-    total = whole_files * whole + (safetensors_bytes(recording_layout(held, columns)) if rest else 0)
-    views = whole_files * per_file * images + sum(held)
-    labels = views * sum(tensor_bytes(*column) for column in columns.values())
+    epochs = shard_epochs(images, columns)
+    whole_files, rest = divmod(batches, per_epoch * epochs)
+    whole = safetensors_bytes(recording_layout(epochs * images, epochs * per_epoch, columns)) if whole_files else 0
+    views = num_views(images, per_epoch, rest)
+    total = whole_files * whole + (safetensors_bytes(recording_layout(views, rest, columns)) if rest else 0)
+    labels = num_views(images, per_epoch, batches) * sum(tensor_bytes(*column) for column in columns.values())
     return {"labels": labels, "index": total - labels, "total": total}
 
 
@@ -122,7 +126,13 @@ def stored_bytes(
     classes: int, ipc: int, epochs: int, batch_size: int, codec: str = "float16", keep: float = 1.0, k: int = 0
 ) -> int:
     """Bytes of stored labels for the training of a student, of which the share `keep` of all batches is kept."""
-    images = classes * ipc
+    return stored_bytes_of(classes, classes * ipc, epochs, batch_size, codec, keep, k)
+
+
+def stored_bytes_of(
+    classes: int, images: int, epochs: int, batch_size: int, codec: str = "float16", keep: float = 1.0, k: int = 0
+) -> int:
+    """The same for a number of images in all, where classes have unequal ones."""
     per_epoch = num_batches(images, batch_size)
     kept = kept_batches(epochs * per_epoch, keep)
     return recording_bytes(images, per_epoch, kept, label_columns(codec, classes, k))["total"]

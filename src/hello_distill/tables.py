@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
+
+from hello_distill.errors import listed
 
 DEMO_ROWS = {
     "random_hard": "(a) random real images, hard labels",
@@ -39,6 +42,27 @@ def training(result: dict[str, Any]) -> Table:
     return table
 
 
+def evaluation(result: dict[str, Any]) -> Table:
+    """What `hello-distill evaluate` prints."""
+    stated, runs = result["expected"]["top1_last"], result["runs"]
+    table = Table("student", "stated", "now", "expected range", "verdict")
+    inside = "inside" if result["inside"] else "OUTSIDE"
+    reach = f"{result['low']:.1f} to {result['high']:.1f} %"
+    table.add_row(result["student"], spread(stated), f"{result['mean']:.1f} % (n = {len(runs)})", reach, inside)
+    table.caption = "Top-1 after the last epoch. Of honest repetitions 95 in 100 come out inside."
+    return table
+
+
+def verification(result: dict[str, Any]) -> Table:
+    """What `hello-distill verify` prints."""
+    table = Table("check", "result", show_header=False)
+    for check in result["checks"]:
+        table.add_row("ok", Text(check))
+    for check in result["not_checked"]:
+        table.add_row("NOT CHECKED", Text(check))
+    return table
+
+
 def info(found: dict[str, Any]) -> Table:
     """What `hello-distill info` prints."""
     images, labels, stored = found["images"], found["labels"], found["stored_labels"]
@@ -61,8 +85,10 @@ def info(found: dict[str, Any]) -> Table:
         note = "" if above is None else f"; the projector is smaller from IPC {above}"
         table.add_row(f"as {rung['labels']}", f"{size(rung['bytes'])}{note}")
     table.add_section()
+    for name, text in told(found["figures"]).items():
+        table.add_row(name, text)
     for name, value in found["figures"].items():
-        if name not in ("fidelity", "knee", "teacher_bytes"):
+        if name not in ("fidelity", "knee", "teacher_bytes", "skipped_images", "short_classes"):
             table.add_row(name.replace("_", " "), "unknown" if value is None else f"{value:.4g}")
     for point in found["figures"].get("fidelity", []):
         ranks = f"ranks {point['encoder_rank']} and {point['head_rank']}, {point['precision']}"
@@ -70,6 +96,18 @@ def info(found: dict[str, Any]) -> Table:
         knee = "; from here on more bytes buy little" if point == found["figures"].get("knee") else ""
         table.add_row(ranks, f"{size(point['bytes'])}, {faithful}{knee}")
     return table
+
+
+def told(figures: dict[str, Any]) -> dict[str, str]:
+    """What was done about bad images and short classes, where there were some."""
+    rows = {}
+    if skipped := figures.get("skipped_images"):
+        rows["training images left out"] = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
+    if short := figures.get("short_classes"):
+        counts = listed([f"{name} ({count})" for name, count in short["training_images"].items()])
+        done = "fewer distilled images of" if short["rule"] == "fewer" else "images used again of"
+        rows["short classes"] = f"{done} {counts}"
+    return rows
 
 
 def comparison(result: dict[str, Any]) -> Table:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from hello_distill.losses import hard_loss
 from hello_distill.models import build, check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import Projector, ProjectorSpec, zero_shot
+from hello_distill.sizes import Layout
 from hello_distill.types import Batch, Images, Logits, Rows
 from hello_distill.views import Augment, mixed_targets, render, sample_views
 
@@ -143,13 +144,41 @@ def weights_bytes(model: nn.Module) -> int:
     return sizes.safetensors_bytes({name: ("F16", tuple(value.shape)) for name, value in weights(model).items()})
 
 
+def trusted_network(name: str, listed: Sequence[Mapping[str, Any]]) -> str:
+    """The name by which a network that a stranger's artefact names may be built.
+
+    `listed` are the public weights that the artefact says it needs: `name`, `bytes`, `sha256`. Raises InputError for
+    a name that is not known, or weights that are others here, MachineError where they are missing.
+    """
+    if not name.startswith(ENCODER):
+        check_name(name)
+        return name
+    hashes = [weights["sha256"] for weights in listed]
+    encoder, at, size = name.removeprefix(ENCODER).partition("@")
+    trusted = f"{ENCODER}{encoders.trusted_name(encoder, hashes)}{at}{size}"
+    if missing := [weights.sha256[:12] for weights in public_weights(trusted) if weights.sha256 not in hashes]:
+        raise InputError(f"the public weights of {name!r} here are {missing}, the artefact was made with others")
+    return trusted
+
+
+def kept_layout(name: str, num_classes: int, side: int) -> Layout:
+    """Types and shapes of what is stored of a network; found without giving memory to it."""
+    with torch.device("cpu" if name.startswith(ENCODER) else "meta"):
+        state = network(name, num_classes, side).state_dict()
+    return {name: ("F16", tuple(state[name].shape)) for name in kept_names(state)}
+
+
+def kept_names(state: Mapping[str, Any]) -> list[str]:
+    """What is stored of a classifier: parameters and running statistics, sorted."""
+    return [name for name in sorted(state) if not name.endswith("num_batches_tracked")]
+
+
 def with_network(spec: TeacherSpec, name: str | None) -> TeacherSpec:
     """The same training for another network."""
     return spec if name is None else replace(spec, network=name)
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    """What is stored of a classifier: parameters and running statistics in float16, sorted by name."""
+    """What is stored of a classifier, in float16."""
     state = model.state_dict()
-    kept = [name for name in sorted(state) if not name.endswith("num_batches_tracked")]
-    return {name: state[name].detach().to("cpu", torch.float16).contiguous() for name in kept}
+    return {name: state[name].detach().to("cpu", torch.float16).contiguous() for name in kept_names(state)}

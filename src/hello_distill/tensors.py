@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -13,9 +15,12 @@ from torch import Tensor
 
 from hello_distill import publishing
 from hello_distill.errors import ArtifactError, DivergedError
+from hello_distill.sizes import Layout
 
 UNREADABLE = (OSError, safetensors.SafetensorError)
 """What the library raises for a file that is missing or broken."""
+LARGEST_HEAD = 2**20
+"""Bytes of a file's head that are read at all; the format itself allows a hundred times as much."""
 
 
 def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -52,8 +57,59 @@ def _of_the_system(error: safetensors.SafetensorError, file: Path) -> Exception:
 
 
 def read(file: Path) -> dict[str, Tensor]:
-    """All tensors of a file. Raises ArtifactError where it cannot be read."""
+    """All tensors of a file of our own. Raises ArtifactError where it cannot be read."""
     try:
         return safetensors.torch.load_file(file)
     except UNREADABLE as error:
         raise ArtifactError(f"{file} cannot be read: {error}; get the artefact again") from None
+
+
+def read_as(file: Path, layout: Layout) -> dict[str, Tensor]:
+    """All tensors of a stranger's file: those of the layout and no others, of these types and shapes, and finite.
+
+    Raises ArtifactError for anything else, before memory is given to it.
+    """
+    check_layout(file, layout)
+    found = read(file)
+    for name, tensor in found.items():
+        check_finite(file, name, tensor)
+    return found
+
+
+def check_layout(file: Path, layout: Layout) -> None:
+    """Raise ArtifactError where a file holds other tensors than those of the layout."""
+    found = layout_of(file)
+    if differing := sorted(name for name in {*found, *layout} if found.get(name) != layout.get(name)):
+        name = differing[0]
+        raise ArtifactError(
+            f"{file} does not fit: {name} is {found.get(name, 'missing')} and should be {layout.get(name, 'absent')}"
+        )
+
+
+def check_finite(file: Path, name: str, tensor: Tensor) -> None:
+    """Raise ArtifactError for infinite numbers and for what is no number."""
+    if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+        raise ArtifactError(f"{file}: {name} holds a number that is not finite; get the artefact again")
+
+
+def layout_of(file: Path) -> Layout:
+    """Types and shapes of a file's tensors, from its head alone. Raises ArtifactError where it is malformed."""
+    try:
+        with file.open("rb") as content:
+            length = int.from_bytes(content.read(8), "little")
+            if length > LARGEST_HEAD:
+                raise ValueError(f"its head takes {length} bytes, and {LARGEST_HEAD} are allowed")
+            head = json.loads(content.read(length), object_pairs_hook=_once)
+        return {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in head.items() if name != METADATA}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{file} cannot be read: {error}; get the artefact again") from None
+
+
+METADATA = "__metadata__"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object without repeated keys, which the library would let pass."""
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("its head names a tensor twice")
+    return dict(pairs)

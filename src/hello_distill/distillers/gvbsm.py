@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hello_distill.artifact import Distilled
 from hello_distill.data import ImageSet, Material
 from hello_distill.distillers.recover import (
+    NOISE,
     Jitter,
     Pixel,
     backbone,
@@ -99,7 +100,7 @@ class GVBSM:
             )
             stage.figure = f"{len(images)} images, {self.steps} steps each"
         labels = TeacherLabels(self.networks, teachers, data.side, self.combine)
-        return Distilled(ImageSet(images, targets, data.classes), labels, dict(stages.figures))
+        return Distilled(ImageSet(images, targets, data.classes), labels, dict(stages.figures), NOISE)
 
     @torch.no_grad()
     def _watch(self, teacher: nn.Module, name: str, data: ImageSet) -> Watched:

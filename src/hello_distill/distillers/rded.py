@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from hello_distill.artifact import Distilled
-from hello_distill.data import ImageSet, Material
+from hello_distill.data import ImageSet, Material, short_classes, shown_counts
 from hello_distill.errors import InputError
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.models import IMAGENET_MEAN
@@ -41,17 +41,20 @@ class Patches:
     scale: tuple[float, float] = (0.08, 1.0)
     """Area of a square crop as a share of the image."""
 
+    def needed(self, ipc: int) -> int:
+        """Real images that a class needs: every patch comes from another one."""
+        return ipc * self.factor**2
+
     def check(self, data: ImageSet, ipc: int) -> None:
-        """Raise InputError if a class is too small: every patch comes from another image."""
-        needed = ipc * self.factor**2
-        for target, name in enumerate(data.classes):
-            count = len(data.of_class(target))
-            if count < needed:
-                raise InputError(
-                    f"class {name!r} has {count} training images (after holding some back), but {ipc} images per class "
-                    f"of {self.factor**2} patches each need {needed}; lower --ipc to {count // self.factor**2}, "
-                    "set `distiller.patches.factor` to 1, or add images"
-                )
+        """Raise InputError naming the classes that are too small."""
+        if short := short_classes(data, self.needed(ipc)):
+            fitting = min(short.values()) // self.factor**2
+            raise InputError(
+                f"{ipc} images per class of {self.factor**2} patches each need {self.needed(ipc)} training images of "
+                f"each class (after holding some back), and there are fewer in {shown_counts(short)}; "
+                f"{f'lower --ipc to {fitting}, ' if fitting else ''}set `distiller.patches.factor` to 1, add images, "
+                "or `distill` with --short-class repeat or fewer"
+            )
 
     def __call__(
         self, data: ImageSet, observer: Classifier, ipc: int, seed: int, progress: Progress = SILENT

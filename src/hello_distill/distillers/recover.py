@@ -19,6 +19,8 @@ from hello_distill.fit import check_moved
 from hello_distill.models import IMAGENET_MEAN, IMAGENET_STD, Normalised
 from hello_distill.types import Pixels, Scalar, Targets
 
+NOISE = "noise, optimised until trained networks recognise it and see the statistics of their training images in it"
+"""What the images are made of, for their card."""
 Pixel = Float[Tensor, "b 3 h w"]
 """Images with ImageNet's mean and standard deviation taken out."""
 Objective = Callable[[Pixel, Targets, int], Scalar]

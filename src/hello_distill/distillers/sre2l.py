@@ -11,6 +11,7 @@ from torch import nn
 from hello_distill.artifact import Distilled
 from hello_distill.data import ImageSet, Material
 from hello_distill.distillers.recover import (
+    NOISE,
     Jitter,
     Pixel,
     backbone,
@@ -62,7 +63,7 @@ class SRe2L:
             stage.figure = f"{len(images)} images, {self.steps} steps each"
         targets = classes.repeat_interleave(ipc)
         labels = TeacherLabels([name], [observer], data.side, batch_statistics=self.batch_statistics)
-        return Distilled(ImageSet(images, targets, data.classes), labels, dict(stages.figures))
+        return Distilled(ImageSet(images, targets, data.classes), labels, dict(stages.figures), NOISE)
 
     def _recovered(self, inner: nn.Module, targets: Targets, side: int, seed: int) -> torch.Tensor:
         norms = batch_norms(inner)

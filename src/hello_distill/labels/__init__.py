@@ -7,8 +7,8 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
-from hello_distill.errors import ArtifactError
-from hello_distill.types import LabelSource, Targets
+from hello_distill.data import ImageSet
+from hello_distill.types import LabelSource
 
 
 def kinds() -> list[str]:
@@ -16,10 +16,8 @@ def kinds() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> LabelSource:
-    """The label source that an artefact describes. Raises ArtifactError for an unknown kind."""
+def load(folder: Path, description: dict[str, Any], data: ImageSet) -> LabelSource:
+    """The label source that a checked manifest describes."""
     kind = description["kind"]
-    if kind not in kinds():
-        raise ArtifactError(f"{folder} keeps labels of the kind {kind!r}; this version knows {', '.join(kinds())}")
-    source: LabelSource = importlib.import_module(f"{__name__}.{kind}").load(folder, description, classes, targets)
+    source: LabelSource = importlib.import_module(f"{__name__}.{kind}").load(folder, description, data)
     return source

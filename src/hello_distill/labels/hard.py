@@ -9,6 +9,7 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from hello_distill.data import ImageSet
 from hello_distill.types import Images, Targets, View
 from hello_distill.views import mixed_targets
 
@@ -36,6 +37,6 @@ class HardLabels:
         return {"kind": self.kind, "parameters": 0}
 
 
-def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> HardLabels:
+def load(folder: Path, description: dict[str, Any], data: ImageSet) -> HardLabels:
     """The classes of an artefact's images."""
-    return HardLabels(targets, len(classes))
+    return HardLabels(data.targets, len(data.classes))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -10,14 +9,14 @@ from typing import Any, Literal
 import torch
 
 from hello_distill import encoders, sizes, tensors
-from hello_distill.errors import ArtifactError
+from hello_distill.data import ImageSet
+from hello_distill.errors import ArtifactError, InputError
+from hello_distill.manifest import ADAPTER_CONFIG, HEAD, PROJECTOR, adapter_config, adapter_file
 from hello_distill.precision import PRECISIONS, Precision, layout
-from hello_distill.projector import HEAD, Adapter, Projector, ProjectorSpec, lora_shapes, restore, zero_shot
-from hello_distill.types import Images, Logits, Targets, View
+from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_shapes, restore, zero_shot
+from hello_distill.types import Images, Logits, View
 
-FOLDER = "projector"
 METADATA = {"format": "pt"}
-CONFIG = "adapter_config.json"
 
 
 class ProjectorLabels:
@@ -54,10 +53,10 @@ class ProjectorLabels:
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the adapter, in float16 and float32 as stock peft reads it, and nothing of the encoder."""
-        target = folder / FOLDER
+        target = folder / PROJECTOR
         target.mkdir()
-        (target / CONFIG).write_text(config_text(self.adapter), encoding="utf-8")
-        tensors.write(target / weights_file(self.adapter.precision), self.adapter.kept, METADATA)
+        (target / ADAPTER_CONFIG).write_text(config_text(self.adapter), encoding="utf-8")
+        tensors.write(target / adapter_file(self.adapter.precision), self.adapter.kept, METADATA)
         return {
             "kind": self.kind,
             "parameters": self.adapter.parameters,
@@ -70,26 +69,23 @@ class ProjectorLabels:
             "head_rank": self.adapter.head_rank,
             "scale": self.adapter.scale,
             "normalize": self.adapter.normalize,
+            "formula": formula(self.adapter.normalize),
         }
 
 
-def weights_file(precision: Precision) -> str:
-    """Name of the file of matrices. Integers have another name than peft's, so that peft does not misread them."""
-    return f"adapter_{'model' if precision.startswith('float') else precision}.safetensors"
-
-
 def config_text(adapter: Adapter) -> str:
-    """adapter_config.json: the least that stock peft needs, in a stable order."""
-    config = {
-        "peft_type": "LORA",
-        "r": adapter.encoder_rank,
-        "lora_alpha": adapter.encoder_rank,
-        "target_modules": sorted([HEAD, *(f"visual.{name}" for name in adapter.convolutions)]),
-        "rank_pattern": {HEAD: adapter.head_rank},
-        "alpha_pattern": {HEAD: adapter.head_rank},
-        "inference_mode": True,
-    }
-    return json.dumps(config, indent=2, sort_keys=True) + "\n"
+    """adapter_config.json of an adapter."""
+    return adapter_config(adapter.convolutions, adapter.encoder_rank, adapter.head_rank)
+
+
+def formula(normalize: bool) -> str:
+    """How logits follow from an image, in words that hold without this package."""
+    features = "v / ||v||_2" if normalize else "v"
+    return (
+        "x: RGB in [0, 1], resized to `encoder.size` (bicubic, antialiased, clamped to [0, 1]), minus `encoder.mean`, "
+        "divided by `encoder.std`; v = visual(x), convolutions with LoRA; "
+        f"logits = `scale` * W ({features}), with W the rows of normalised mean text features of `templates`, plus LoRA"
+    )
 
 
 def adapter_bytes(adapter: Adapter, precision: Precision) -> int:
@@ -102,7 +98,7 @@ def adapter_bytes(adapter: Adapter, precision: Precision) -> int:
 def describe(encoder: encoders.Encoder) -> dict[str, Any]:
     """Facts of an encoder that an artefact must name to be readable."""
     return {
-        "name": encoder.name,
+        "name": encoders.public_name(encoder.name),
         "size": encoder.size,
         "width": encoder.width,
         "mean": list(encoder.mean),
@@ -113,31 +109,64 @@ def describe(encoder: encoders.Encoder) -> dict[str, Any]:
     }
 
 
-def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> ProjectorLabels:
+def load(folder: Path, description: dict[str, Any], data: ImageSet) -> ProjectorLabels:
     """Rebuild the projector from the encoder's public weights, the class names and the stored adapter.
 
-    Raises ArtifactError where the adapter or the encoder is not what the manifest says.
+    Raises ArtifactError where the adapter or the encoder is not what the manifest says, MachineError where the
+    encoder is not on this machine.
     """
     public = description["encoder"]
-    encoder = encoders.load(public["name"], public["size"])
-    if describe(encoder) != public:
-        raise ArtifactError(
-            f"{folder} was made with encoder weights {[w['sha256'][:12] for w in public['weights']]}, "
-            f"but {public['name']!r} here has {[w.sha256[:12] for w in encoder.weights]}"
-        )
+    ranks = {name: description[name] for name in ("encoder_rank", "head_rank")}
+    convolutions = tuple(description["convolutions"])
+    precision: Precision = description["precision"]
+    file = folder / PROJECTOR / adapter_file(precision)
+    check_adapter(folder / PROJECTOR, description)
+    encoder = _known(folder, public)
     templates = tuple(description["templates"])
     spec = ProjectorSpec(templates=templates, normalize=description["normalize"])
-    start = zero_shot(encoder, classes, spec)
-    facts = {
-        "convolutions": tuple(description["convolutions"]),
-        "encoder_rank": description["encoder_rank"],
-        "head_rank": description["head_rank"],
-    }
-    precision: Precision = description["precision"]
-    kept = tensors.read(folder / FOLDER / weights_file(precision))
-    empty = Adapter({}, {}, precision, **facts, scale=description["scale"], normalize=spec.normalize)
+    start = zero_shot(encoder, data.classes, spec)
     try:
-        adapter = empty.reading(kept, lora_shapes(start, **facts), precision)
-        return ProjectorLabels(start.to(targets.device), adapter, public, templates)
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise ArtifactError(f"the adapter in {folder / FOLDER} does not fit {public['name']!r}: {error}") from None
+        shapes = lora_shapes(start, convolutions, **ranks)
+    except ValueError as error:
+        raise ArtifactError(f"{file} does not fit {public['name']!r}: {error}") from None
+    kept = tensors.read_as(file, layout(shapes, precision))
+    facts = {"scale": description["scale"], "normalize": spec.normalize}
+    adapter = Adapter({}, {}, precision, convolutions, **ranks, **facts).reading(kept, shapes, precision)
+    return ProjectorLabels(start.to(data.images.device), adapter, public, templates)
+
+
+def check_adapter(folder: Path, description: dict[str, Any]) -> None:
+    """Raise ArtifactError where the adapter's files are not those of the ranks that the manifest names.
+
+    Needs no encoder, and nothing is read but a file's head: what it asks of memory is then what its size says.
+    """
+    ranks = description["encoder_rank"], description["head_rank"]
+    if (folder / ADAPTER_CONFIG).read_text(encoding="utf-8") != adapter_config(description["convolutions"], *ranks):
+        raise ArtifactError(f"{folder / ADAPTER_CONFIG} is not the one that the manifest describes")
+    file = folder / adapter_file(description["precision"])
+    found = {name: kind for name, kind in tensors.layout_of(file).items() if not name.endswith(".scale")}
+    if len(found) != 2 * (len(description["convolutions"]) + 1):
+        raise ArtifactError(
+            f"{file} holds {len(found)} matrices, its manifest names {len(description['convolutions'])}"
+            " convolutions and a head"
+        )
+    for name, (_, shape) in found.items():
+        rank = ranks[1] if f".{HEAD}." in name else ranks[0]
+        whole = description["precision"] in ("float32", "float16")
+        if len(shape) < 2 or shape[1 if "lora_B" in name and whole else 0] != rank:
+            raise ArtifactError(f"{file}: {name} has the shape {shape}, which is not of rank {rank}")
+
+
+def _known(folder: Path, public: dict[str, Any]) -> encoders.Encoder:
+    """The encoder that an artefact names, if what is here is the same."""
+    try:
+        name = encoders.trusted_name(public["name"], [w["sha256"] for w in public["weights"]])
+        encoder = encoders.load(name, public["size"])
+    except InputError as error:
+        raise ArtifactError(f"{folder} names an encoder that cannot be had: {error}") from None
+    for name, here in describe(encoder).items():
+        if public[name] != here:
+            raise ArtifactError(
+                f"{folder} says that the {name} of {public['name']!r} is {public[name]}, and it is {here}"
+            )
+    return encoder

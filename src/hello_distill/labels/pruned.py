@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hello_distill.data import ImageSet
 from hello_distill.recording import Draw, Plan, RecordedLabels, open_recorded
-from hello_distill.types import Targets
 
 
 def pruned(plan: Plan, replacement: bool = True) -> RecordedLabels:
@@ -17,6 +17,6 @@ def pruned(plan: Plan, replacement: bool = True) -> RecordedLabels:
     return RecordedLabels("pruned", plan, Draw(replacement, plan.seed))
 
 
-def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> RecordedLabels:
+def load(folder: Path, description: dict[str, Any], data: ImageSet) -> RecordedLabels:
     """The pruned labels of an artefact."""
-    return open_recorded(folder, description)
+    return open_recorded(folder, description, data.side)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hello_distill.data import ImageSet
 from hello_distill.recording import Draw, Plan, RecordedLabels, open_recorded
-from hello_distill.types import Targets
 
 
 def quantized(plan: Plan, keep: float, replacement: bool = False) -> RecordedLabels:
@@ -17,6 +17,6 @@ def quantized(plan: Plan, keep: float, replacement: bool = False) -> RecordedLab
     return RecordedLabels("quantized", plan, None if keep == 1 else Draw(replacement, plan.seed))
 
 
-def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> RecordedLabels:
+def load(folder: Path, description: dict[str, Any], data: ImageSet) -> RecordedLabels:
     """The quantised labels of an artefact."""
-    return open_recorded(folder, description)
+    return open_recorded(folder, description, data.side)

@@ -12,12 +12,9 @@ from torch import Tensor
 
 from hello_distill import sizes, tensors
 from hello_distill.data import ImageSet
-from hello_distill.errors import ArtifactError
-from hello_distill.recording import FOLDER
-from hello_distill.types import Images, LabelSource, Logits, Targets, View
+from hello_distill.manifest import LABELS, STATIC
+from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import Augment, render, sample_views
-
-FILE = "static.safetensors"
 
 
 class StaticLabels:
@@ -43,8 +40,8 @@ class StaticLabels:
         return sizes.safetensors_bytes({"logits": ("F16", tuple(self.logits.shape))})
 
     def save(self, folder: Path) -> dict[str, Any]:
-        (folder / FOLDER).mkdir()
-        tensors.write(folder / FOLDER / FILE, {"logits": self.logits.contiguous()})
+        (folder / LABELS).mkdir()
+        tensors.write(folder / LABELS / STATIC, {"logits": self.logits.contiguous()})
         return {"kind": self.kind, "parameters": self.logits.numel()}
 
 
@@ -58,10 +55,7 @@ def static(images: ImageSet, source: LabelSource) -> StaticLabels:
     return StaticLabels(torch.cat(found)[torch.cat(rows).argsort()])
 
 
-def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> StaticLabels:
+def load(folder: Path, description: dict[str, Any], data: ImageSet) -> StaticLabels:
     """The static labels of an artefact. Raises ArtifactError where they do not fit its images."""
-    path = folder / FOLDER / FILE
-    logits = tensors.read(path).get("logits", torch.empty(0))
-    if logits.shape != (len(targets), len(classes)):
-        raise ArtifactError(f"{path} holds labels of shape {tuple(logits.shape)}, not {(len(targets), len(classes))}")
-    return StaticLabels(logits)
+    layout = {"logits": ("F16", (len(data), len(data.classes)))}
+    return StaticLabels(tensors.read_as(folder / LABELS / STATIC, layout)["logits"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hello_distill.data import ImageSet
 from hello_distill.recording import Plan, RecordedLabels, open_recorded
-from hello_distill.types import Targets
 
 
 def stored(plan: Plan) -> RecordedLabels:
@@ -14,6 +14,6 @@ def stored(plan: Plan) -> RecordedLabels:
     return RecordedLabels("stored", plan, None)
 
 
-def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> RecordedLabels:
+def load(folder: Path, description: dict[str, Any], data: ImageSet) -> RecordedLabels:
     """The stored labels of an artefact."""
-    return open_recorded(folder, description)
+    return open_recorded(folder, description, data.side)

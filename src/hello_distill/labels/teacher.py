@@ -11,12 +11,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hello_distill import tensors
+from hello_distill import encoders, tensors
+from hello_distill.data import ImageSet
 from hello_distill.errors import ArtifactError, InputError
-from hello_distill.teachers import network, public_weights, weights, weights_bytes
-from hello_distill.types import Images, Logits, Targets, View
+from hello_distill.manifest import TEACHER
+from hello_distill.teachers import kept_layout, network, public_weights, trusted_network, weights, weights_bytes
+from hello_distill.types import Images, Logits, View
 
-FOLDER = "teacher"
 Combine = Literal["mean", "norm"]
 
 
@@ -63,13 +64,13 @@ class TeacherLabels:
         return sum(weights_bytes(member) for member in self.members)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        (folder / FOLDER).mkdir()
+        (folder / TEACHER).mkdir()
         for place, member in enumerate(self.members):
-            tensors.write(folder / FOLDER / f"{place}.safetensors", weights(member))
+            tensors.write(folder / TEACHER / f"{place}.safetensors", weights(member))
         return {
             "kind": self.kind,
             "parameters": sum(t.numel() for member in self.members for t in weights(member).values()),
-            "networks": list(self.networks),
+            "networks": [encoders.public_name(name) for name in self.networks],
             "side": self.side,
             "weights": [
                 {"name": w.name, "bytes": w.bytes, "sha256": w.sha256}
@@ -88,21 +89,17 @@ def in_half(model: nn.Module) -> nn.Module:
     return rounded
 
 
-def load(folder: Path, description: dict[str, Any], classes: tuple[str, ...], targets: Targets) -> TeacherLabels:
+def load(folder: Path, description: dict[str, Any], data: ImageSet) -> TeacherLabels:
     """The classifiers of an artefact. Raises ArtifactError where weights and networks do not fit."""
-    members = []
-    for place, name in enumerate(description["networks"]):
-        path = folder / FOLDER / f"{place}.safetensors"
-        state = {key: value.float() for key, value in tensors.read(path).items()}
-        try:
-            member = network(name, len(classes), description["side"])
-            missing, unknown = member.load_state_dict(state, strict=False)
-        except (RuntimeError, InputError) as error:
-            raise ArtifactError(f"{path} cannot be read as weights of {name!r}: {error}") from None
-        missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-        if missing or unknown:
-            raise ArtifactError(f"{path} does not fit {name!r}: {[*missing, *unknown][:3]} missing or unknown")
-        members.append(member.to(targets.device))
-    return TeacherLabels(
-        description["networks"], members, description["side"], description["combine"], description["batch_statistics"]
-    )
+    side, members = description["side"], []
+    try:
+        names = [trusted_network(name, description["weights"]) for name in description["networks"]]
+        for place, name in enumerate(names):
+            path = folder / TEACHER / f"{place}.safetensors"
+            state = tensors.read_as(path, kept_layout(name, len(data.classes), side))
+            member = network(name, len(data.classes), side)
+            member.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
+            members.append(member.to(data.images.device))
+    except InputError as error:
+        raise ArtifactError(f"{folder / TEACHER} names a network that cannot be had: {error}") from None
+    return TeacherLabels(names, members, side, description["combine"], description["batch_statistics"])

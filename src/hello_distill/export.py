@@ -1,0 +1,59 @@
+"""An artefact's images as a class-per-folder tree, for tools that read no Parquet."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from hello_distill import artifact as artifacts
+from hello_distill import publishing
+from hello_distill.publishing import Claim
+
+CLASSES = "classes.json"
+ENDINGS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+LINE = 100
+"""Bytes of a file's line among the sums, roughly."""
+LONGEST = 100
+"""Bytes of a class's name that a folder's name keeps."""
+
+
+def export(folder: str | Path, out: str | Path | Claim) -> Path:
+    """Write `00000_NAME/00000.png` and `classes.json` to a new folder, which appears when it is complete.
+
+    The files hold the bytes that the artefact holds. Class order is that of the artefact for `datasets`, torchvision
+    and timm alike: numbers of equal width sort the same as text and as numbers. Raises what `load` raises for the
+    artefact, and InputError where `out` exists.
+    """
+    artifact = artifacts.load(folder, "hard")
+    ending = ENDINGS[artifact.manifest["images"]["codec"]["format"]]
+    names, seen = folder_names(artifact.classes), Counter[int]()
+    stored = list(artifacts.stored_images(folder))
+    exact = json.dumps(dict(zip(names, artifact.classes, strict=True)), indent=2, ensure_ascii=False)
+    with artifacts._published(out, sum(len(content) + LINE for _, content in stored) + len(exact.encode())) as partial:
+        for name in names:
+            (partial / name).mkdir()
+        for target, content in stored:
+            file = f"{seen[target]:0{width(len(artifact.data))}d}.{ending}"
+            (partial / names[target] / file).write_bytes(content)
+            seen[target] += 1
+        (partial / CLASSES).write_text(exact + "\n", encoding="utf-8")
+    return publishing.path(out)
+
+
+def folder_names(classes: Sequence[str]) -> list[str]:
+    """A safe folder name for each class: its number, and of its name letters, digits, `-` and `_`."""
+    return [f"{number:0{width(len(classes))}d}_{safe(name)}" for number, name in enumerate(classes)]
+
+
+def width(count: int) -> int:
+    """Digits that number so many things: five, or what they need."""
+    return max(5, len(str(count - 1)))
+
+
+def safe(name: str) -> str:
+    """A name with `_` for everything that is no letter, digit or `-`, at most LONGEST bytes long."""
+    kept = "".join(c if c.isalnum() or c == "-" else "_" for c in unicodedata.normalize("NFC", name))
+    return kept.encode()[:LONGEST].decode(errors="ignore")

@@ -1,0 +1,398 @@
+"""The manifest of an artefact, `hello.json`: what it may say, and the files that must lie beside it. Without torch.
+
+An artefact may come from a stranger. Every field has a type and a limit, unknown fields are refused, and nothing in it
+names a path or a module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hello_distill.errors import ArtifactError
+from hello_distill.sizes import num_files
+
+FORMAT = 2
+MANIFEST = "hello.json"
+CONFIG = "config.json"
+SUMS = "SHA256SUMS"
+CARD = "README.md"
+IMAGES = "data/train-00000-of-00001.parquet"
+PROJECTOR, TEACHER, LABELS = "projector", "teacher", "labels"
+"""Folders of the labels' files."""
+ADAPTER_CONFIG = "adapter_config.json"
+STATIC = "static.safetensors"
+HEAD = "label_head"
+"""Name of the projector's linear head. peft matches target names by their end, so it must be one that no encoder
+uses."""
+LARGEST_FILE = 16 * 2**20
+"""Bytes of JSON that are read at all."""
+
+
+def _clean(text: str) -> str:
+    if any((ord(letter) < 32 and letter not in "\t\n") or ord(letter) == 127 for letter in text):
+        raise ValueError("must not hold control characters")
+    return text
+
+
+def _prompt(text: str) -> str:
+    if text.count("{}") != 1 or text.replace("{}", "").count("{") or text.replace("{}", "").count("}"):
+        raise ValueError("must hold {} once, for the name of the class, and no other braces")
+    return text
+
+
+Count: TypeAlias = Annotated[int, Field(ge=0, le=2**40)]
+Few: TypeAlias = Annotated[int, Field(ge=1, le=2**24)]
+Pixels: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
+Rank: TypeAlias = Annotated[int, Field(ge=1, le=1024)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
+Real: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]
+Text: TypeAlias = Annotated[str, Field(max_length=1000), AfterValidator(_clean)]
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@-]{0,199}$")]
+"""Of an encoder, a network, a layer: never a path that leads elsewhere, nor an address."""
+Prompt: TypeAlias = Annotated[Text, AfterValidator(_prompt)]
+Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Classes: TypeAlias = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(min_length=2, max_length=2**15 - 1)]
+
+
+class Part(BaseModel):
+    """A JSON object with exactly these fields."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class File(Part):
+    """Size and hash of a file."""
+
+    bytes: Count
+    sha256: Sha256
+
+
+class Weights(File):
+    """A public weight file that labels rely on."""
+
+    name: Text
+
+
+class Codec(Part):
+    """How images are kept."""
+
+    format: Literal["png", "jpeg", "webp"]
+    quality: Annotated[int, Field(ge=0, le=100)]
+    subsampled: bool
+
+
+class Images(Part):
+    """How many, and how large."""
+
+    count: Few
+    side: Pixels
+    codec: Codec
+    made_of: Text
+    """Where the pixels come from: a card must say if they are crops of real images."""
+
+
+class Source(Part):
+    """What is known of the data set that the images were made from; its licence is inherited, never assumed."""
+
+    name: Text | None
+    license: Text | None
+    license_name: Text | None
+    license_link: Text | None
+
+
+class Encoder(Part):
+    """Public facts of an encoder, its preprocessing among them."""
+
+    name: Name
+    size: Pixels
+    width: Annotated[int, Field(ge=1, le=2**16)]
+    mean: Annotated[list[Real], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+    interpolation: Literal["bicubic"]
+    knows: Text
+    weights: Annotated[list[Weights], Field(min_length=1, max_length=8)]
+
+
+class ByPrecision(Part):
+    """Bytes of a projector in each precision."""
+
+    float32: Count
+    float16: Count
+    int8: Count
+    int4: Count
+
+
+class HardLabels(Part):
+    """The classes alone."""
+
+    kind: Literal["hard"]
+    parameters: Literal[0]
+
+
+class StaticLabels(Part):
+    """One soft label per image."""
+
+    kind: Literal["static"]
+    parameters: Count
+
+
+class TeacherLabels(Part):
+    """Classifiers' weights."""
+
+    kind: Literal["teacher"]
+    parameters: Count
+    networks: Annotated[list[Name], Field(min_length=1, max_length=64)]
+    side: Pixels
+    weights: Annotated[list[Weights], Field(max_length=64)]
+    combine: Literal["mean", "norm"]
+    batch_statistics: bool
+
+
+class LabelCodec(Part):
+    """How a stored row of logits is kept."""
+
+    name: Literal["float32", "float16", "float8", "int8", "topk"]
+    k: Annotated[int, Field(ge=1, le=2**15 - 1)] | None = None
+
+    @model_validator(mode="after")
+    def _k_of_topk(self) -> LabelCodec:
+        if (self.k is None) == (self.name == "topk"):
+            raise ValueError("k belongs to topk, and to topk alone")
+        return self
+
+
+class Draw(Part):
+    """Which stored batches an epoch takes."""
+
+    replacement: bool
+    seed: Count
+
+
+class RecordedLabels(Part):
+    """Labels stored view by view."""
+
+    kind: Literal["stored", "pruned", "quantized"]
+    parameters: Count
+    draw: Draw | None
+    batches: Few
+    batches_per_epoch: Few
+    batches_per_file: Few
+    classes: Few
+    codec: LabelCodec
+    seed: Count
+    images: Few
+
+    @model_validator(mode="after")
+    def _sound(self) -> RecordedLabels:
+        if self.batches_per_epoch > self.images:
+            raise ValueError("an epoch has more batches than images")
+        if (self.kind == "pruned" and self.draw is None) or (self.kind == "stored" and self.draw is not None):
+            raise ValueError("pruned labels are drawn, and stored ones are not")
+        return self
+
+
+class ProjectorLabels(Part):
+    """The projector: what its matrices are low-rank updates of, and how logits follow from it."""
+
+    kind: Literal["projector"]
+    parameters: Count
+    precision: Literal["float32", "float16", "int8", "int4"]
+    bytes_by_precision: ByPrecision
+    encoder: Encoder
+    templates: Annotated[list[Prompt], Field(min_length=1, max_length=1000)]
+    convolutions: Annotated[list[Name], Field(max_length=4096)]
+    encoder_rank: Rank
+    head_rank: Rank
+    scale: Positive
+    normalize: bool
+    formula: Text
+
+
+class Augment(Part):
+    """`hello_distill.views.Augment`."""
+
+    scale: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    ratio: Annotated[list[Positive], Field(min_length=2, max_length=2)]
+    flip: Share
+    mix: Literal["cutmix", "mixup", "none"]
+    alpha: Positive
+
+
+class Optim(Part):
+    """`hello_distill.fit.Optim`."""
+
+    epochs: Few
+    batch_size: Few
+    lr: Annotated[float, Field(ge=0, le=1e6)]
+    name: Literal["adamw", "sgd"]
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)]
+    decayed: Literal["matrices", "all"]
+    momentum: Share
+    schedule: Literal["cosine", "half-cosine", "constant"]
+    changes: Literal["step", "epoch"]
+    warmup: Share
+
+
+class Student(Part):
+    """`hello_distill.artifact.StudentSpec`."""
+
+    network: Name
+    loss: Literal["mse", "kl"]
+    temperature: Positive
+    squared: bool
+    beta: Annotated[float, Field(ge=0, le=1e6)]
+    ce_target: Literal["mixed", "base"]
+    double_forward: bool
+    augment: Augment
+    optim: Optim
+    evaluations: Few
+
+
+class Summary(Part):
+    """Mean, standard deviation (n - 1) and the values, in percent."""
+
+    mean: Annotated[float, Field(ge=0, le=100)]
+    sd: Annotated[float, Field(ge=0, le=100)] | None
+    runs: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=1, max_length=10_000)]
+
+
+class Expected(Part):
+    """The accuracy that students reach by the recorded training, and on which images that was measured."""
+
+    seeds: Annotated[list[Count], Field(min_length=1, max_length=10_000)]
+    top1_last: Summary
+    top1_best: Summary
+    test_images: Few
+    test_sha256: Sha256
+    environment: dict[Text, Text | int | None]
+
+
+class Point(Part):
+    """A point of the fidelity curve."""
+
+    encoder_rank: Rank
+    head_rank: Rank
+    precision: Literal["float32", "float16", "int8", "int4"]
+    bytes: Count
+    agreement: Real
+    error: Real
+
+
+class ShortClasses(Part):
+    """Classes with too few training images, and what became of them."""
+
+    rule: Literal["repeat", "fewer"]
+    training_images: dict[Text, Count]
+
+
+class Figures(BaseModel):
+    """What was measured while the artefact was made."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    __pydantic_extra__: dict[str, Real | None]
+    fidelity: list[Point] = []
+    knee: Point | None = None
+    skipped_images: dict[Text, Count] = {}
+    """Training images left out, by reason."""
+    short_classes: ShortClasses | None = None
+
+
+class Manifest(Part):
+    """`hello.json` as a whole."""
+
+    format: Literal[2]
+    classes: Classes
+    ipc: Few
+    images: Images
+    source: Source
+    labels: Annotated[
+        HardLabels | StaticLabels | TeacherLabels | RecordedLabels | ProjectorLabels, Field(discriminator="kind")
+    ]
+    student: Student
+    expected: Expected | None
+    figures: Figures
+    versions: dict[Text, Text | int | None]
+    files: dict[Annotated[str, Field(max_length=200)], File]
+
+    @model_validator(mode="after")
+    def _sound(self) -> Manifest:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("two classes have one name")
+        if self.images.count > len(self.classes) * self.ipc:
+            raise ValueError("there are more images than classes times images per class")
+        match self.labels:
+            case RecordedLabels(classes=classes, images=images):
+                if (classes, images) != (len(self.classes), self.images.count):
+                    raise ValueError("labels are stored for other classes or images")
+            case TeacherLabels(side=side) if side != self.images.side:
+                raise ValueError("the teacher was made for images of another size")
+        if set(self.files) != file_names(self.labels.model_dump()):
+            raise ValueError(f"files must be {sorted(file_names(self.labels.model_dump()))}")
+        return self
+
+
+def adapter_file(precision: str) -> str:
+    """Name of the file of matrices. Integers have another name than peft's, so that peft does not misread them."""
+    return f"adapter_{'model' if precision.startswith('float') else precision}.safetensors"
+
+
+def shard_file(place: int) -> str:
+    """Name of a file of stored labels."""
+    return f"{place:05d}.safetensors"
+
+
+def file_names(labels: Mapping[str, Any]) -> set[str]:
+    """The files of an artefact with labels so described, beside the manifest and the sums."""
+    kind, found = labels["kind"], {CARD, CONFIG, IMAGES}
+    if kind == "projector":
+        found |= {f"{PROJECTOR}/{name}" for name in (ADAPTER_CONFIG, adapter_file(labels["precision"]))}
+    elif kind == "teacher":
+        found |= {f"{TEACHER}/{place}.safetensors" for place in range(len(labels["networks"]))}
+    elif kind == "static":
+        found.add(f"{LABELS}/{STATIC}")
+    elif kind != "hard":
+        count = num_files(labels["batches"], labels["batches_per_file"])
+        found |= {f"{LABELS}/{shard_file(place)}" for place in range(count)}
+    return found
+
+
+def adapter_config(convolutions: Sequence[str], encoder_rank: int, head_rank: int) -> str:
+    """adapter_config.json: the least that stock peft needs, in a stable order."""
+    config = {
+        "peft_type": "LORA",
+        "r": encoder_rank,
+        "lora_alpha": encoder_rank,
+        "target_modules": sorted([HEAD, *(f"visual.{name}" for name in convolutions)]),
+        "rank_pattern": {HEAD: head_rank},
+        "alpha_pattern": {HEAD: head_rank},
+        "inference_mode": True,
+    }
+    return json.dumps(config, indent=2, sort_keys=True) + "\n"
+
+
+def parse(text: bytes, file: Path) -> dict[str, Any]:
+    """A manifest's content, checked. Raises ArtifactError naming the field that is not as it must be."""
+    try:
+        made_by = json.loads(text).get("format")
+        if made_by != FORMAT:
+            raise ArtifactError(
+                f"{file} has format {made_by!r}, this version reads {FORMAT}; use the version that wrote it"
+            )
+        return Manifest.model_validate_json(text).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise ArtifactError(f"{file} cannot be trusted: {_first(error)}; get the artefact again") from None
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{file} cannot be read as JSON ({type(error).__name__}); get the artefact again") from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaint, in a few words."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])[:120]
+    return f"`{place}`: {first['msg']}" if place else first["msg"]

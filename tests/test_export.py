@@ -1,0 +1,118 @@
+"""An artefact as a class-per-folder tree: safe names, the stored bytes, one class order for three readers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet
+import pytest
+import torchvision
+from timm.data import create_dataset
+
+import hello_distill as hd
+from hello_distill import cli, export, storage
+from hello_distill.artifact import Codec
+from hello_distill.distillers.random import RandomImages
+from hello_distill.pipeline import Recipe
+from test_layouts import NAMES, data_set
+
+
+@pytest.fixture(scope="module")
+def odd_names(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artefact of two images for each of the odd names."""
+    root = tmp_path_factory.mktemp("odd")
+    simple = replace(recipe, distiller=RandomImages(), ipc=2)
+    return hd.distill(str(data_set(root / "source", NAMES)), root / "a", simple)
+
+
+def stored(folder: Path) -> list[tuple[int, bytes]]:
+    table = pyarrow.parquet.read_table(folder / storage.IMAGES).to_pylist()
+    return [(row["label"], row["image"]["bytes"]) for row in table]
+
+
+def test_three_readers_see_the_classes_in_the_artefacts_order(odd_names: Path, tmp_path: Path) -> None:
+    out = export.export(odd_names, tmp_path / "tree")
+    exact = json.loads((out / "classes.json").read_text(encoding="utf-8"))
+    folders = sorted(path.name for path in out.iterdir() if path.is_dir())
+    assert list(exact) == folders and list(exact.values()) == NAMES
+    assert [name[:6] for name in folders] == [f"{number:05d}_" for number in range(len(NAMES))]
+
+    by_datasets = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))["train"]
+    assert by_datasets.features["label"].names == folders
+    by_torchvision = torchvision.datasets.ImageFolder(out)
+    assert by_torchvision.classes == folders
+    by_timm = create_dataset("", root=str(out))
+    assert by_timm.reader.class_to_idx == {name: number for number, name in enumerate(folders)}
+    labels = [label for label, _ in stored(odd_names)]
+    assert by_datasets["label"][:] == by_torchvision.targets == labels
+    assert [label for _, label in by_timm.reader.samples] == labels
+
+
+def test_the_files_are_the_stored_bytes_and_lie_inside(odd_names: Path, tmp_path: Path) -> None:
+    assert cli.main(["export", str(odd_names), "--out", str(tmp_path / "deep" / "tree")]) == 0
+    out = tmp_path / "deep" / "tree"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["tree"]
+    files = sorted(out.glob("*/*"))
+    assert [(int(file.parent.name[:5]), file.read_bytes()) for file in files] == stored(odd_names)
+    assert [file.name for file in files] == ["00000.png", "00001.png"] * len(NAMES)
+    beside = {path.name for path in out.iterdir() if path.is_file()}
+    assert beside == {"classes.json", storage.SUMS}
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("..", "__"),
+        ("a/b", "a_b"),
+        ("/etc/passwd", "_etc_passwd"),
+        ("C:\\x", "C__x"),
+        ("line\nbreak\0", "line_break_"),
+        ("犬", "犬"),
+        ("e\N{COMBINING ACUTE ACCENT}", "é"),
+        ("one, two", "one__two"),
+        ("x" * 255, "x" * 100),
+        ("犬" * 255, "犬" * 33),
+        ("", ""),
+    ],
+)
+def test_names_are_made_safe(name: str, safe: str) -> None:
+    assert export.safe(name) == safe
+    assert export.folder_names([name, name]) == [f"00000_{safe}", f"00001_{safe}"]
+
+
+def test_numbers_are_as_wide_as_they_must_be() -> None:
+    assert [export.width(count) for count in (1, 2, 100_000, 100_001, 1_000_001)] == [5, 5, 5, 6, 7]
+
+
+@pytest.mark.parametrize(("form", "ending"), [("jpeg", "jpg"), ("webp", "webp")])
+def test_other_formats_keep_their_ending(form: str, ending: str, tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    simple = replace(recipe, distiller=RandomImages(), ipc=1, codec=Codec(form))
+    out = export.export(hd.distill(str(tree), tmp_path / "a", simple), tmp_path / "tree")
+    assert [file.name for file in sorted(out.glob("*/*"))] == [f"00000.{ending}"] * 4
+    assert len(datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))["train"]) == 4
+
+
+def test_it_appears_complete_or_not_at_all(
+    artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "there").mkdir()
+    assert cli.main(["export", str(artefact), "--out", str(tmp_path / "there")]) == 2
+    assert "exists already; choose another --out or remove it" in capsys.readouterr().err
+    assert cli.main(["export", str(tmp_path / "there"), "--out", str(tmp_path / "x")]) == 2
+    assert "is no artefact" in capsys.readouterr().err
+    copy = shutil.copytree(artefact, tmp_path / "copy")
+    whole = (copy / storage.IMAGES).read_bytes()
+    (copy / storage.IMAGES).write_bytes(whole[: len(whole) // 2])
+    assert cli.main(["export", str(copy), "--out", str(tmp_path / "x")]) == 4
+
+    def full(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export.json, "dumps", full)
+    assert cli.main(["export", str(artefact), "--out", str(tmp_path / "x")]) == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "there"]
