@@ -18,7 +18,8 @@ from hello_distill.budget import Point, knee, parse_bytes
 from hello_distill.machine import environment, keep_freed_memory
 from hello_distill.manifest import CONFIG
 from hello_distill.progress import ConsoleProgress
-from hello_distill.storage import write_json
+from hello_distill.publishing import write
+from hello_distill.storage import as_json
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("data")
@@ -45,14 +46,16 @@ for budget in options.budgets:
         "precision": manifest["precision"],
     }
 curve = found["figures"]["fidelity"]
-write_json(
+write(
     options.file,
-    {
-        "command": f"python scripts/budgets.py {Path(options.data).name} {' '.join(sys.argv[2:])}",
-        "artefacts": artefacts,
-        "curve": curve,
-        "knee": knee([Point(**point) for point in curve]).__dict__,
-        "recipe": json.loads((options.out / options.budgets[-1] / CONFIG).read_text()),
-        "environment": environment(),
-    },
+    as_json(
+        {
+            "command": f"python scripts/budgets.py {Path(options.data).name} {' '.join(sys.argv[2:])}",
+            "artefacts": artefacts,
+            "curve": curve,
+            "knee": knee([Point(**point) for point in curve]).__dict__,
+            "recipe": json.loads((options.out / options.budgets[-1] / CONFIG).read_text()),
+            "environment": environment(),
+        },
+    ),
 )

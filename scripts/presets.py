@@ -17,7 +17,8 @@ import hello_distill as hd
 from hello_distill.machine import keep_freed_memory
 from hello_distill.manifest import CONFIG
 from hello_distill.progress import ConsoleProgress
-from hello_distill.storage import write_json
+from hello_distill.publishing import write
+from hello_distill.storage import as_json
 
 PUBLISHED = {
     ("cifar10-jpeg", "rded-small", 10): "50.2 +- 0.5 (RDED's code: ConvNet-3, teacher 82.2 %)",
@@ -58,4 +59,4 @@ for recipe in options.recipes:
     }
     found["presets"].append(entry)
     options.file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(options.file, found)
+    write(options.file, as_json(found))

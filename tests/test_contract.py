@@ -107,6 +107,7 @@ def test_a_label_source_writes_the_same_bytes_twice(
         described = makers[kind]().save(tmp_path / name)
         files = sorted(p for p in (tmp_path / name).rglob("*") if p.is_file())
         assert {p.suffix for p in files} <= {".safetensors", ".json"}
+        assert makers[kind]().size() == sum(p.stat().st_size for p in files)
         assert all(p.stat().st_mode & 0o044 for p in files), "others must be able to read it"
         written.append((described, [(p.relative_to(tmp_path / name), p.read_bytes()) for p in files]))
     assert written[0] == written[1]

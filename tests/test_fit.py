@@ -14,11 +14,11 @@ from hello_distill.losses import hard_loss, matching_loss
 from hello_distill.types import Batch
 
 
-def batches(epoch: int) -> list[Batch]:
+def batches(epoch: int) -> list[tuple[torch.Tensor, Batch]]:
     generator = torch.Generator().manual_seed(epoch)
     x = torch.rand(6, 3, 4, 4, generator=generator)
     labels = torch.eye(2)[torch.tensor([0, 1, 0, 1, 1, 0])]
-    return [Batch(x, labels, labels)] * 3
+    return [(torch.arange(6), Batch(x, labels, labels))] * 3
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -40,10 +40,10 @@ def test_one_step_of_sgd_by_hand_and_no_decay_on_biases() -> None:
     optim = Optim(epochs=1, batch_size=6, lr=0.1, name="sgd", weight_decay=0.5, schedule="constant")
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
     weight, bias = (p.detach().clone() for p in model.parameters())
-    batch = batches(0)[0]
+    rows, batch = batches(0)[0]
     loss = hard_loss(model(batch.images), batch.soft, batch.hard)
     slope = torch.autograd.grad(loss, list(model.parameters()))
-    fit(model, lambda epoch: [batch], 1, hard_loss, optim, seed=0)
+    fit(model, lambda epoch: [(rows, batch)], 1, hard_loss, optim, seed=0)
     torch.testing.assert_close(model[1].weight, weight - 0.1 * (slope[0] + 0.5 * weight))
     torch.testing.assert_close(model[1].bias, bias - 0.1 * slope[1])
 
@@ -82,7 +82,8 @@ def test_frozen_parameters_stay() -> None:
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step() -> None:
-    with pytest.raises(InputError, match=r"loss is nan at epoch 1, step 0; lower the learning rate \(now 0.001\)"):
+    told = r"loss is nan at epoch 1, step 0, images 0, 1, 2, 3, 4, ...; lower the learning rate \(now 0.001\)"
+    with pytest.raises(InputError, match=told):
         fit(network(), batches, 3, lambda *_: torch.tensor(float("nan")), Optim(epochs=2, batch_size=6), seed=0)
 
 
@@ -93,7 +94,7 @@ def test_the_rate_changes_every_step_or_every_epoch() -> None:
         model = nn.Linear(1, 2, bias=False)
         nn.init.zeros_(model.weight)
         optim = Optim(2, 1, lr=1.0, name="sgd", weight_decay=0.0, momentum=0.0, changes=changes)
-        batch = Batch(torch.ones(1, 1), torch.zeros(1, 2), torch.zeros(1, 2))
+        batch = torch.zeros(1).long(), Batch(torch.ones(1, 1), torch.zeros(1, 2), torch.zeros(1, 2))
         fit(model, lambda epoch, batch=batch: [batch] * 2, 2, lambda prediction, *_: -prediction.sum(), optim, seed=0)
         moved.append(model.weight[0].item())
     cosine = [0.5 * (1 + math.cos(math.pi * done)) for done in (0, 0.25, 0.5, 0.75)]

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-from hello_distill import storage
+from hello_distill import costs, storage
 from hello_distill.errors import ArtifactError
 
 
@@ -55,7 +55,7 @@ def test_what_a_reader_may_and_may_not_do(fuzzer: ModuleType, tmp_path: Path, mo
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
         assert b"x" * (fuzzer.peak() - resident + 80 * 2**20)
 
-    assert fuzzer.attempt(refuse, tmp_path) is None and fuzzer.attempt(storage.folder_bytes, tmp_path) is None
+    assert fuzzer.attempt(refuse, tmp_path) is None and fuzzer.attempt(costs.info, tmp_path) is None
     name, told = fuzzer.attempt(crash, tmp_path)
     assert name == "KeyError-outside" and told.endswith("KeyError: 'encoder'\n")
     assert fuzzer.attempt(dawdle, tmp_path)[0] == "slow"

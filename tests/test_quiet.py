@@ -51,11 +51,12 @@ def test_what_is_local_needs_no_network_and_nobody_to_answer(
     artefact: Path, tree: Path, recipe, tmp_path: Path
 ) -> None:
     """Without HF_HUB_OFFLINE: not a single attempt to connect, so no telemetry either. The last command does try."""
+    (tmp_path / "c.json").write_text(json.dumps(recipe.settings()))
     results, said = sealed(
         [
             ["doctor"],
             ["info", str(artefact)],
-            ["distill", str(tree), "--config", str(artefact / "config.json"), "--out", str(tmp_path / "a")],
+            ["distill", str(tree), "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "a")],
             ["train", str(tmp_path / "a"), "--data", str(tree), "--seeds", "0"],
             ["distill", "someone/something", "--recipe", "random", "--out", str(tmp_path / "b")],
         ]

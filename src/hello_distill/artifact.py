@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from hello_distill import encoders, storage, verification
+from hello_distill import encoders, publishing, storage, verification
 from hello_distill import labels as label_kinds
 from hello_distill.card import card, features
 from hello_distill.data import ImageSet, Material, check_memory
@@ -32,6 +31,7 @@ from hello_distill.losses import Form, Loss, divergence_loss, hard_loss, matchin
 from hello_distill.machine import device, versions
 from hello_distill.manifest import CARD, CONFIG, FORMAT, IMAGES, MANIFEST, SUMS
 from hello_distill.progress import SILENT, Progress
+from hello_distill.publishing import Claim
 from hello_distill.stages import Stages
 from hello_distill.types import Batch, LabelSource, View
 from hello_distill.views import NO_HOLE, Augment, mixed_targets, render, sample_views
@@ -161,15 +161,8 @@ class Artifact:
         return divergence_loss(spec.temperature, spec.squared, spec.beta)
 
 
-def check_free(folder: str | Path) -> Path:
-    """The folder as a path. Raises InputError if something is there already or it cannot be made."""
-    path = Path(folder)
-    if path.exists() or path.is_symlink():
-        raise InputError(f"{folder} exists already; choose another --out or remove it")
-    parent = next(p for p in path.absolute().parents if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{folder} cannot be made: {parent} is not writable; choose another --out")
-    return path
+TEXT = 8 * 2**10
+"""Bytes of card, manifest and sums, roughly."""
 
 
 def save(
@@ -178,15 +171,20 @@ def save(
     student: StudentSpec,
     codec: Codec,
     config: dict[str, Any],
-    folder: str | Path,
+    out: str | Path | Claim,
     source: Source = UNKNOWN,
 ) -> Path:
-    """Write an artefact. It appears under its name only when complete; nothing is left if writing fails."""
+    """Write an artefact. It appears under its name only when complete; nothing is left if writing fails.
+
+    Raises MachineError where there is no room for it.
+    """
     data = distilled.data
+    content, settings = _images(data, codec), _public(config)
     images = {"count": len(data), "side": data.side, "codec": dataclasses.asdict(codec), "made_of": distilled.made_of}
-    with _published(folder) as partial:
-        _write_images(data, codec, partial / IMAGES)
-        storage.write_json(partial / CONFIG, _public(config))
+    with _published(out, len(content) + distilled.labels.size() + len(storage.as_json(settings)) + TEXT) as partial:
+        (partial / IMAGES).parent.mkdir()
+        (partial / IMAGES).write_bytes(content)
+        storage.write_json(partial / CONFIG, settings)
         manifest = {
             "format": FORMAT,
             "classes": list(data.classes),
@@ -200,29 +198,31 @@ def save(
             "versions": versions(),
         }
         _describe(partial, manifest)
-    return Path(folder)
+    return publishing.path(out)
 
 
-def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpec, out: str | Path) -> Path:
+def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpec, out: str | Path | Claim) -> Path:
     """Write an artefact with the images of another, byte for byte, and other labels.
 
     What accuracy to expect of it is not known.
     """
     root, manifest = Path(folder), verification.check_files(folder)
-    with _published(out) as partial:
-        _copy(root, partial, [IMAGES, CONFIG])
+    copied = [IMAGES, CONFIG]
+    with _published(out, _size(root, copied) + labels.size() + TEXT) as partial:
+        _copy(root, partial, copied)
         manifest |= {"labels": labels.save(partial), "student": dataclasses.asdict(student), "versions": versions()}
         _describe(partial, {**manifest, "expected": None})
-    return Path(out)
+    return publishing.path(out)
 
 
-def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path) -> Path:
+def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path | Claim) -> Path:
     """Write an artefact again, together with the accuracy to expect of it (see `manifest.Expected`)."""
     root, manifest = Path(folder), verification.check_files(folder)
-    with _published(out) as partial:
-        _copy(root, partial, sorted(set(manifest["files"]) - {CARD}))
+    copied = sorted(set(manifest["files"]) - {CARD})
+    with _published(out, _size(root, copied) + TEXT) as partial:
+        _copy(root, partial, copied)
         _describe(partial, {**manifest, "expected": expected})
-    return Path(out)
+    return publishing.path(out)
 
 
 def _public(settings: Any) -> Any:
@@ -230,6 +230,10 @@ def _public(settings: Any) -> Any:
     if isinstance(settings, dict):
         return {name: _public(value) for name, value in settings.items()}
     return encoders.public_name(settings) if isinstance(settings, str) else settings
+
+
+def _size(root: Path, names: Iterable[str]) -> int:
+    return sum((root / name).stat().st_size for name in names)
 
 
 def _copy(root: Path, target: Path, names: Iterable[str]) -> None:
@@ -254,24 +258,16 @@ def _describe(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _published(folder: str | Path) -> Iterator[Path]:
+def _published(out: str | Path | Claim, needed: int) -> Iterator[Path]:
     """A folder to write into, which gets its name and its sums when all went well, and else disappears."""
-    target = check_free(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    try:
-        partial.mkdir()
+    with publishing.published(out, needed) as partial:
         yield partial
         hashes = {name: entry["sha256"] for name, entry in storage.listing(partial).items()}
         (partial / SUMS).write_text(storage.sums(hashes), encoding="utf-8")
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
-def _write_images(data: ImageSet, codec: Codec, file: Path) -> None:
-    file.parent.mkdir()
+def _images(data: ImageSet, codec: Codec) -> bytes:
+    """The file of images. It is made in memory: on a full disk `to_parquet` ends the process."""
     pictures = [Image.fromarray(image) for image in data.images.permute(0, 2, 3, 1).cpu().numpy()]
     records = [
         {"bytes": codec.encode(picture), "path": f"{row:06d}.{codec.format}"} for row, picture in enumerate(pictures)
@@ -279,7 +275,9 @@ def _write_images(data: ImageSet, codec: Codec, file: Path) -> None:
     columns = {"image": records, "label": data.targets.tolist()}
     table = datasets.Dataset.from_dict(columns, features=features(data.classes))
     datasets.disable_progress_bars()
-    table.to_parquet(file)
+    buffer = io.BytesIO()
+    table.to_parquet(buffer)
+    return buffer.getvalue()
 
 
 def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept", verify: bool = True) -> Artifact:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -14,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from hello_distill import publishing
 from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
 from hello_distill.options import ArgumentParser
 from hello_distill.skipped import MAX_BAD
+from hello_distill.stopping import SENTENCE, stoppable
 
 if TYPE_CHECKING:
     from hello_distill.progress import Progress
@@ -64,16 +68,19 @@ def distill_parser() -> ArgumentParser:
 
 def distill(options: Namespace) -> None:
     """Run `hello-distill distill`."""
-    from hello_distill import pipeline
-    from hello_distill.budget import parse_bytes
-    from hello_distill.recipes import find
+    with publishing.claimed(options.out) as claim:
+        if options.stages is not None:
+            publishing.check_writable(Path(options.stages))
+        from hello_distill import pipeline
+        from hello_distill.budget import parse_bytes
+        from hello_distill.recipes import find
 
-    recipe = find(options.recipe).with_changes(read_config(options.config) if options.config else {})
-    recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
-    recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
-    given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
-    beside = {name: options[name] for name in ("stages", "max_bad", "report", "short_class")}
-    folder = pipeline.distill(options.data, options.out, replace(recipe, **given), console(), **beside)
+        recipe = find(options.recipe).with_changes(read_config(options.config) if options.config else {})
+        recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
+        recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
+        given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
+        beside = {name: options[name] for name in ("stages", "max_bad", "report", "short_class")}
+        folder = pipeline.distill(options.data, claim, replace(recipe, **given), console(), **beside)
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 
@@ -112,13 +119,16 @@ def evaluate_parser() -> ArgumentParser:
 
 def evaluate(options: Namespace) -> None:
     """Run `hello-distill evaluate`."""
-    from hello_distill import pipeline, tables
-
     if options.record is not None:
-        seeds = options.seeds or (0, 1, 2)
-        folder = pipeline.record(options.artefact, options.data, options.record, seeds, console())
+        with publishing.claimed(options.record) as claim:
+            from hello_distill import pipeline
+
+            seeds = options.seeds or (0, 1, 2)
+            folder = pipeline.record(options.artefact, options.data, claim, seeds, console())
         print(f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}` checks what it states")
         return
+    from hello_distill import pipeline, tables
+
     result = pipeline.reproduce(options.artefact, options.data, options.seeds, console())
     show(result, tables.evaluation, options.json)
     if not result["inside"]:
@@ -180,11 +190,12 @@ def labels_parser() -> ArgumentParser:
 
 def labels(options: Namespace) -> None:
     """Run `hello-distill labels`."""
-    from hello_distill.relabel import Relabel, relabel
+    with publishing.claimed(options.out) as claim:
+        from hello_distill.relabel import Relabel, relabel
 
-    names = ("kind", "keep", "replacement", "codec", "k", "precision", "seed")
-    wanted = Relabel(**{name: options[name] for name in names})
-    folder = relabel(options.artefact, options.out, wanted, options.source, console())
+        names = ("kind", "keep", "replacement", "codec", "k", "precision", "seed")
+        wanted = Relabel(**{name: options[name] for name in names})
+        folder = relabel(options.artefact, claim, wanted, options.source, console())
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 
@@ -198,9 +209,11 @@ def export_parser() -> ArgumentParser:
 
 def export(options: Namespace) -> None:
     """Run `hello-distill export`."""
-    from hello_distill.export import export as write
+    with publishing.claimed(options.out) as claim:
+        from hello_distill.export import export as write
 
-    print(f"{write(options.artefact, options.out)} is ready")
+        folder = write(options.artefact, claim)
+    print(f"{folder} is ready")
 
 
 def demo_parser() -> ArgumentParser:
@@ -212,10 +225,12 @@ def demo_parser() -> ArgumentParser:
 
 def demo(options: Namespace) -> None:
     """Run `hello-distill demo`."""
-    from hello_distill import tables
-    from hello_distill.demo import demo as run
+    with publishing.claimed(options.out) as claim:
+        from hello_distill import tables
+        from hello_distill.demo import demo as run
 
-    show(run(options.out, console()), tables.demo, False)
+        result = run(claim, console())
+    show(result, tables.demo, False)
 
 
 def compare_parser() -> ArgumentParser:
@@ -246,6 +261,7 @@ def compare_parser() -> ArgumentParser:
 
 def compare(options: Namespace) -> None:
     """Run `hello-distill compare`."""
+    publishing.check_writable(Path(options.out).parent)
     from hello_distill import comparison, tables
     from hello_distill.recipes import find_comparison
 
@@ -385,15 +401,43 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    return run(lambda: COMMANDS[options.subcommand][1](options[options.subcommand]))
+
+
+def run(command: Callable[[], None]) -> int:
+    """Run a command to its exit code; whatever may go wrong outside of this program ends with one sentence."""
     try:
-        COMMANDS[options.subcommand][1](options[options.subcommand])
+        with stoppable():
+            command()
+            sys.stdout.flush()
+        return 0
     except HelloError as error:
-        print(f"hello-distill: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("hello-distill: stopped; nothing is left half-written", file=sys.stderr)
-        return 130
-    return 0
+        return told(str(error), error.exit_code)
+    except KeyboardInterrupt as stop:
+        return told(SENTENCE, getattr(stop, "exit_code", 130))
+    except BrokenPipeError:  # whoever read the output has enough of it
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        return told(f"{' '.join(str(error).split())}; put that right and run the same command again", 3)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return told("memory is full; close other programs, or lower batch sizes or `max_side` in a --config file", 3)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says so: Python's own, or torch's, which are RuntimeErrors and differ by device."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("out of memory", "can't allocate memory")
+    )
+
+
+def told(sentence: str, exit_code: int) -> int:
+    """Print what went wrong; gives the exit code."""
+    print(f"hello-distill: {sentence}", file=sys.stderr)
+    return exit_code
 
 
 if __name__ == "__main__":

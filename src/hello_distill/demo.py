@@ -13,6 +13,7 @@ from hello_distill.evaluate import evaluate, summary
 from hello_distill.machine import environment
 from hello_distill.pipeline import check, distill_material, opened, prepare, test_images
 from hello_distill.progress import SILENT, Progress
+from hello_distill.publishing import Claim, claimed, write
 from hello_distill.recipes import find
 
 DATA = "fashion-mnist"
@@ -20,14 +21,17 @@ RECIPE = "demo"
 SEEDS = (0, 1, 2)
 
 
-def demo(out: str | Path, progress: Progress = SILENT) -> dict[str, Any]:
+def demo(out: str | Path | Claim, progress: Progress = SILENT) -> dict[str, Any]:
     """Distil, train nine students, compare. Leaves `artefact`, `random` and `table.json` in `out`.
 
     Accuracies are percent on the test split: `mean`, `sd` and `runs` after the last epoch, `best` beside them.
     Raises InputError if `out` exists.
     """
-    folder, recipe, start = Path(out), find(RECIPE), time.monotonic()
-    check(recipe, folder)
+    if not isinstance(out, Claim):
+        with claimed(out) as claim:
+            return demo(claim, progress)
+    folder, recipe, start = out.target, find(RECIPE), time.monotonic()
+    check(recipe)
     material = prepare(DATA, recipe, progress)
     distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", progress)
     random = distill_material(material, recipe, RandomImages(), folder / "random", progress)
@@ -45,7 +49,7 @@ def demo(out: str | Path, progress: Progress = SILENT) -> dict[str, Any]:
     table["figures"] = costs.info(distilled)["figures"]
     table |= {"data": DATA, "seeds": list(SEEDS), "test_images": len(test), "recipe": recipe.settings()}
     table |= {"environment": environment(), "seconds": round(time.monotonic() - start)}
-    storage.write_json(folder / "table.json", table)
+    write(folder / "table.json", storage.as_json(table))
     return table
 
 

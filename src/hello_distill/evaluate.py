@@ -16,7 +16,7 @@ from hello_distill.models import build
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent, top1
 from hello_distill.sizes import num_batches
-from hello_distill.types import Batch, View
+from hello_distill.types import Batch, Rows, View
 from hello_distill.views import render
 
 
@@ -48,11 +48,11 @@ def train_student(artifact: Artifact, test: ImageSet, seed: int, progress: Progr
         if epoch in spec.tested_epochs() and (accuracy := top1(student.eval(), test)) is not None:
             found[epoch] = accuracy
 
-    def batches(epoch: int) -> Iterator[Batch]:
+    def batches(epoch: int) -> Iterator[tuple[Rows, Batch]]:
         for view in artifact.views(spec.optim.batch_size, epoch, seed):
             if spec.double_forward:
                 move_statistics(student, artifact, view)
-            yield artifact.batch(view)
+            yield view.rows, artifact.batch(view)
 
     steps = num_batches(len(artifact.data), spec.optim.batch_size)
     fit(

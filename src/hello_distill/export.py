@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hello_distill import artifact as artifacts
+from hello_distill import publishing
+from hello_distill.publishing import Claim
 
 CLASSES = "classes.json"
 ENDINGS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+LINE = 100
+"""Bytes of a file's line among the sums, roughly."""
 LONGEST = 100
 """Bytes of a class's name that a folder's name keeps."""
 
 
-def export(folder: str | Path, out: str | Path) -> Path:
+def export(folder: str | Path, out: str | Path | Claim) -> Path:
     """Write `00000_NAME/00000.png` and `classes.json` to a new folder, which appears when it is complete.
 
     The files hold the bytes that the artefact holds. Class order is that of the artefact for `datasets`, torchvision
@@ -26,16 +30,17 @@ def export(folder: str | Path, out: str | Path) -> Path:
     artifact = artifacts.load(folder, "hard")
     ending = ENDINGS[artifact.manifest["images"]["codec"]["format"]]
     names, seen = folder_names(artifact.classes), Counter[int]()
-    with artifacts._published(out) as partial:
+    stored = list(artifacts.stored_images(folder))
+    exact = json.dumps(dict(zip(names, artifact.classes, strict=True)), indent=2, ensure_ascii=False)
+    with artifacts._published(out, sum(len(content) + LINE for _, content in stored) + len(exact.encode())) as partial:
         for name in names:
             (partial / name).mkdir()
-        for target, content in artifacts.stored_images(folder):
+        for target, content in stored:
             file = f"{seen[target]:0{width(len(artifact.data))}d}.{ending}"
             (partial / names[target] / file).write_bytes(content)
             seen[target] += 1
-        exact = json.dumps(dict(zip(names, artifact.classes, strict=True)), indent=2, ensure_ascii=False)
         (partial / CLASSES).write_text(exact + "\n", encoding="utf-8")
-    return Path(out)
+    return publishing.path(out)
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:

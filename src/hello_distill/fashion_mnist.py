@@ -7,7 +7,6 @@ import io
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import datasets
@@ -16,6 +15,7 @@ from PIL import Image
 
 from hello_distill.errors import MachineError
 from hello_distill.machine import cache_folder
+from hello_distill.publishing import FULL, check_room, check_writable, full, published, reserved
 
 PACKAGE = "dataset-fashion-mnist"
 DEBIAN = Path("usr/share/datasets/fashion-mnist")
@@ -23,6 +23,8 @@ CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
 PARTS = {"train": "train", "test": "t10k"}
+FETCHED = 70_000_000
+"""Bytes that fetching takes for a while, roughly: the files as they come, and unpacked."""
 
 
 def fashion_mnist() -> Path:
@@ -34,20 +36,20 @@ def fashion_mnist() -> Path:
     target = cache_folder() / "fashion-mnist"
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(target.parent)
     failures = []
     for find in (_installed, _unpacked, _mirrored):
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="fashion-mnist.partial-") as scratch:
             try:
-                raw = find(Path(scratch))
-                _convert(raw, Path(scratch) / "ready")
+                parts = _converted(find(Path(scratch)))
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise full(target, FETCHED) from None
                 said = str(error).strip().splitlines() or [type(error).__name__]
                 failures.append(f"{find.__doc__}: {said[-1]}")
                 continue
-            if not target.exists():
-                (Path(scratch) / "ready").rename(target)
-            return target
+        _keep(parts, target)
+        return target
     raise MachineError(
         f"fashion-mnist could not be had ({'; '.join(failures)}). Any of these helps: "
         f"`apt-get install {PACKAGE}`; a Debian or Ubuntu package index that this user can download from; "
@@ -64,6 +66,7 @@ def _unpacked(scratch: Path) -> Path:
     """package without root"""
     if not shutil.which("apt-get"):
         raise OSError("no apt-get here")
+    check_room(scratch, FETCHED, rough=True)
     lists = scratch / "lists"
     (lists / "partial").mkdir(parents=True)
     for options in ([], ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={scratch}"]):
@@ -85,6 +88,7 @@ def _mirrored(scratch: Path) -> Path:
     """torchvision's mirrors"""
     from torchvision.datasets import FashionMNIST
 
+    check_room(scratch, FETCHED, rough=True)
     FashionMNIST(str(scratch), download=True)
     return scratch / "FashionMNIST" / "raw"
 
@@ -95,18 +99,29 @@ def _run(command: list[str], folder: Path) -> None:
         raise subprocess.SubprocessError(done.stderr or f"{command[0]} ended with {done.returncode}")
 
 
-def _convert(raw: Path, ready: Path) -> None:
-    """Four IDX files to two Parquet files with PNG images and class names."""
-    (ready / "data").mkdir(parents=True)
+def _converted(raw: Path) -> dict[str, bytes]:
+    """Four IDX files to two Parquet files with PNG images and class names, in memory."""
+    parts = {}
     datasets.disable_progress_bars()
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASSES))})
     for split, prefix in PARTS.items():
         pictures = _idx(raw / f"{prefix}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
         labels = _idx(raw / f"{prefix}-labels-idx1-ubyte.gz", 8)
-        table = datasets.Dataset.from_generator(
-            _records(pictures, labels), features=features, cache_dir=str(ready.parent / "arrow"), split=split
-        )
-        table.to_parquet(ready / "data" / f"{split}-00000-of-00001.parquet")
+        records = {"image": [{"bytes": _png(picture), "path": None} for picture in pictures], "label": labels.tolist()}
+        buffer = io.BytesIO()
+        datasets.Dataset.from_dict(records, features=features).to_parquet(buffer)
+        parts[split] = buffer.getvalue()
+    return parts
+
+
+def _keep(parts: dict[str, bytes], target: Path) -> None:
+    with reserved(target, wait=True) as claim:
+        if target.exists():  # made by another process meanwhile
+            return
+        with published(claim, sum(map(len, parts.values()))) as partial:
+            (partial / "data").mkdir()
+            for split, content in parts.items():
+                (partial / "data" / f"{split}-00000-of-00001.parquet").write_bytes(content)
 
 
 def _idx(file: Path, header: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
@@ -114,14 +129,7 @@ def _idx(file: Path, header: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
         return np.frombuffer(content.read()[header:], np.uint8)
 
 
-def _records(
-    pictures: np.ndarray[tuple[int, int, int], np.dtype[np.uint8]],
-    labels: np.ndarray[tuple[int], np.dtype[np.uint8]],
-) -> Callable[[], Iterator[dict[str, object]]]:
-    def generate() -> Iterator[dict[str, object]]:
-        for picture, label in zip(pictures, labels, strict=True):
-            buffer = io.BytesIO()
-            Image.fromarray(picture).save(buffer, "png")
-            yield {"image": {"bytes": buffer.getvalue(), "path": None}, "label": int(label)}
-
-    return generate
+def _png(picture: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "png")
+    return buffer.getvalue()

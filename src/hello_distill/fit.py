@@ -1,4 +1,4 @@
-"""The only loop that trains weights."""
+"""The only loop that trains weights, and what stops this and other loops at numbers that are not finite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hello_distill.errors import DivergedError
 from hello_distill.losses import Loss
 from hello_distill.machine import seeded
 from hello_distill.progress import SILENT, Progress
-from hello_distill.types import Batch
+from hello_distill.tensors import finite
+from hello_distill.types import Batch, Rows
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Optim:
 
 def fit(
     model: nn.Module,
-    batches: Callable[[int], Iterable[Batch]],
+    batches: Callable[[int], Iterable[tuple[Rows, Batch]]],
     num_batches: int,
     loss: Loss,
     optim: Optim,
@@ -54,8 +55,9 @@ def fit(
 ) -> None:
     """Train the parameters of `model` that require a gradient, in place.
 
-    `batches(epoch)` gives that epoch's batches, `num_batches` says how many; `after_epoch(epoch)` is called
-    with epochs counted from 1. Raises DivergedError where the loss is no finite number.
+    `batches(epoch)` gives that epoch's batches with the places of their images, `num_batches` says how many;
+    `after_epoch(epoch)` is called with epochs counted from 1. Raises DivergedError at the first step whose loss or
+    gradient is not finite, before the weights follow it.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = _optimiser(trained, optim)
@@ -64,21 +66,54 @@ def fit(
     with seeded(seed):
         for epoch in progress.track(range(optim.epochs), optim.epochs, what):
             model.train()
-            for batch in batches(epoch):
+            for rows, batch in batches(epoch):
                 done = step / total if optim.changes == "step" else epoch / optim.epochs
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate(optim, done)
                 value = loss(model(batch.images), batch.soft, batch.hard)
+                place = f"epoch {epoch + 1}, step {step}"
                 if not torch.isfinite(value):
-                    raise DivergedError(
-                        f"{what}: the loss is {value.item()} at epoch {epoch + 1}, step {step}; "
-                        f"lower the learning rate (now {optim.lr}) in a --config file"
-                    )
+                    raise _diverged(what, f"the loss is {value.item()}", place, rows, batch, optim)
                 optimiser.zero_grad()
                 value.backward()
+                # Under an infinite limit gradients stay as they are: it is the norm, taken in one go, that counts.
+                if not torch.isfinite(nn.utils.clip_grad_norm_(trained, math.inf, math.inf)):
+                    raise _diverged(what, "a gradient is not finite", place, rows, batch, optim)
                 optimiser.step()
                 step += 1
             after_epoch(epoch + 1)
+    if not all(finite(parameter.detach()) for parameter in trained):
+        raise DivergedError(f"{what}: a weight is not finite after the last step; {_remedy(optim)}")
+
+
+def _diverged(what: str, fault: str, place: str, rows: Rows, batch: Batch, optim: Optim) -> DivergedError:
+    """The error of a step, which blames images or labels where they are at fault."""
+    soft = batch.soft.masked_fill(batch.soft == -torch.inf, 0)  # a class that a label leaves out
+    for name, values in (("image", batch.images), ("soft label", soft), ("class", batch.hard)):
+        bad = ~torch.isfinite(values.flatten(1)).all(1)
+        if bad.any():
+            blamed = named(rows[bad.cpu()].tolist())
+            return DivergedError(f"{what}: the {name} of {blamed} is not finite at {place}; look at what made it")
+    return DivergedError(f"{what}: {fault} at {place}, {named(rows.tolist())}; {_remedy(optim)}")
+
+
+def _remedy(optim: Optim) -> str:
+    return f"lower the learning rate (now {optim.lr}) in a --config file"
+
+
+def check_moved(what: str, pixels: Tensor, loss: Tensor, step: int, ids: Rows, kind: str = "images") -> None:
+    """Raise DivergedError where a step that moved pixels (b 3 h w) came to numbers that are not finite."""
+    if torch.isfinite(loss) and finite(pixels.detach()):
+        return
+    bad = ~torch.isfinite(pixels.detach()).flatten(1).all(1).cpu()
+    blamed = named((ids.cpu()[bad] if bad.any() else ids).tolist(), kind)
+    fault = f"a pixel is not finite at step {step}" if bad.any() else f"the loss is {loss.item()} at step {step}"
+    raise DivergedError(f"{what}: {fault}, {blamed}; lower the distiller's `lr` in a --config file")
+
+
+def named(rows: Sequence[int], kind: str = "images") -> str:
+    """Images by their places, the first few."""
+    return f"{kind} {', '.join(map(str, rows[:5]))}{', ...' if len(rows) > 5 else ''}"
 
 
 def _optimiser(parameters: Sequence[Tensor], optim: Optim) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hello_distill import storage
+from hello_distill import publishing, storage
 from hello_distill.errors import InputError
 from hello_distill.evaluate import summary
 from hello_distill.machine import commit, environment, locked
@@ -129,9 +129,7 @@ class Ledger:
             result = self.read()
             change(result)
             result["cells"].sort(key=lambda entry: [entry[name] for name in ("student", "ipc", "method", "labels")])
-            partial = self.file.with_name(f".{self.file.name}.partial")
-            storage.write_json(partial, result)
-            partial.rename(self.file)
+            publishing.write(self.file, storage.as_json(result))
 
 
 def _find(result: dict[str, Any], cell: Cell) -> dict[str, Any] | None:

@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hello_distill.errors import MachineError
+
 PACKAGES = (
     "torch",
     "torchvision",
@@ -76,10 +78,16 @@ def locked(file: Path, wait: bool = True) -> Iterator[bool]:
 
 
 def cache_folder() -> Path:
-    """Where fetched and derived files are kept: HELLO_DISTILL_CACHE, else the user's cache folder."""
+    """Where fetched and derived files are kept: HELLO_DISTILL_CACHE, else the user's cache folder.
+
+    Raises MachineError where this user has no home.
+    """
     chosen = os.environ.get("HELLO_DISTILL_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(chosen) if chosen else Path(base).expanduser() / "hello-distill"
+    try:
+        return Path(chosen) if chosen else Path(base).expanduser() / "hello-distill"
+    except RuntimeError:
+        raise MachineError("this user has no home folder to cache in; set HELLO_DISTILL_CACHE to a folder") from None
 
 
 def rest_offline_if_unreachable() -> None:

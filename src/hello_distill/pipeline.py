@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import jsonargparse
+import torch
+from PIL import Image
 
 from hello_distill import artifact as artifacts
 from hello_distill import distillers, encoders, storage, verification
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
 from hello_distill.data import ImageSet, Material, hold_back, open_splits, shown_counts
+from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.random import RandomImages
+from hello_distill.encoders import Encoder
 from hello_distill.errors import ArtifactError, InputError, MachineError, listed
 from hello_distill.evaluate import evaluate, summary
 from hello_distill.expectation import LEAST_RUNS, verdict
@@ -24,13 +30,14 @@ from hello_distill.machine import device, environment
 from hello_distill.models import check_name
 from hello_distill.order import check_order, other_names
 from hello_distill.progress import SILENT, Progress
-from hello_distill.projector import ProjectorSpec
+from hello_distill.projector import ProjectorSpec, lora_numbers
+from hello_distill.publishing import Claim, check_room, claimed
 from hello_distill.scores import percent
 from hello_distill.settings import mistake
 from hello_distill.short_classes import Rule, ShortClasses
 from hello_distill.skipped import MAX_BAD, Skipped, check_report, check_share
 from hello_distill.stages import Stages, fingerprint
-from hello_distill.teachers import TeacherSpec, check_network
+from hello_distill.teachers import TeacherSpec, check_network, network, weights_bytes
 from hello_distill.types import LabelSource
 
 
@@ -131,7 +138,7 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def distill(
     data: str,
-    out: str | Path,
+    out: str | Path | Claim,
     recipe: Recipe,
     progress: Progress = SILENT,
     stages: str | Path | None = None,
@@ -146,26 +153,49 @@ def distill(
     becomes of classes with too few images (see `short_classes`).
 
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
-    MachineError; then nothing is left at `out`.
+    MachineError; then nothing is left at `out`, which belongs to this run from its start.
     """
-    check(recipe, out)
+    if not isinstance(out, Claim):
+        with claimed(out) as claim:
+            return distill(data, claim, recipe, progress, stages, max_bad, report, short_class)
+    encoder = check(recipe)
     material, skipped = training_images(data, recipe, progress, max_bad, report, short_class)
+    check_room(out.target, forecast(material.train, recipe, encoder), rough=True)
     figures = {"skipped_images": skipped.reasons()} if skipped.bad else {}
     run = material, recipe, recipe.distiller, out, progress, stages
     return distill_material(*run, source_of(data), short_class, figures)
 
 
-def check(recipe: Recipe, out: str | Path) -> None:
-    """Raise what can be raised without looking at the data: names, weights, output folder."""
-    artifacts.check_free(out)
+def check(recipe: Recipe) -> Encoder | None:
+    """Raise what can be raised without looking at the data: names, weights. Gives the encoder of a method with one."""
     if recipe.ipc < 1:
         raise InputError(f"--ipc is {recipe.ipc}; a class needs at least one image")
     if recipe.seed < 0:
         raise InputError(f"--seed is {recipe.seed}; seeds are 0 or more")
     check_network(recipe.teachers.network)
     check_name(recipe.student.network)
-    if recipe.public_encoder is not None:
-        encoders.load(recipe.public_encoder.encoder, recipe.public_encoder.size)
+    if recipe.public_encoder is None:
+        return None
+    return encoders.load(recipe.public_encoder.encoder, recipe.public_encoder.size)
+
+
+def forecast(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
+    """Bytes of the artefact to come, roughly: its images may compress better or worse than those of the data."""
+    some = data.images[torch.linspace(0, len(data) - 1, min(20, len(data))).long()]
+    sizes = [len(recipe.codec.encode(Image.fromarray(image))) for image in some.permute(0, 2, 3, 1).cpu().numpy()]
+    images = round(recipe.ipc * len(data.classes) * statistics.fmean(sizes))
+    return images + _label_bytes(data, recipe, encoder) + artifacts.TEXT
+
+
+def _label_bytes(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
+    """Bytes of a projector, or of the classifiers that label."""
+    distiller = recipe.distiller
+    if isinstance(distiller, HeLlO) and encoder is not None:
+        return distiller.label_bytes or 2 * lora_numbers(encoder, distiller.projector, len(data.classes))
+    if isinstance(distiller, RandomImages):
+        return 0
+    names = distiller.networks if isinstance(distiller, GVBSM) else (recipe.teachers.network,)
+    return sum(weights_bytes(network(name, len(data.classes), data.side)) for name in names)
 
 
 def prepare(data: str, recipe: Recipe, progress: Progress = SILENT, max_bad: float = MAX_BAD) -> Material:
@@ -220,7 +250,7 @@ def distill_material(
     material: Material,
     recipe: Recipe,
     distiller: Distiller,
-    out: str | Path,
+    out: str | Path | Claim,
     progress: Progress = SILENT,
     stages: str | Path | None = None,
     source: Source = UNKNOWN,
@@ -297,13 +327,19 @@ def reproduce(
 
 
 def record(
-    folder: str | Path, data: str, out: str | Path, seeds: Sequence[int] = (0, 1, 2), progress: Progress = SILENT
+    folder: str | Path,
+    data: str,
+    out: str | Path | Claim,
+    seeds: Sequence[int] = (0, 1, 2),
+    progress: Progress = SILENT,
 ) -> Path:
     """Train students as the artefact records it, and write it again at `out` with the accuracy that they reach.
 
     Raises InputError for fewer than three seeds: an expectation needs a spread.
     """
-    artifacts.check_free(out)
+    if not isinstance(out, Claim):
+        with claimed(out) as claim:
+            return record(folder, data, claim, seeds, progress)
     if len(set(seeds)) < LEAST_RUNS:
         raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} different seeds, not {len(set(seeds))}")
     artifact = artifacts.load(folder)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+from hello_distill import publishing
 from hello_distill.errors import InputError, MachineError
 
 MARKS = {"hard": "x", "static": "v", "teacher": "s", "stored": "D", "pruned": "^", "quantized": "<", "projector": "o"}
@@ -59,7 +61,10 @@ def _draw(data: str, cells: list[dict[str, Any]], target: Path) -> None:
     figure.legend(handles=handles, loc="lower center", ncol=across, frameon=False)
     figure.tight_layout(rect=(0, 0.3 * -(-len(handles) // across) / size[1], 1, 1))
     try:
-        figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
+        content = io.BytesIO()
+        form = target.suffix.removeprefix(".") or "png"
+        figure.savefig(content, format=form, metadata={"Date": None} if form == "svg" else None)
+        publishing.write(target, content.getvalue())
     except (OSError, ValueError) as error:
         raise InputError(
             f"{target} cannot be written: {error}; give --out a .svg or .png in a folder that exists"

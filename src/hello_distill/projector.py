@@ -23,7 +23,7 @@ from hello_distill.manifest import HEAD
 from hello_distill.precision import Precision, decode, encode, layout
 from hello_distill.progress import SILENT, Progress
 from hello_distill.sizes import num_batches
-from hello_distill.types import Batch, Classifier, Features, Images, Logits
+from hello_distill.types import Batch, Classifier, Features, Images, Logits, Rows
 from hello_distill.views import Augment, mixed_targets, render, sample_views, whole
 
 
@@ -145,6 +145,15 @@ def adapted(encoder: Encoder, spec: ProjectorSpec) -> tuple[str, ...]:
     return tuple(sorted(name for name in encoder.convolutions() if not re.search(spec.skip or "$^", name)))
 
 
+def lora_numbers(encoder: Encoder, spec: ProjectorSpec, num_classes: int) -> int:
+    """How many numbers `add_lora` adds, from the shapes of what it adapts."""
+    layers = dict(encoder.visual.named_modules())
+    shapes = [layers[name].weight.shape for name in adapted(encoder, spec)]
+    convolutions = sum(out + inner * height * width for out, inner, height, width in shapes)
+    head = num_classes + encoder.width
+    return spec.encoder_rank * convolutions + head_rank(spec, num_classes, encoder.width) * head
+
+
 def add_lora(projector: Projector, convolutions: Iterable[str], encoder_rank: int, head_rank: int) -> PeftModel:
     """theta_0 + A B of Eq. 4, in place: low-rank updates on convolutions and head, zero at the start.
 
@@ -179,11 +188,11 @@ def fit_projector(
     with seeded(seed):
         lora = add_lora(copy.deepcopy(start), convolutions, *ranks)
 
-    def batches(epoch: int) -> Iterable[Batch]:
+    def batches(epoch: int) -> Iterable[tuple[Rows, Batch]]:
         views = sample_views(len(data), data.side, spec.optim.batch_size, spec.augment, seed, epoch)
         for view in views:
             images = render(data.images, view)
-            yield Batch(images, teacher(images), mixed_targets(data.targets, view, len(data.classes)))
+            yield view.rows, Batch(images, teacher(images), mixed_targets(data.targets, view, len(data.classes)))
 
     steps = num_batches(len(data), spec.optim.batch_size)
     fit(

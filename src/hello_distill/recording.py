@@ -62,6 +62,11 @@ class Plan:
         kept = self.codec.encode(self.source(images, view).cpu())
         return self.codec.decode(kept, len(self.images.classes)).to(images.device)
 
+    def size(self) -> int:
+        """Bytes of the files that `write` makes."""
+        columns = self.codec.columns(len(self.images.classes))
+        return sizes.recording_bytes(len(self.images), self.per_epoch, self.batches, columns)["total"]
+
     def write(self, folder: Path) -> dict[str, Any]:
         """Label every view and write them; returns the manifest's part that `Recording.read` needs."""
         (folder / LABELS).mkdir()
@@ -186,6 +191,10 @@ class Recording:
         kept = {name: file.get_slice(name)[rows] for name in self.codec.columns(self.described["classes"])}
         return self.codec.decode(kept, self.described["classes"]).to(images.device)
 
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(shard(self.folder, place).stat().st_size for place in range(len(self.files)))
+
     def write(self, folder: Path) -> dict[str, Any]:
         """Copy the files into another artefact."""
         (folder / LABELS).mkdir()
@@ -258,6 +267,9 @@ class RecordedLabels:
 
     def __call__(self, images: Images, view: View) -> Logits:
         return self.kept.labels(images, view)
+
+    def size(self) -> int:
+        return self.kept.size()
 
     def save(self, folder: Path) -> dict[str, Any]:
         described = self.kept.write(folder)

@@ -19,6 +19,7 @@ from hello_distill.labels.static import static
 from hello_distill.labels.stored import stored
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.progress import SILENT, Progress
+from hello_distill.publishing import Claim, claimed
 from hello_distill.recording import Plan
 from hello_distill.types import LabelSource
 
@@ -52,14 +53,20 @@ class Relabel:
 
 
 def relabel(
-    folder: str | Path, out: str | Path, options: Relabel, source: str | Path | None = None, progress: Progress = SILENT
+    folder: str | Path,
+    out: str | Path | Claim,
+    options: Relabel,
+    source: str | Path | None = None,
+    progress: Progress = SILENT,
 ) -> Path:
     """Write an artefact with the images of `folder` and labels made by an online source.
 
     `source` names the artefact that keeps the source (a teacher or a projector), `folder` itself unless given. Raises
     InputError where it cannot label new views, or its classes are others.
     """
-    artifacts.check_free(out)
+    if not isinstance(out, Claim):
+        with claimed(out) as claim:
+            return relabel(folder, claim, options, source, progress)
     artifact = artifacts.load(folder)
     given = artifact if source is None else artifacts.load(source)
     if given.classes != artifact.classes:

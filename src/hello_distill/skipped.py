@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hello_distill import publishing
 from hello_distill.errors import InputError, listed
 
 MAX_BAD = 0.01
@@ -79,14 +80,10 @@ class Skipped:
 
         Bytes of a file name that are no UTF-8 are escaped as Python keeps them: `os.fsencode` gives the name again.
         """
-        path = Path(file)
-        partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
         content = json.dumps(self.described(), indent=2, ensure_ascii=False) + "\n"
         try:
-            partial.write_text(content, encoding="utf-8", errors="backslashreplace")
-            partial.replace(path)
+            publishing.write(Path(file), content.encode(errors="backslashreplace"))
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise InputError(f"--report {file} cannot be written: {error.strerror}; choose another file") from None
 
 

@@ -8,19 +8,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from hello_distill import encoders, sizes, storage, tensors
+from hello_distill import encoders, publishing, storage, tensors
 from hello_distill.data import ImageSet, Material
 from hello_distill.encoders import Encoder
 from hello_distill.machine import locked
 from hello_distill.progress import SILENT, Progress
-from hello_distill.projector import Adapter, Projector, ProjectorSpec, fit_projector, restore, zero_shot
+from hello_distill.projector import (
+    Adapter,
+    Projector,
+    ProjectorSpec,
+    fit_projector,
+    lora_numbers,
+    restore,
+    zero_shot,
+)
 from hello_distill.scores import percent, top1
 from hello_distill.teachers import (
     Ensemble,
@@ -29,7 +37,7 @@ from hello_distill.teachers import (
     network,
     public_weights,
     train_teachers,
-    weights,
+    weights_bytes,
     with_network,
 )
 
@@ -88,11 +96,10 @@ class Stages:
 
     def _measure(self, teachers: Teachers) -> dict[str, Any]:
         held = self.material.held
-        shapes = {name: ("F16", tuple(tensor.shape)) for name, tensor in weights(teachers.observer).items()}
         return {
             "teacher_top1": top1(teachers.observer, held),
             "ensemble_top1": top1(teachers.ensemble, held),
-            "teacher_bytes": sizes.safetensors_bytes(shapes),
+            "teacher_bytes": weights_bytes(teachers.observer),
         }
 
     def _kept_teachers(self, spec: TeacherSpec) -> Teachers:
@@ -102,10 +109,12 @@ class Stages:
             return train_teachers(data, spec, self.seed, self.progress)
         with locked(place.with_suffix(".lock")):  # another process that wants the same waits for it
             if not place.is_dir():
+                untrained = network(spec.network, len(data.classes), data.side).state_dict()
+                publishing.check_room(place, (1 + len(spec.weak_epochs)) * tensors.size(untrained))
                 trained = train_teachers(data, spec, self.seed, self.progress)
                 members = [trained.observer, *trained.ensemble.members]
                 states = {f"{i}.safetensors": dict(m.state_dict()) for i, m in enumerate(members)}
-                _keep(place, states, {})
+                _keep(place, states)
         models = []
         for i in range(1 + len(spec.weak_epochs)):
             model = network(spec.network, len(data.classes), data.side)
@@ -148,6 +157,7 @@ class Stages:
             return self._fit(start, encoder, spec)
         with locked(place.with_suffix(".lock")):
             if not place.is_dir():
+                publishing.check_room(place, 4 * lora_numbers(encoder, spec, len(start.label_head.weight)))
                 adapter = self._fit(start, encoder, spec)
                 facts = {
                     "convolutions": list(adapter.convolutions),
@@ -156,7 +166,7 @@ class Stages:
                     "scale": adapter.scale,
                     "normalize": adapter.normalize,
                 }
-                _keep(place, {"adapter.safetensors": adapter.matrices}, {"adapter.json": facts})
+                _keep(place, {"adapter.safetensors": adapter.matrices}, {"adapter.json": storage.as_json(facts)})
         facts = json.loads((place / "adapter.json").read_text())
         facts["convolutions"] = tuple(facts["convolutions"])
         matrices = tensors.read(place / "adapter.safetensors")
@@ -183,13 +193,19 @@ def fingerprint(data: ImageSet) -> str:
     return digest.hexdigest()
 
 
-def _keep(place: Path, files: dict[str, dict[str, Tensor]], facts: dict[str, dict[str, Any]]) -> None:
-    """Write a stage's folder; it appears only when complete."""
-    partial = place.with_name(f".{place.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, content in files.items():
-        tensors.write(partial / name, {key: value.contiguous() for key, value in content.items()})
-    for name, fact in facts.items():
-        storage.write_json(partial / name, fact)
-    partial.rename(place)
+def _keep(
+    place: Path, weights: dict[str, dict[str, Tensor]], texts: Mapping[str, bytes] = MappingProxyType({})
+) -> None:
+    """Write a stage's folder; it appears only when complete.
+
+    Where locks do not hold, another process may have made the same stage: then its folder is as good.
+    """
+    needed = sum(tensors.size(content) for content in weights.values()) + sum(map(len, texts.values()))
+    with publishing.reserved(place, wait=True) as claim:
+        if place.is_dir():
+            return
+        with publishing.published(claim, needed) as partial:
+            for name, content in weights.items():
+                tensors.write(partial / name, {key: value.contiguous() for key, value in content.items()})
+            for name, text in texts.items():
+                (partial / name).write_bytes(text)

@@ -46,7 +46,12 @@ def _text(file: Path) -> bytes:
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """JSON with sorted keys: the same content gives the same bytes."""
-    file.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    file.write_bytes(as_json(content))
+
+
+def as_json(content: dict[str, Any]) -> bytes:
+    """What `write_json` writes."""
+    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def listing(folder: Path) -> dict[str, dict[str, Any]]:

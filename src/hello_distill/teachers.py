@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from hello_distill import encoders
+from hello_distill import encoders, sizes
 from hello_distill.data import ImageSet
 from hello_distill.errors import InputError
 from hello_distill.fit import Optim, fit
@@ -18,8 +18,8 @@ from hello_distill.losses import hard_loss
 from hello_distill.models import build, check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import Projector, ProjectorSpec, zero_shot
-from hello_distill.sizes import Layout, num_batches
-from hello_distill.types import Batch, Images, Logits
+from hello_distill.sizes import Layout
+from hello_distill.types import Batch, Images, Logits, Rows
 from hello_distill.views import Augment, mixed_targets, render, sample_views
 
 ENCODER = "encoder/"
@@ -85,12 +85,12 @@ def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int, progress: Progr
         if epoch in spec.weak_epochs:
             kept[epoch] = copy.deepcopy(model)
 
-    def batches(epoch: int) -> Iterable[Batch]:
+    def batches(epoch: int) -> Iterable[tuple[Rows, Batch]]:
         for view in sample_views(len(data), data.side, spec.optim.batch_size, spec.augment, seed, epoch):
             hard = mixed_targets(data.targets, view, len(data.classes))
-            yield Batch(render(data.images, view), hard, hard)
+            yield view.rows, Batch(render(data.images, view), hard, hard)
 
-    steps = num_batches(len(data), spec.optim.batch_size)
+    steps = sizes.num_batches(len(data), spec.optim.batch_size)
     fit(model, batches, steps, hard_loss, spec.optim, seed, keep, progress, "teachers")
     observer = model.eval().requires_grad_(False)
     return Teachers(observer, Ensemble([kept[epoch] for epoch in spec.weak_epochs]))
@@ -137,6 +137,11 @@ def public_weights(name: str) -> tuple[encoders.Weights, ...]:
         return ()
     spec = encoder_spec(name)
     return encoders.load(spec.encoder, spec.size).weights
+
+
+def weights_bytes(model: nn.Module) -> int:
+    """Bytes of the file that `weights` makes."""
+    return sizes.safetensors_bytes({name: ("F16", tuple(value.shape)) for name, value in weights(model).items()})
 
 
 def trusted_network(name: str, listed: Sequence[Mapping[str, Any]]) -> str:

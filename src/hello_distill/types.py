@@ -18,6 +18,7 @@ Pixels: TypeAlias = UInt8[Tensor, "n 3 h w"]
 Logits: TypeAlias = Float[Tensor, "b c"]
 Features: TypeAlias = Float[Tensor, "b d"]
 Targets: TypeAlias = Int64[Tensor, "n"]
+Rows: TypeAlias = Int64[Tensor, "b"]
 Scalar: TypeAlias = Float[Tensor, ""]
 Classifier: TypeAlias = Callable[[Images], Logits]
 """Images in [0, 1] to logits. Normalisation is inside."""
@@ -31,7 +32,7 @@ class View(NamedTuple):
 
     key: int
     """Place of the view in a training: epoch * batches per epoch + batch."""
-    rows: Int64[Tensor, "b"]
+    rows: Rows
     """Places of the images in their set."""
     box: Int64[Tensor, "b 4"]
     """Crop in pixels of the kept image: top, left, height, width."""
@@ -72,6 +73,10 @@ class LabelSource(Protocol):
 
     def __call__(self, images: Images, view: View) -> Logits:
         """Labels (b c) of the rendered images (b 3 h w) of a view."""
+        ...
+
+    def size(self) -> int:
+        """Bytes of the files that `save` writes."""
         ...
 
     def save(self, folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from hello_distill.fit import check_moved
 from hello_distill.progress import SILENT, Progress
 from hello_distill.types import Features, Images, Pixels, Scalar
 from hello_distill.views import whole
@@ -27,19 +28,22 @@ class LIC:
     batch_size: int = 50
 
     def __call__(self, images: Pixels, encode: Encode, progress: Progress = SILENT) -> Pixels:
-        """The moved images, 8 bit again."""
-        parts = images.split(self.batch_size)
-        return torch.cat([self._update(part, encode) for part in progress.track(parts, len(parts), "image update")])
+        """The moved images, 8 bit again. Raises DivergedError where a loss or a pixel is not finite."""
+        parts = range(0, len(images), self.batch_size)
+        tracked = progress.track(parts, len(parts), "image update")
+        return torch.cat([self._update(images[at : at + self.batch_size], encode, at) for at in tracked])
 
-    def _update(self, images: Pixels, encode: Encode) -> Pixels:
+    def _update(self, images: Pixels, encode: Encode, first: int) -> Pixels:
         x = whole(images).requires_grad_(True)
         optimiser = torch.optim.Adam([x], lr=self.lr)
-        for _ in range(self.steps):
+        for step in range(self.steps):
             optimiser.zero_grad()
-            information_loss(encode, x, self.factor).backward()
+            loss = information_loss(encode, x, self.factor)
+            loss.backward()
             optimiser.step()
             with torch.no_grad():
                 x.clamp_(0, 1)
+            check_moved("image update", x, loss, step, torch.arange(first, first + len(x)))
         return x.detach().mul(255).round().to(torch.uint8)
 
     @torch.no_grad()

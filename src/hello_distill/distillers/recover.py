@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hello_distill.errors import InputError
+from hello_distill.fit import check_moved
 from hello_distill.models import IMAGENET_MEAN, IMAGENET_STD, Normalised
 from hello_distill.types import Pixels, Scalar, Targets
 
@@ -82,7 +83,8 @@ def recover(
 ) -> Pixels:
     """One image per target, from noise: Adam (0.5, 0.9), the rate falling to zero by a cosine, pixels kept in range.
 
-    The last iterate counts, as in SRe2L's code (its "best images" are the last, too).
+    The last iterate counts, as in SRe2L's code (its "best images" are the last, too). Raises DivergedError where a
+    loss or a pixel is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1).to(targets.device) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -93,10 +95,12 @@ def recover(
         for group in optimiser.param_groups:
             group["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimiser.zero_grad()
-        objective(jitter(x, generator), targets, step).backward()
+        loss = objective(jitter(x, generator), targets, step)
+        loss.backward()
         optimiser.step()
         with torch.no_grad():
             x.copy_(torch.maximum(torch.minimum(x, high), low))
+        check_moved("recover", x, loss, step, targets, "images of classes")
     return ((x.detach() * std + mean).clamp(0, 1) * 255).to(torch.uint8)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hello_distill import publishing
 from hello_distill.encoders.encoder import Encoder, TextTower, Weights, frozen
 from hello_distill.errors import InputError, MachineError
 from hello_distill.machine import cache_folder
@@ -190,20 +190,27 @@ def _regression(embed: Any, rows: Tensor, weights: tuple[Weights, ...]) -> tuple
     import open_clip
 
     key = "-".join(w.sha256[:8] for w in weights)
-    file = cache_folder() / f"lite-{key}-ridge{RIDGE:g}.safetensors"
-    if file.is_file():
+    file = _cached(f"lite-{key}-ridge{RIDGE:g}.safetensors")
+    if file is not None and file.is_file():
         kept = safetensors.torch.load_file(file)
         return kept["centre"], kept["regression"]
     embeddings = embed([TEMPLATE.format(name) for name in open_clip.IMAGENET_CLASSNAMES])
     centre, regression = ridge(embeddings, rows, RIDGE)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".partial-{os.getpid()}")
-        safetensors.torch.save_file({"centre": centre, "regression": regression}, partial)
-        partial.replace(file)
-    except OSError:
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            publishing.write(file, safetensors.torch.save({"centre": centre, "regression": regression}))
+    except (OSError, MachineError):
         logging.getLogger(__name__).info("%s cannot be written; the regression is fitted again next time", file)
     return centre, regression
+
+
+def _cached(name: str) -> Path | None:
+    """A file in the cache; None where this user has no place for one."""
+    try:
+        return cache_folder() / name
+    except MachineError:
+        return None
 
 
 def ridge(embeddings: Tensor, rows: Tensor, strength: float) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,9 @@ class HardLabels:
     def __call__(self, images: Images, view: View) -> Float[Tensor, "b c"]:
         return mixed_targets(self.targets, view, self.num_classes)
 
+    def size(self) -> int:
+        return 0
+
     def save(self, folder: Path) -> dict[str, Any]:
         return {"kind": self.kind, "parameters": 0}
 

@@ -48,6 +48,9 @@ class ProjectorLabels:
         """Logits (b c), rounded to float16 so that storing them loses nothing."""
         return self.projector(images).half().float()
 
+    def size(self) -> int:
+        return adapter_bytes(self.adapter, self.adapter.precision)
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the adapter, in float16 and float32 as stock peft reads it, and nothing of the encoder."""
         target = folder / PROJECTOR

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hello_distill import tensors
+from hello_distill import sizes, tensors
 from hello_distill.data import ImageSet
 from hello_distill.manifest import LABELS, STATIC
 from hello_distill.types import Images, LabelSource, Logits, View
@@ -35,6 +35,9 @@ class StaticLabels:
     def __call__(self, images: Images, view: View) -> Logits:
         own = self.logits[view.rows].float()
         return (view.share * own + (1 - view.share) * own[view.partner]).to(images.device)
+
+    def size(self) -> int:
+        return sizes.safetensors_bytes({"logits": ("F16", tuple(self.logits.shape))})
 
     def save(self, folder: Path) -> dict[str, Any]:
         (folder / LABELS).mkdir()

@@ -15,7 +15,7 @@ from hello_distill import encoders, tensors
 from hello_distill.data import ImageSet
 from hello_distill.errors import ArtifactError, InputError
 from hello_distill.manifest import TEACHER
-from hello_distill.teachers import kept_layout, network, public_weights, trusted_network, weights
+from hello_distill.teachers import kept_layout, network, public_weights, trusted_network, weights, weights_bytes
 from hello_distill.types import Images, Logits, View
 
 Combine = Literal["mean", "norm"]
@@ -59,6 +59,9 @@ class TeacherLabels:
             norms = [each.norm() for each in logits]
             logits = [each * (torch.stack(norms).mean() / norm) for each, norm in zip(logits, norms, strict=True)]
         return torch.stack(logits).mean(0).half().float()
+
+    def size(self) -> int:
+        return sum(weights_bytes(member) for member in self.members)
 
     def save(self, folder: Path) -> dict[str, Any]:
         (folder / TEACHER).mkdir()
