@@ -29,11 +29,33 @@ def test_a_card_s_code_runs_where_only_pip_install_was_run(artefact: Path, clip_
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
     environment.pop("PYTHONPATH", None)
     subprocess.run([python, "-c", code], check=True, env=environment, cwd=tmp_path)
-    found, ours = np.load(tmp_path / "found.npz"), load(artefact)
-    expected = ours.labels.projector(whole(ours.data.images)).numpy()
-    np.testing.assert_allclose(found["logits"], expected, atol=1e-5 * np.abs(expected).max())
-
+    check_logits(artefact, tmp_path / "found.npz")
     command = tmp_path / "venv" / "bin" / "hello-distill"
     verified = subprocess.run([command, "verify", artefact, "--json"], env=environment, capture_output=True, text=True)
     assert verified.returncode == 0, verified.stderr
     assert len(json.loads(verified.stdout)["checks"]) == 3
+
+
+OLDEST = (
+    "torch==2.14.1", "torchvision==0.29.1", "numpy==1.26.4", "pyarrow==16.0.0", "datasets==3.0.0", "peft==0.14.0",
+    "open_clip_torch==3.0.0", "transformers==4.46.3", "huggingface_hub==0.29.3",
+)  # fmt: skip
+"""The oldest libraries that pyproject.toml allows for what a card's code uses; torch is the one that is tested with."""
+
+
+@pytest.mark.slow
+def test_a_card_s_code_runs_with_the_oldest_libraries(artefact: Path, clip_folder: Path, tmp_path: Path) -> None:
+    """Without this package, in an environment of its own."""
+    subprocess.run([sys.executable, ROOT / "scripts" / "environment.py", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *OLDEST], check=True)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path / "cache")}
+    environment.pop("PYTHONPATH", None)
+    code = card_code(artefact, clip_folder, tmp_path / "found.npz")
+    subprocess.run([python, "-c", code], check=True, env=environment, cwd=tmp_path)
+    check_logits(artefact, tmp_path / "found.npz")
+
+
+def check_logits(artefact: Path, found: Path) -> None:
+    expected = load(artefact).labels.projector(whole(load(artefact).data.images)).numpy()
+    np.testing.assert_allclose(np.load(found)["logits"], expected, atol=1e-5 * np.abs(expected).max())

@@ -62,3 +62,14 @@ def test_the_tables_of_the_readme_are_those_of_the_result_files() -> None:
     command = [sys.executable, str(ROOT / "scripts" / "readme.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_promise_has_its_tests() -> None:
+    """And every promise that is listed has one at least."""
+    rows = [line for line in (ROOT / "docs" / "promises.md").read_text().splitlines() if line.startswith("| T")]
+    assert [row.split(" | ")[0] for row in rows] == [f"| T{n}" for n in (3, *range(7, 26), 27, 28)]
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, name in named:
+            assert f"def {name}(" in (ROOT / "tests" / file).read_text(), (file, name)
