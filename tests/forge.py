@@ -142,16 +142,11 @@ def safetensors_file(head: bytes, body: bytes = b"", length: int | None = None) 
     return struct.pack("<Q", len(head) if length is None else length) + head + body
 
 
-def tensors(folder: Path, rng: random.Random, secret: Path) -> None:
-    """A file of tensors that breaks the format, or keeps it and holds something else."""
-    file = tensors_of(folder, rng)
-    if file is None:
-        return images(folder, rng, secret)
-    content = file.read_bytes()
+def malformed(content: bytes, rng: random.Random, secret: Path) -> list[bytes]:
+    """A file of tensors that breaks the format, or keeps it and holds something else: 25 ways."""
     size = struct.unpack("<Q", content[:8])[0]
     head, body = json.loads(content[8 : 8 + size]), content[8 + size :]
-    names = [name for name in head if name != "__metadata__"]
-    name = rng.choice(names)
+    name = rng.choice([name for name in head if name != "__metadata__" and head[name]["dtype"].startswith("F")])
     start, end = head[name]["data_offsets"]
     dumped = json.dumps
     empty = {"dtype": "F16", "shape": [0], "data_offsets": [len(body)] * 2}
@@ -160,22 +155,29 @@ def tensors(folder: Path, rng: random.Random, secret: Path) -> None:
         return safetensors_file(dumped({**head, name: {**head[name], **fields}}).encode(), body)
 
     twice = f'{{"{name}": {dumped(head[name])}, ' + dumped(head)[1:]
-    forms: list[Callable[[], bytes]] = [
-        lambda: b"", lambda: content[:7], lambda: content[: 8 + size // 2],
-        lambda: content[:-1], lambda: content + b"\0",
-        lambda: safetensors_file(b"{}", b"", 2**63), lambda: safetensors_file(b" " * (2**20 + 8), body),
-        lambda: safetensors_file(b"not json"), lambda: safetensors_file(b"[" * 10_000), lambda: safetensors_file(b"[]"),
-        lambda: safetensors_file(twice.encode(), body), lambda: changed(data_offsets=[start + 1, end + 1]),
-        lambda: changed(data_offsets=[end, start]), lambda: changed(data_offsets=[-1, end]),
-        lambda: changed(dtype="F64"),
-        lambda: changed(dtype="PICKLE"), lambda: changed(shape=[2**40, 2**40]), lambda: changed(shape=[-1]),
-        lambda: changed(shape=[]), lambda: changed(shape="x"), lambda: changed(shape=[[1]]),
-        lambda: safetensors_file(dumped({k: v for k, v in head.items() if k != name}).encode(), body),
-        lambda: safetensors_file(dumped({**head, "more": empty}).encode(), body),
-        lambda: safetensors_file(dumped(head).encode(), body[:start] + b"\xff" * (end - start) + body[end:]),
-        lambda: pickle.dumps(Pickled(str(secret.parent / "unpickled"))),
+    return [
+        b"", content[:7], content[: 8 + size // 2],
+        content[:-1], content + b"\0",
+        safetensors_file(b"{}", b"", 2**63), safetensors_file(b" " * (2**20 + 8), body),
+        safetensors_file(b"not json"), safetensors_file(b"[" * 10_000), safetensors_file(b"[]"),
+        safetensors_file(twice.encode(), body), changed(data_offsets=[start + 1, end + 1]),
+        changed(data_offsets=[end, start]), changed(data_offsets=[-1, end]),
+        changed(dtype="F64"),
+        changed(dtype="PICKLE"), changed(shape=[2**40, 2**40]), changed(shape=[-1]),
+        changed(shape=[]), changed(shape="x"), changed(shape=[[1]]),
+        safetensors_file(dumped({k: v for k, v in head.items() if k != name}).encode(), body),
+        safetensors_file(dumped({**head, "more": empty}).encode(), body),
+        safetensors_file(dumped(head).encode(), body[:start] + b"\xff" * (end - start) + body[end:]),
+        pickle.dumps(Pickled(str(secret.parent / "unpickled"))),
     ]  # fmt: skip
-    file.write_bytes(rng.choice(forms)())
+
+
+def tensors(folder: Path, rng: random.Random, secret: Path) -> None:
+    """One of these in place of a file of tensors."""
+    file = tensors_of(folder, rng)
+    if file is None:
+        return images(folder, rng, secret)
+    file.write_bytes(rng.choice(malformed(file.read_bytes(), rng, secret)))
     seal(folder)
 
 

@@ -241,6 +241,29 @@ def test_dangerous_artefacts_are_refused_at_once(
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
 
 
+@pytest.mark.parametrize("kind", ["projector", "int8", "teacher", "stored", "static"])
+def test_malformed_files_of_tensors_are_refused(
+    kind: str, bases: dict[str, Path], secret: Path, tmp_path: Path
+) -> None:
+    """25 kinds, all hashes right: one kind of error, within a second of work."""
+    folder = shutil.copytree(bases[kind], tmp_path / "a")
+    file = sorted(folder.rglob("*.safetensors"))[0]
+    whole = file.read_bytes()
+    forms = forge.malformed(whole, random.Random(0), secret)
+    assert len(forms) == 25
+    for number, form in enumerate(forms):
+        file.write_bytes(form)
+        seal(folder)
+        start = time.process_time()
+        with pytest.raises(ArtifactError):
+            load(folder)
+        assert time.process_time() - start < 1, number
+    assert [path.name for path in secret.parent.iterdir()] == ["secret"]
+    file.write_bytes(whole)
+    seal(folder)
+    load(folder)
+
+
 def test_images_decode_only_as_what_they_are_said_to_be(bases: dict[str, Path], tmp_path: Path) -> None:
     """A JPEG in an artefact of PNGs is not handed to another decoder."""
     import io

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -650,6 +651,20 @@ def test_read_only_input_and_no_cache_and_no_home(mount: Mount, recipe: Recipe, 
     done = subprocess.run(command, env=lost, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert sums_hold(tmp_path / "a")
+
+
+def test_a_cache_of_datasets_that_cannot_be_written_is_told(mount: Mount, tree: Path, tmp_path: Path) -> None:
+    """A Parquet source goes through the cache of `datasets`."""
+    disk = mount("8m", "ro")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    records = {"image": [{"bytes": (tree / "train/circle/0.png").read_bytes(), "path": None}] * 4, "label": [0, 1] * 2}
+    for split in ("train", "test"):
+        datasets.Dataset.from_dict(records, features=features).to_parquet(tmp_path / f"{split}.parquet")
+    script = "import sys; from hello_distill.data import open_splits; open_splits(sys.argv[1])"
+    lost = environment(HF_HOME=str(disk / "hub"))
+    lost.pop("HF_DATASETS_CACHE", None)
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], env=lost, capture_output=True, text=True)
+    assert "MachineError" in done.stderr and "set HF_HOME to a folder with room" in done.stderr
 
 
 def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ Hugging Face data set folder, a Hub id, or `fashion-mnist`. Reading goes through
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -32,9 +33,12 @@ from hello_distill.errors import InputError, MachineError, listed, nearest
 from hello_distill.fashion_mnist import fashion_mnist
 from hello_distill.machine import rest_offline_if_unreachable
 from hello_distill.progress import SILENT, Progress
+from hello_distill.publishing import FULL
 from hello_distill.skipped import Bad, Skipped
 from hello_distill.types import Pixels, Targets
 
+UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Numbers of errors of a cache that cannot be written."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -238,6 +242,11 @@ def _load(source: str, path: str) -> Mapping[str, datasets.Dataset]:
             warnings.simplefilter("ignore")
             return datasets.load_dataset(path)
     except (ConnectionError, OSError) as error:
+        if error.errno in UNWRITABLE:
+            raise MachineError(
+                f"{source}: `datasets` cannot write to its cache ({error.strerror}: {error.filename}); set HF_HOME to "
+                "a folder with room that can be written to"
+            ) from None
         if Path(path).exists():
             raise InputError(f"{source} cannot be read: {error}") from None
         raise MachineError(

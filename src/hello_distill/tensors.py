@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def check_layout(file: Path, layout: Layout) -> None:
 
 def check_finite(file: Path, name: str, tensor: Tensor) -> None:
     """Raise ArtifactError for infinite numbers and for what is no number."""
-    if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+    if not finite(tensor):
         raise ArtifactError(f"{file}: {name} holds a number that is not finite; get the artefact again")
 
 
@@ -100,7 +101,8 @@ def layout_of(file: Path) -> Layout:
             if length > LARGEST_HEAD:
                 raise ValueError(f"its head takes {length} bytes, and {LARGEST_HEAD} are allowed")
             head = json.loads(content.read(length), object_pairs_hook=_once)
-        return {name: (tensor["dtype"], tuple(tensor["shape"])) for name, tensor in head.items() if name != METADATA}
+        parts = {name: tensor for name, tensor in head.items() if name != METADATA}
+        return {name: (str(part["dtype"]), tuple(map(index, part["shape"]))) for name, part in parts.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}; get the artefact again") from None
 
