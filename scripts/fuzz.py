@@ -348,7 +348,7 @@ def start(seconds: int, findings: Path, work: Path) -> int:
     shutil.rmtree(findings, ignore_errors=True)
     findings.mkdir(parents=True)
     command = [sys.executable, __file__, "--seconds", str(seconds), "--findings", str(findings), "--work", str(work)]
-    subprocess.run([*command, "--make"], check=True, capture_output=True)
+    subprocess.run([*command, "--make"], check=True, stdout=subprocess.DEVNULL)
     lines = []
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -399,6 +399,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hello-fuzz-", dir=place) as scratch:
         work = Path(scratch)
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(work / "cache"), "OMP_NUM_THREADS": "1"}
+        os.environ["HELLO_DISTILL_ENCODERS"] = str(work / "clip")
         return replay(options.replay, work) if options.replay else start(options.seconds, options.findings, work)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 
@@ -374,7 +375,7 @@ def test_a_broken_recording_is_refused(taught: Path, tmp_path: Path) -> None:
     ):
         changed = {key: column.clone() for key, column in columns.items()}
         changed[name][place] = value
-        tensors.write(file, changed)
+        safetensors.torch.save_file(changed, file)
         seal(stored)
         with pytest.raises(ArtifactError, match=told):
             artifacts.load(stored)

@@ -141,8 +141,9 @@ def check_adapter(folder: Path, description: dict[str, Any]) -> None:
     Needs no encoder, and nothing is read but a file's head: what it asks of memory is then what its size says.
     """
     ranks = description["encoder_rank"], description["head_rank"]
-    if (folder / ADAPTER_CONFIG).read_text(encoding="utf-8") != adapter_config(description["convolutions"], *ranks):
-        raise ArtifactError(f"{folder / ADAPTER_CONFIG} is not the one that the manifest describes")
+    config, expected = folder / ADAPTER_CONFIG, adapter_config(description["convolutions"], *ranks).encode()
+    if config.stat().st_size != len(expected) or config.read_bytes() != expected:
+        raise ArtifactError(f"{config} is not the one that the manifest describes")
     file = folder / adapter_file(description["precision"])
     found = {name: kind for name, kind in tensors.layout_of(file).items() if not name.endswith(".scale")}
     if len(found) != 2 * (len(description["convolutions"]) + 1):
