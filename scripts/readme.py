@@ -33,6 +33,12 @@ ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- results/(?P<name>\w+)\.json -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
+def processors(result: dict[str, Any]) -> str:
+    """Names of the processors that a result was made on."""
+    machines = [result["environment"], *result.get("more_environments", [])]
+    return " and ".join(dict.fromkeys(machine["processor"] for machine in machines))
+
+
 def demo(result: dict[str, Any]) -> str:
     """Fashion-MNIST: three trainings, their bytes, the gap."""
     lines = ["| students trained on | label bytes | top-1, last epoch |", "|---|---|---|"]
@@ -77,7 +83,7 @@ def comparison(result: dict[str, Any]) -> str:
         f"Student: {students}. {len(result['trials'])} tuning trials on held-back training images, as many for each "
         "method and family of labels; they stand in the result file.",
         *measured(result["stages"], result["recipe"]["base"]["teachers"]["network"]),
-        f"Made at {', '.join(commits)} on {result['environment']['processor']}.",
+        f"Made at {', '.join(commits)} on {processors(result)}.",
     ]
     return "\n\n".join([*parts, " ".join(notes)]) + "\n"
 

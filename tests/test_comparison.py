@@ -281,3 +281,15 @@ def test_named_comparisons_are_fair_and_can_be_written_down(name: str) -> None:
     assert len({len(tried) for tried in made.fits.values()}) == 1, "as many short fits for each"
     assert set(made.fits) == {"projector"} | {name for name, each in made.contenders.items() if each.teachers}
     comparison.check(made, list(made.contenders), list(made.labels), list(made.training), ["convnet3"])
+
+
+def test_a_result_names_every_machine_that_added_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path / "r.json", {"name": "x"}, {})
+    here = {"commit": "a", "processor": "one", "threads": 1}
+    for processor, commit in (("one", "a"), ("one", "b"), ("two", "b"), ("two", "c")):
+        found = {**here, "processor": processor, "commit": commit}
+        monkeypatch.setattr("hello_distill.ledger.environment", lambda found=found: found)
+        ledger.add_stages({"teacher": {"top1": 50.0}})
+    result = ledger.read()
+    assert result["environment"] == here
+    assert result["more_environments"] == [{"commit": None, "processor": "two", "threads": 1}]

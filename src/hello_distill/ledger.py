@@ -128,8 +128,20 @@ class Ledger:
         with locked(self.file.with_name(f".{self.file.name}.lock")):
             result = self.read()
             change(result)
+            _note_machine(result)
             result["cells"].sort(key=lambda entry: [entry[name] for name in ("student", "ipc", "method", "labels")])
             publishing.write(self.file, storage.as_json(result))
+
+
+def _note_machine(result: dict[str, Any]) -> None:
+    """Keep what this process runs on, where it is another machine or other versions than those before it.
+
+    Commits stand with the cells.
+    """
+    here = {**environment(), "commit": None}
+    others = result.setdefault("more_environments", [])
+    if here not in others and here != {**result["environment"], "commit": None}:
+        others.append(here)
 
 
 def _find(result: dict[str, Any], cell: Cell) -> dict[str, Any] | None:
