@@ -181,7 +181,9 @@ def save(
     data = distilled.data
     content, settings = _images(data, codec), _public(config)
     images = {"count": len(data), "side": data.side, "codec": dataclasses.asdict(codec), "made_of": distilled.made_of}
-    with _published(out, len(content) + distilled.labels.size() + len(storage.as_json(settings)) + TEXT) as partial:
+    with _published(
+        out, len(content) + distilled.labels.size() + len(storage.as_json(settings)) + text_bytes(data.classes)
+    ) as partial:
         (partial / IMAGES).parent.mkdir()
         (partial / IMAGES).write_bytes(content)
         storage.write_json(partial / CONFIG, settings)
@@ -208,7 +210,7 @@ def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpe
     """
     root, manifest = Path(folder), verification.check_files(folder)
     copied = [IMAGES, CONFIG]
-    with _published(out, _size(root, copied) + labels.size() + TEXT) as partial:
+    with _published(out, _size(root, copied) + labels.size() + text_bytes(manifest["classes"])) as partial:
         _copy(root, partial, copied)
         manifest |= {"labels": labels.save(partial), "student": dataclasses.asdict(student), "versions": versions()}
         _describe(partial, {**manifest, "expected": None})
@@ -219,7 +221,7 @@ def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path 
     """Write an artefact again, together with the accuracy to expect of it (see `manifest.Expected`)."""
     root, manifest = Path(folder), verification.check_files(folder)
     copied = sorted(set(manifest["files"]) - {CARD})
-    with _published(out, _size(root, copied) + TEXT) as partial:
+    with _published(out, _size(root, copied) + text_bytes(manifest["classes"])) as partial:
         _copy(root, partial, copied)
         _describe(partial, {**manifest, "expected": expected})
     return publishing.path(out)
@@ -230,6 +232,11 @@ def _public(settings: Any) -> Any:
     if isinstance(settings, dict):
         return {name: _public(value) for name, value in settings.items()}
     return encoders.public_name(settings) if isinstance(settings, str) else settings
+
+
+def text_bytes(classes: Sequence[str]) -> int:
+    """About what card, manifest and sums take; both of the first list the names of the classes."""
+    return TEXT + sum(32 + 2 * len(name.encode()) for name in classes)
 
 
 def _size(root: Path, names: Iterable[str]) -> int:
@@ -290,7 +297,7 @@ def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept", verify: b
     where a public weight that it names is missing.
     """
     root = Path(folder)
-    manifest = verification.check_files(root) if verify else storage.read_manifest(root)
+    manifest = verification.check_files(root) if verify else verification.check_sizes(root)
     data = _read_images(root, manifest).to(device())
     if labels == "hard":
         source: LabelSource = HardLabels(data.targets, len(data.classes))
@@ -317,11 +324,12 @@ def _read_images(root: Path, manifest: dict[str, Any]) -> ImageSet:
     """The images of an artefact: exactly those that its manifest counts, each a file of its codec, of its size."""
     count, side, classes = manifest["images"]["count"], manifest["images"]["side"], tuple(manifest["classes"])
     file, form = root / IMAGES, manifest["images"]["codec"]["format"]
-    check_memory((count, 3, side, side), str(root))
-    images, targets = torch.empty((count, 3, side, side), dtype=torch.uint8), torch.empty(count, dtype=torch.int64)
     try:
         with pq.ParquetFile(file) as table:
             _check_table(table, count, classes)
+            check_memory((count, 3, side, side), str(root))
+            images = torch.empty((count, 3, side, side), dtype=torch.uint8)
+            targets = torch.empty(count, dtype=torch.int64)
             for row, (content, target) in enumerate(_records(table)):
                 images[row] = torch.from_numpy(_pixels(content, form, side)).permute(2, 0, 1)
                 targets[row] = target

@@ -184,7 +184,7 @@ def forecast(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
     some = data.images[torch.linspace(0, len(data) - 1, min(20, len(data))).long()]
     sizes = [len(recipe.codec.encode(Image.fromarray(image))) for image in some.permute(0, 2, 3, 1).cpu().numpy()]
     images = round(recipe.ipc * len(data.classes) * statistics.fmean(sizes))
-    return images + _label_bytes(data, recipe, encoder) + artifacts.TEXT
+    return images + _label_bytes(data, recipe, encoder) + artifacts.text_bytes(data.classes)
 
 
 def _label_bytes(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
