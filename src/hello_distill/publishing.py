@@ -61,6 +61,8 @@ class Claim:
     def __init__(self, target: Path, owner: Owner) -> None:
         self.target = target
         self.owner = owner
+        self.leaving = _beside(target)
+        """Where the claim goes when it is given up."""
 
     @property
     def partial(self) -> Path:
@@ -68,14 +70,14 @@ class Claim:
         return _folder(self.target) / "partial"
 
     def release(self) -> None:
-        """Give the claim up, with what was not published."""
+        """Give the claim up, with what was not published. May be called again where it was interrupted."""
         folder = _folder(self.target)
-        if self.owner.pid != os.getpid() or self.owner not in _owners(folder)[-1:]:
-            return  # of the parent of this process, or removed by hand and taken by another
-        leaving = _beside(self.target)
-        with suppress(OSError):
-            folder.rename(leaving)
-        shutil.rmtree(leaving, ignore_errors=True)
+        if self.owner.pid != os.getpid():
+            return  # of the parent of this process
+        if self.owner in _owners(folder)[-1:]:  # and not removed by hand, or taken by another
+            with suppress(OSError):
+                folder.rename(self.leaving)
+        shutil.rmtree(self.leaving, ignore_errors=True)
 
 
 _held: list[Claim] = []
@@ -104,20 +106,20 @@ def claimed(out: str | Path) -> Iterator[Claim]:
 @contextmanager
 def reserved(target: Path, wait: bool = False) -> Iterator[Claim]:
     """Hold the claim on an output, there or not; with `wait`, after other processes of this machine."""
+    claim = Claim(target, Owner.me())
+    _held.append(claim)  # before it is taken, so that a signal meanwhile finds it
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        claim = Claim(target, _taken(target, wait))
-    except OSError as error:
-        if error.errno in FULL:
-            raise full(target, 1) from None
-        raise InputError(f"{target} cannot be made: {error.strerror}; choose another --out") from None
-    _held.append(claim)
-    try:
+        _take(claim, wait)
         shutil.rmtree(claim.partial, ignore_errors=True)
         yield claim
     finally:
-        claim.release()
-        _held.remove(claim)
+        try:
+            claim.release()
+        except BaseException:  # a signal came meanwhile
+            claim.release()
+            raise
+        finally:
+            _held.remove(claim)
 
 
 @contextmanager
@@ -224,13 +226,24 @@ def full(target: Path, needed: int, about: str = "") -> MachineError:
     )
 
 
-def _taken(target: Path, wait: bool) -> Owner:
+def _take(claim: Claim, wait: bool) -> None:
+    """Come to hold a claim, or raise what `claimed` does."""
+    try:
+        claim.target.parent.mkdir(parents=True, exist_ok=True)
+        _inherit(claim.target, claim.owner, wait)
+    except OSError as error:
+        if error.errno in FULL:
+            raise full(claim.target, 1) from None
+        raise InputError(f"{claim.target} cannot be made: {error.strerror}; choose another --out") from None
+
+
+def _inherit(target: Path, me: Owner, wait: bool) -> None:
     """Become the owner of a claim: the first, or the heir of one that has ended.
 
     An heir names its forerunner, so that of several heirs one comes in, and one who has looked too long at an old claim
     does not inherit a new one.
     """
-    folder, me, tries = _folder(target), Owner.me(), 0
+    folder, tries = _folder(target), 0
     while tries < TRIES:
         owners = _owners(folder)
         if owners and not owners[-1].gone():
@@ -241,7 +254,7 @@ def _taken(target: Path, wait: bool) -> Owner:
         _placed(target, me, folder / f"after-{owners[-1].token}" if owners else folder)
         if _owners(folder)[-1:] == [me]:
             _sweep(target)
-            return me
+            return
         tries += 1
         time.sleep(0.01)
     raise InputError(f"{folder} is in the way and names no run; remove it")
