@@ -31,7 +31,8 @@ def distill_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Distil images into a few per class and a light projector for their labels.")
     parser.add_argument(
         "data",
-        help="folder with train/CLASS/ and test/CLASS/, Hugging Face data set folder, Hub id, or fashion-mnist",
+        help="folder with train/CLASS/ and test/CLASS/, Hugging Face data set folder, Hub id, or fashion-mnist; with "
+        ":classes=FILE behind it, only the classes that FILE names, one a line",
     )
     parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
     parser.add_argument("--ipc", type=int, help="images per class (10 unless --config says otherwise)")
@@ -42,9 +43,9 @@ def distill_parser() -> ArgumentParser:
     parser.add_argument(
         "--recipe",
         default="paper",
-        help="paper (for a GPU), cpu (photographs, two cores), demo (28 pixels, minutes), hello-small and hello-many "
-        "(32 pixels), or a method to compare with as its code runs it: random, rded, sre2l, gvbsm, and rded-small, "
-        "sre2l-small, gvbsm-small for 32 pixels",
+        help="paper (for a GPU), imagenet100 and imagenet1k (the same, batches by IPC), cpu (photographs, two cores), "
+        "demo (28 pixels, minutes), hello-small and hello-many (32 pixels), or a method to compare with as its code "
+        "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels",
     )
     parser.add_argument("--label-bytes", help="at most so many bytes for the projector, such as 200KB")
     parser.add_argument(
@@ -75,7 +76,9 @@ def distill(options: Namespace) -> None:
         from hello_distill.budget import parse_bytes
         from hello_distill.recipes import find
 
-        recipe = find(options.recipe).with_changes(read_config(options.config) if options.config else {})
+        changes = read_config(options.config) if options.config else {}
+        ipc = changes.get("ipc") if options.ipc is None else options.ipc
+        recipe = find(options.recipe, ipc if isinstance(ipc, int) else None).with_changes(changes)
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
         given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}

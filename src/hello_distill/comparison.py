@@ -16,7 +16,7 @@ from hello_distill import artifact as artifacts
 from hello_distill import costs, sizes
 from hello_distill import labels as label_kinds
 from hello_distill.bench import PROJECTOR, Bench, Comparison, described, kind_of
-from hello_distill.data import check_counts
+from hello_distill.data import check_counts, short_name
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.errors import DivergedError, InputError, nearest
 from hello_distill.evaluate import train_student
@@ -55,7 +55,7 @@ def compare(
     file = Path(out)
     commit()  # of the code as it is now
     bench = Bench(data, comparison, file.with_name(f".{file.stem}.work"), progress, max_bad)
-    what = {"name": Path(data).resolve().name, "training_images": fingerprint(bench.material.train)}
+    what = {"name": short_name(data), "training_images": fingerprint(bench.material.train)}
     ledger = Ledger(file, what, described(comparison))
     check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))
     for name in _fitted(comparison, methods, labels):
