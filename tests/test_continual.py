@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import math
 from dataclasses import replace
@@ -443,6 +444,21 @@ def test_named_experiments_can_be_written_down(name: str) -> None:
     compared = recipes.find_comparison(name)
     for method, contender in made.comparison.contenders.items():
         assert contender == compared.contenders[method]
+
+
+def test_the_readme_has_a_table_for_each_number_of_steps(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    readme = importlib.import_module("readme")
+    table = readme.table_of(done.result)(done.result)
+    assert (
+        "**2 steps**, IPC 2; classes seen:\n\n| images | labels | 2 | 4 | mean of steps |\n|---|---|---|---|---|\n"
+        in table
+    )
+    rows = [line for line in table.splitlines() if line.startswith(("| hello", "| rded", "| random"))]
+    assert len(rows) == 10
+    curve = next(c for c in done.result["curves"] if (c["labels"], c["steps"]) == ("projector-seen", 4))
+    points = " | ".join(f"{point['mean']:.1f}" for point in curve["top1_by_step"])
+    assert f"| hello | projector-seen | {points} | {tables.spread(curve['top1_mean'])} |" in rows
 
 
 def test_settings_are_those_that_did_best_on_record() -> None:
