@@ -88,6 +88,31 @@ def comparison(result: dict[str, Any]) -> str:
     return "\n\n".join([*parts, " ".join(notes)]) + "\n"
 
 
+def continual(result: dict[str, Any]) -> str:
+    """Classes that arrive in steps: a table for each number of steps, a row for each labeller."""
+    parts = []
+    for ipc, steps in sorted({(curve["ipc"], curve["steps"]) for curve in result["curves"]}):
+        chosen = [curve for curve in result["curves"] if (curve["ipc"], curve["steps"]) == (ipc, steps)]
+        heads = ["images", "labels", *map(str, chosen[0]["classes"]), "mean of steps"]
+        lines = [
+            f"**{steps} steps**, IPC {ipc}; classes seen:",
+            "",
+            f"| {' | '.join(heads)} |",
+            "|---" * len(heads) + "|",
+        ]
+        for curve in chosen:
+            points = [f"{point['mean']:.1f}" for point in curve["top1_by_step"]]
+            lines.append(f"| {' | '.join([curve['method'], curve['labels'], *points, spread(curve['top1_mean'])])} |")
+        parts.append("\n".join(lines))
+    student = result["recipe"]["base"]["student"]["network"]
+    about = (
+        f"Top-1 in percent on the test images of the classes seen, after the last epoch of a new `{student}` at each "
+        "step; mean over seeds, each with its own order of classes. `-seen`: teachers and projector know the classes seen so "
+        f"far; `-all`: all of them, from the first step. {made(result)}"
+    )
+    return "\n\n".join([*parts, about]) + "\n"
+
+
 def accuracies(result: dict[str, Any], ipc: int, labels: list[str]) -> str:
     """A row for each method, a column for each kind of labels."""
     cells = {(cell["method"], cell["labels"]): cell for cell in result["cells"] if cell["ipc"] == ipc}
@@ -179,7 +204,7 @@ def budgets(result: dict[str, Any]) -> str:
 
 def table_of(result: dict[str, Any]) -> Callable[[dict[str, Any]], str]:
     """The function that writes a result's table."""
-    kinds = {"cells": comparison, "presets": presets, "artefacts": budgets}
+    kinds = {"curves": continual, "cells": comparison, "presets": presets, "artefacts": budgets}
     return next((table for key, table in kinds.items() if key in result), demo)
 
 

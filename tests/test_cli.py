@@ -16,7 +16,7 @@ import pytest
 
 from conftest import write_tree
 from hello_distill import cli, evaluate, teachers
-from hello_distill.recipes import COMPARISONS, RECIPES, find
+from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find
 from hello_distill.storage import read_manifest
 
 
@@ -259,7 +259,8 @@ def test_recipes_are_listed_and_what_is_shown_of_one_repeats_it(
 ) -> None:
     assert cli.main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert {line.split()[0] for line in lines if line.startswith("  ")} == {*RECIPES, *COMPARISONS}
+    listed = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert listed == [*RECIPES, *COMPARISONS, *CONTINUALS]
     assert cli.main(["recipes", "show", "gvbsm-small"]) == 0
     (tmp_path / "c.yaml").write_text(capsys.readouterr().out)
     assert find("paper").with_changes(cli.read_config(str(tmp_path / "c.yaml"))) == find("gvbsm-small")

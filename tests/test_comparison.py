@@ -242,7 +242,7 @@ def test_a_result_of_other_settings_is_not_mixed_in(tree: Path, grid: Comparison
     with pytest.raises(InputError, match="other settings"):
         run(tree, out, replace(grid, trial_epochs=2), methods=["random"], labels=["hard"], ipcs=[1], seeds=[0])
     out.write_text("{}")
-    with pytest.raises(InputError, match="no result of a comparison"):
+    with pytest.raises(InputError, match="no result of this command"):
         run(tree, out, grid)
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hello_distill import artifact as artifacts
-from hello_distill import distillers
+from hello_distill import costs, distillers
 from hello_distill.artifact import Artifact, Distiller, StudentSpec
 from hello_distill.data import ImageSet, Material
 from hello_distill.distillers.hello import HeLlO
@@ -22,7 +23,7 @@ from hello_distill.labels.projector import ProjectorLabels, describe
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.ledger import Cell
 from hello_distill.machine import locked
-from hello_distill.pipeline import Recipe, prepare, test_images
+from hello_distill.pipeline import Recipe, prepare, test_split
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec
 from hello_distill.relabel import Relabel, label_source
@@ -124,11 +125,19 @@ class Bench:
         fitted = {name: value for stages in self._stages.values() for name, value in stages.projector_figures.items()}
         return {name: dict(values) for name, values in {**found, PROJECTOR: fitted}.items() if values}
 
-    def test(self, artifact: Artifact) -> ImageSet:
+    def test(self) -> ImageSet:
         """The test split, decoded once."""
         if self._test is None:
-            self._test = test_images(self.data, artifact, self.progress, self.max_bad)
+            train = self.material.train
+            self._test = test_split(self.data, train.classes, train.side, self.progress, self.max_bad)
         return self._test
+
+    def only(self, chosen: Sequence[int]) -> Bench:
+        """The same with the training images of some classes, and what is kept of those in the same place."""
+        part = copy.copy(self)
+        part.material = Material(*(images.only(chosen) for images in self.material))
+        part._stages, part._test = {}, None
+        return part
 
     def images(self, method: str, ipc: int, seed: int) -> Path:
         """The method's artefact, made if it is not there: images drawn by the seed, labels its own."""
@@ -177,6 +186,17 @@ class Bench:
         changes = dict(settings)
         optim = replace(base.optim, epochs=epochs, batch_size=batch_size, lr=changes.pop("lr", base.optim.lr))
         return replace(base, network=cell.student, optim=optim, **changes)
+
+
+def artefact_bytes(folder: Path) -> dict[str, int]:
+    """Bytes of an artefact's images, labels and teacher, and of the public weights that it relies on."""
+    found = costs.info(folder)
+    return {
+        "images": found["images"]["bytes"],
+        "labels": found["labels"]["bytes"],
+        "teacher": found["teacher"]["bytes"],
+        "public": sum(weights["bytes"] for weights in found["public_weights"]),
+    }
 
 
 def kind_of(labels: str) -> str:

@@ -31,7 +31,8 @@ def distill_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Distil images into a few per class and a light projector for their labels.")
     parser.add_argument(
         "data",
-        help="folder with train/CLASS/ and test/CLASS/, Hugging Face data set folder, Hub id, or fashion-mnist",
+        help="folder with train/CLASS/ and test/CLASS/, Hugging Face data set folder, Hub id, or fashion-mnist; with "
+        ":classes=FILE behind it, only the classes that FILE names, one a line",
     )
     parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
     parser.add_argument("--ipc", type=int, help="images per class (10 unless --config says otherwise)")
@@ -42,9 +43,9 @@ def distill_parser() -> ArgumentParser:
     parser.add_argument(
         "--recipe",
         default="paper",
-        help="paper (for a GPU), cpu (photographs, two cores), demo (28 pixels, minutes), hello-small and hello-many "
-        "(32 pixels), or a method to compare with as its code runs it: random, rded, sre2l, gvbsm, and rded-small, "
-        "sre2l-small, gvbsm-small for 32 pixels",
+        help="paper (for a GPU), imagenet100 and imagenet1k (the same, batches by IPC), cpu (photographs, two cores), "
+        "demo (28 pixels, minutes), hello-small and hello-many (32 pixels), or a method to compare with as its code "
+        "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels",
     )
     parser.add_argument("--label-bytes", help="at most so many bytes for the projector, such as 200KB")
     parser.add_argument(
@@ -75,7 +76,9 @@ def distill(options: Namespace) -> None:
         from hello_distill.budget import parse_bytes
         from hello_distill.recipes import find
 
-        recipe = find(options.recipe).with_changes(read_config(options.config) if options.config else {})
+        changes = read_config(options.config) if options.config else {}
+        ipc = changes.get("ipc") if options.ipc is None else options.ipc
+        recipe = find(options.recipe, ipc if isinstance(ipc, int) else None).with_changes(changes)
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
         given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
@@ -271,6 +274,48 @@ def compare(options: Namespace) -> None:
     show(result, tables.comparison, False)
 
 
+def continual_parser() -> ArgumentParser:
+    """Options of `hello-distill continual`."""
+    parser = ArgumentParser(
+        description="Classes that arrive in steps: a new network at each, trained on the distilled images so far."
+    )
+    parser.add_argument("data", help="as for `distill`")
+    parser.add_argument("--out", required=True, help="result file (JSON); steps that it holds are not run again")
+    parser.add_argument(
+        "--recipe", default="small", help="small (10 classes, 32 pixels, two cores) or many (200 classes)"
+    )
+    parser.add_argument("--steps", type=PositiveInt, nargs="+", default=[5, 10], help="steps that divide the classes")
+    parser.add_argument("--ipc", type=PositiveInt, nargs="+", default=[10], help="images per class")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["hello", "rded", "random"],
+        help="hello and rded each with a labeller of the classes seen so far and, apart, one of all classes; random",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=NonNegativeInt,
+        nargs="+",
+        default=[0, 1, 2],
+        help="each draws an order of the classes, images and networks",
+    )
+    add_max_bad(parser)
+    return parser
+
+
+def continual(options: Namespace) -> None:
+    """Run `hello-distill continual`."""
+    publishing.check_writable(Path(options.out).parent)
+    from hello_distill import tables
+    from hello_distill.continual import continual as run
+    from hello_distill.recipes import find_continual
+
+    grid = options.methods, options.steps, options.ipc, options.seeds
+    wanted = find_continual(options.recipe)
+    result = run(options.data, options.out, wanted, *grid, console(), options.max_bad)
+    show(result, tables.continual, False)
+
+
 def plot_parser() -> ArgumentParser:
     """Options of `hello-distill plot`."""
     parser = ArgumentParser(description="Draw accuracy against label bytes from a result of `compare`.")
@@ -297,7 +342,7 @@ def recipes_parser() -> ArgumentParser:
 
 def recipes(options: Namespace) -> None:
     """Run `hello-distill recipes`."""
-    from hello_distill.recipes import COMPARISONS, RECIPES, find
+    from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find
 
     if options.show:
         if options.show[0] != "show" or len(options.show) != 2:
@@ -307,8 +352,13 @@ def recipes(options: Namespace) -> None:
         settings = json.loads(json.dumps(find(options.show[1]).settings()))  # tuples become lists
         print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="")
         return
-    for heading, named in (("distill --recipe", RECIPES), ("compare --recipe", COMPARISONS)):
-        print(heading)
+    kinds: dict[str, dict[str, Callable[[], Any]]] = {
+        "distill": RECIPES,
+        "compare": COMPARISONS,
+        "continual": CONTINUALS,
+    }
+    for command, named in kinds.items():
+        print(f"{command} --recipe")
         for name, make in named.items():
             print(f"  {name:<12} {(make.__doc__ or '').splitlines()[0]}")
 
@@ -340,9 +390,10 @@ COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], No
     "export": (export_parser, export, "an artefact's images as a class-per-folder tree"),
     "info": (info_parser, info, "what an artefact holds and costs"),
     "compare": (compare_parser, compare, "methods and labels side by side"),
+    "continual": (continual_parser, continual, "classes that arrive in steps"),
     "plot": (plot_parser, plot, "a picture of a comparison"),
     "demo": (demo_parser, demo, "the whole way on Fashion-MNIST"),
-    "recipes": (recipes_parser, recipes, "named settings for distill and compare"),
+    "recipes": (recipes_parser, recipes, "named settings for distill, compare and continual"),
     "doctor": (doctor_parser, doctor, "what is installed and at hand, and what is amiss"),
 }
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill import artifact as artifacts
-from hello_distill import costs, sizes
 from hello_distill import labels as label_kinds
-from hello_distill.bench import PROJECTOR, Bench, Comparison, described, kind_of
-from hello_distill.data import check_counts
+from hello_distill import sizes
+from hello_distill.bench import PROJECTOR, Bench, Comparison, artefact_bytes, described, kind_of
+from hello_distill.data import check_counts, short_name
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.errors import DivergedError, InputError, nearest
 from hello_distill.evaluate import train_student
 from hello_distill.ledger import Cell, Ledger, Run
-from hello_distill.machine import commit, locked
+from hello_distill.machine import commit
 from hello_distill.models import check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent
@@ -55,23 +55,21 @@ def compare(
     file = Path(out)
     commit()  # of the code as it is now
     bench = Bench(data, comparison, file.with_name(f".{file.stem}.work"), progress, max_bad)
-    what = {"name": Path(data).resolve().name, "training_images": fingerprint(bench.material.train)}
+    what = {"name": short_name(data), "training_images": fingerprint(bench.material.train)}
     ledger = Ledger(file, what, described(comparison))
     check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))
     for name in _fitted(comparison, methods, labels):
         bench.comparison = bench.comparison.with_fit(name, fit_settings(bench, ledger, name))
     cells = [Cell(m, kind, ipc, s) for ipc in ipcs for s in students for m in methods for kind in labels]
     cells.sort(key=lambda cell: cell.labels in EQUAL_BY_DESIGN)
-    for wait in (False, True):  # first what nobody works on, then what others have not finished
-        for cell in cells:
-            for seed in seeds:
-                claim = bench.work / "claims" / f"{'-'.join(map(str, cell)).replace('/', '_')}-{seed}"
-                with locked(claim, wait) as mine:
-                    if mine and not ledger.has(cell, seed):
-                        settings = student_settings(bench, ledger, cell)
-                        if run := _run(bench, ledger, cell, settings, seed):
-                            ledger.add_run(cell, settings, seed, run)
-                        ledger.add_stages(bench.figures())
+
+    def run(cell: Cell, seed: int) -> None:
+        settings = student_settings(bench, ledger, cell)
+        if found := _run(bench, ledger, cell, settings, seed):
+            ledger.add_run(cell, settings, seed, found)
+        ledger.add_stages(bench.figures())
+
+    ledger.fill(bench.work / "claims", cells, seeds, run)
     return ledger.read()
 
 
@@ -111,11 +109,11 @@ def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], see
         with bench.labelled(cell, seed, bench.student(cell, settings)) as folder:
             artifact = artifacts.load(folder)
             try:
-                score = train_student(artifact, bench.test(artifact), seed, bench.progress)
+                score = train_student(artifact, bench.test(), seed, bench.progress)
             except DivergedError as error:
                 stage.figure = f"{cell.name}, seed {seed}: no result; {error}"
                 return None
-            run = Run(score.last, score.best, _bytes(folder), time.monotonic() - start)
+            run = Run(score.last, score.best, artefact_bytes(folder), time.monotonic() - start)
         stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(score.last)} last, {percent(score.best)} best"
     return run
 
@@ -126,14 +124,3 @@ def _copied(bench: Bench, cell: Cell, twin: dict[str, Any], place: int) -> Run:
     stored = sizes.stored_bytes(len(bench.material.train.classes), cell.ipc, epochs, batch_size)
     last, best = (twin[name]["runs"][place] for name in ("top1_last", "top1_best"))
     return Run(last, best, {**twin["bytes"], "labels": stored, "teacher": 0, "public": 0}, 0.0, twin["labels"])
-
-
-def _bytes(folder: Path) -> dict[str, int]:
-    """Bytes of an artefact's images, labels and teacher, and of the public weights that it relies on."""
-    found = costs.info(folder)
-    return {
-        "images": found["images"]["bytes"],
-        "labels": found["labels"]["bytes"],
-        "teacher": found["teacher"]["bytes"],
-        "public": sum(weights["bytes"] for weights in found["public_weights"]),
-    }

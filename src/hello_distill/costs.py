@@ -31,7 +31,7 @@ def info(folder: str | Path) -> dict[str, Any]:
     manifest = verification.check_sizes(folder)
     files = manifest["files"]
     kept, student, labels = manifest["images"], manifest["student"], manifest["labels"]
-    views = student["optim"]["epochs"] * kept["count"]
+    stored = sizes.logit_bytes(len(manifest["classes"]), kept["count"], student["optim"]["epochs"])
     encoder = labels.get("encoder", {})
     public = encoder.get("weights", labels.get("weights", []))
     return {
@@ -46,7 +46,7 @@ def info(folder: str | Path) -> dict[str, Any]:
         },
         "teacher": {"networks": labels.get("networks", []), "bytes": bytes_below(files, TEACHER)},
         "public_weights": [{"name": w["name"], "bytes": w["bytes"]} for w in public],
-        "stored_labels": {"bytes": views * len(manifest["classes"]) * 2, "formula": STORED_FORMULA},
+        "stored_labels": {"bytes": stored, "formula": STORED_FORMULA},
         "ladder": ladder(manifest),
         "encoder_knows": encoder.get("knows"),
         "figures": manifest["figures"],

@@ -1,8 +1,9 @@
 """Open a labelled image set, and decode it once into an array of square 8-bit RGB images.
 
 A source is a folder with one sub-folder per class in `train/` and `test/` (or `val/`, `validation/`), a local
-Hugging Face data set folder, a Hub id, or `fashion-mnist`. Reading goes through `datasets`; decoding is ours
-(`decoding`), so that the same file gives the same pixels whatever the source.
+Hugging Face data set folder, a Hub id, or `fashion-mnist`; with `:classes=FILE` behind it, the classes that the file
+names. Reading goes through `datasets`; decoding is ours (`decoding`), so that the same file gives the same pixels
+whatever the source.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import re
 import statistics
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,8 @@ from hello_distill.types import Pixels, Targets
 UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 """Numbers of errors of a cache that cannot be written."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+CHOSEN = ":classes="
+"""What stands between a source and the list of the classes that are taken of it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,14 @@ class ImageSet:
         """Rows of one class, ascending."""
         return torch.nonzero(self.targets == target).flatten()
 
+    def only(self, chosen: Sequence[int]) -> ImageSet:
+        """The images of some classes, renumbered in the order in which these are given."""
+        places = torch.full((len(self.classes),), -1, device=self.targets.device)
+        places[list(chosen)] = torch.arange(len(chosen), device=self.targets.device)
+        targets = places[self.targets]
+        names = tuple(self.classes[target] for target in chosen)
+        return ImageSet(self.images[targets >= 0], targets[targets >= 0], names)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -88,10 +99,17 @@ class Split:
     """Folders in which a path may lie that the table names (resolved). None: the table holds the bytes itself."""
     rows: Int64[Tensor, "n"] | None = None
     """Rows of the whole split, where this is a part of it."""
+    numbers: tuple[int, ...] | None = None
+    """The table's number of each class, where these are some of its classes."""
 
     @property
     def targets(self) -> Targets:
-        return torch.from_numpy(np.asarray(self.table["label"][:], dtype=np.int64))
+        found = torch.from_numpy(np.asarray(self.table["label"][:], dtype=np.int64))
+        if self.numbers is None:
+            return found
+        places = torch.full((max(self.numbers) + 1,), -1)
+        places[list(self.numbers)] = torch.arange(len(self.numbers))
+        return places[found]
 
     def counts(self) -> dict[str, int]:
         """Images per class."""
@@ -101,8 +119,17 @@ class Split:
         """At most about `limit` images: the same share of each class, and one of each at least."""
         if limit is None or len(self.table) <= limit:
             return self
-        rows = _drawn(self.targets, limit / len(self.table), 1, np.random.default_rng([seed, 4]))
-        return replace(self, table=self.table.select(rows.tolist()), rows=rows)
+        return self._part(_drawn(self.targets, limit / len(self.table), 1, np.random.default_rng([seed, 4])))
+
+    def only(self, names: Collection[str]) -> Split:
+        """The images of some classes, which stay in the split's order."""
+        chosen = [target for target, name in enumerate(self.classes) if name in names]
+        part = self._part(torch.nonzero(torch.isin(self.targets, torch.tensor(chosen))).flatten())
+        return replace(part, classes=tuple(self.classes[target] for target in chosen), numbers=tuple(chosen))
+
+    def _part(self, rows: Int64[Tensor, "n"]) -> Split:
+        table = self.table.select(rows.tolist())
+        return replace(self, table=table, rows=rows if self.rows is None else self.rows[rows])
 
     def native_side(self) -> int:
         """Median of the shorter sides in pixels of up to 50 images, evenly spread over the split.
@@ -135,17 +162,18 @@ class Split:
         images = torch.empty(shape, dtype=torch.uint8)
         kept: list[int] = []
         bad: list[Bad] = []
+        targets = self.targets
         rows = progress.track(enumerate(self.table), len(self.table), f"decoding {self.name}")
         for row, record in rows:
             try:
                 picture = square(decode(record["image"], self.roots), side)
             except Unreadable as error:
                 name = self._name(row, record["image"])
-                bad.append(Bad(name, self.classes[record["label"]], error.reason, error.detail))
+                bad.append(Bad(name, self.classes[int(targets[row])], error.reason, error.detail))
                 continue
             images[len(kept)] = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
             kept.append(row)
-        found = ImageSet(images[: len(kept)], self.targets[kept], self.classes)
+        found = ImageSet(images[: len(kept)], targets[kept], self.classes)
         return found, Skipped(self.source, self.name, len(self.table), tuple(bad))
 
     def _name(self, row: int, image: dict[str, Any] | None) -> str:
@@ -174,6 +202,11 @@ def open_splits(source: str) -> tuple[Split, Split]:
     Raises InputError where there is no such source, split, label or class; MachineError where a Hub id cannot
     be reached.
     """
+    place, chosen = parted(source)
+    if chosen is not None:
+        train, test = open_splits(place)
+        names = folders.chosen_classes(source, chosen, train.classes)
+        return replace(train.only(names), source=source), replace(test.only(names), source=source)
     if source == "fashion-mnist":
         return _hugging_face(source, str(fashion_mnist()))
     folder = Path(source)
@@ -188,6 +221,19 @@ def open_splits(source: str) -> tuple[Split, Split]:
         f"no data at {source}: it is no folder, no Hub id (owner/name), and no known name "
         f"({nearest(source, ['fashion-mnist'])})"
     )
+
+
+def parted(source: str) -> tuple[str, str | None]:
+    """A source without the list of its classes, and that list's file or name."""
+    place, mark, chosen = source.rpartition(CHOSEN)
+    return (place, chosen) if mark else (source, None)
+
+
+def short_name(source: str) -> str:
+    """A source as a result names it: without the folders above it, and above the list of its classes."""
+    place, chosen = parted(source)
+    name = Path(place).resolve().name
+    return name if chosen is None else f"{name}{CHOSEN}{Path(chosen).name}"
 
 
 def _is_data_set(folder: Path) -> bool:

@@ -42,10 +42,14 @@ class ArtifactError(HelloError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """A clause that suggests the known name nearest to a wrong one, or lists a few."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    if close := closest(name, known):
+        return f"did you mean {close!r}?"
     return "known names: " + ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name nearest to a wrong one, if one is near."""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)), None)
 
 
 def printable(name: str) -> str:

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hello_distill.errors import InputError, listed
+from hello_distill.errors import InputError, closest, listed
 from hello_distill.manifest import LONGEST_TEXT, clean
 
 TEST_NAMES = ("test", "validation", "valid", "val")
 """Splits to test on, best first."""
+LISTS = Path(__file__).parent / "class_lists"
+"""Lists of classes that can be asked for by name. `imagenet100`: the first hundred WordNet ids of ILSVRC 2012, in the
+order of the ids, from timm's `imagenet_synsets.txt`. The field has at least four sets of that name, and neither HeLlO
+nor RDED says which is theirs: this is the one that needs no list to be made again."""
 LAYOUT = "lay the images out as train/CLASS/IMAGE and test/CLASS/IMAGE"
 
 
@@ -98,6 +102,41 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     with suppress(OSError):  # a link in a circle
         return entry.is_dir()
     return False
+
+
+def chosen_classes(source: str, chosen: str, known: Sequence[str]) -> frozenset[str]:
+    """The names that a file lists, one per line; a list of `LISTS` where there is no such file.
+
+    Raises InputError where it cannot be read, names fewer than two classes, or one that the source does not have.
+    """
+    names = list(dict.fromkeys(name for name in _lines(source, chosen) if name.strip()))
+    if missing := [name for name in names if name not in known]:
+        told = [f"{name} (did you mean {near!r}?)" if (near := closest(name, known)) else name for name in missing[:5]]
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise InputError(
+            f"{source}: the list names classes that the data does not have: {listed(told)}{more}; "
+            f"it has {listed(known)}"
+        )
+    if len(names) < 2:
+        raise InputError(
+            f"{source}: the list names {listed(names) or 'nothing'}; a classifier needs at least two classes"
+        )
+    return frozenset(names)
+
+
+def _lines(source: str, chosen: str) -> list[str]:
+    shipped = {file.stem: file for file in LISTS.glob("*.txt")}
+    file = Path(chosen)
+    if not file.is_file() and chosen in shipped:
+        file = shipped[chosen]
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise InputError(
+            f"{source}: the list of classes {chosen!r} cannot be read ({reason}); give a text file with a class name "
+            f"on each line, or one of {', '.join(sorted(shipped))}"
+        ) from None
 
 
 def check_names(source: str, classes: Sequence[str]) -> None:

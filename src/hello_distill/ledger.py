@@ -1,11 +1,11 @@
-"""The result file of a comparison: trials and runs, added one by one, by several processes if need be."""
+"""The result file of a grid: trials and runs, added one by one, by several processes if need be."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from hello_distill import publishing, storage
 from hello_distill.errors import InputError
@@ -27,6 +27,27 @@ class Cell(NamedTuple):
     def name(self) -> str:
         """As people read it."""
         return f"{self.method}, {self.labels}, IPC {self.ipc}, {self.student}"
+
+
+class Step(NamedTuple):
+    """A place in a continual run: a cell, after so many of its steps."""
+
+    method: str
+    labels: str
+    ipc: int
+    student: str
+    steps: int
+    step: int
+    """From 1."""
+
+    @property
+    def name(self) -> str:
+        """As people read it."""
+        return f"{self.method}, {self.labels}, IPC {self.ipc}, step {self.step} of {self.steps}"
+
+
+Place = TypeVar("Place", Cell, Step)
+SORTED_BY = ("student", "ipc", "method", "labels", "steps", "step")
 
 
 class Run(NamedTuple):
@@ -55,7 +76,7 @@ class Ledger:
             same = all(found[key] == value for key, value in self.head.items())
             _ = found["cells"], found["trials"], found["stages"]
         except (OSError, ValueError, KeyError, TypeError):
-            raise InputError(f"{file} is no result of a comparison; choose another --out") from None
+            raise InputError(f"{file} is no result of this command; choose another --out") from None
         if not same:
             raise InputError(f"{file} is the result of other data or other settings; choose another --out")
 
@@ -77,18 +98,33 @@ class Ledger:
             if not any(key.items() <= trial.items() and trial["settings"] == settings for trial in result["trials"]):
                 result["trials"].append({**key, "settings": settings, "held_top1": held_top1})
 
-        self._change(add)
+        self.change(add)
 
-    def cell(self, cell: Cell) -> dict[str, Any] | None:
+    def fill(
+        self, claims: Path, cells: Sequence[Place], seeds: Sequence[int], run: Callable[[Place, int], None]
+    ) -> None:
+        """Call `run(cell, seed)` for what is not there: first what nobody works on, then what others did not finish.
+
+        `claims` is the folder of the locks by which processes keep out of each other's way.
+        """
+        for wait in (False, True):
+            for cell in cells:
+                for seed in seeds:
+                    claim = claims / f"{'-'.join(map(str, cell)).replace('/', '_')}-{seed}"
+                    with locked(claim, wait) as mine:
+                        if mine and not self.has(cell, seed):
+                            run(cell, seed)
+
+    def cell(self, cell: Cell | Step) -> dict[str, Any] | None:
         """What is known of a cell."""
         return _find(self.read(), cell)
 
-    def has(self, cell: Cell, seed: int) -> bool:
+    def has(self, cell: Cell | Step, seed: int) -> bool:
         """Whether a run is there."""
         found = self.cell(cell)
         return found is not None and seed in found["seeds"]
 
-    def add_run(self, cell: Cell, settings: dict[str, Any], seed: int, run: Run) -> None:
+    def add_run(self, cell: Cell | Step, settings: dict[str, Any], seed: int, run: Run) -> None:
         """Keep a run, unless it is there; mean and sd (n - 1) follow."""
 
         def add(result: dict[str, Any]) -> None:
@@ -109,7 +145,7 @@ class Ledger:
             if run.same_students_as:
                 entry["same_students_as"] = run.same_students_as
 
-        self._change(add)
+        self.change(add)
 
     def add_stages(self, figures: dict[str, dict[str, Any]]) -> None:
         """Keep what was measured of teachers and projector; one that was trained again, elsewhere, stands beside."""
@@ -121,15 +157,16 @@ class Ledger:
                 result["stages"].setdefault(name, {}).update(values)
 
         if figures:
-            self._change(add)
+            self.change(add)
 
-    def _change(self, change: Callable[[dict[str, Any]], None]) -> None:
+    def change(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Read the result, change it, and write it, while no other process does."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.file.with_name(f".{self.file.name}.lock")):
             result = self.read()
             change(result)
             _note_machine(result)
-            result["cells"].sort(key=lambda entry: [entry[name] for name in ("student", "ipc", "method", "labels")])
+            result["cells"].sort(key=lambda entry: [entry[name] for name in SORTED_BY if name in entry])
             publishing.write(self.file, storage.as_json(result))
 
 
@@ -144,9 +181,9 @@ def _note_machine(result: dict[str, Any]) -> None:
         others.append(here)
 
 
-def _find(result: dict[str, Any], cell: Cell) -> dict[str, Any] | None:
+def _find(result: dict[str, Any], cell: Cell | Step) -> dict[str, Any] | None:
     for entry in result["cells"]:
-        if tuple(entry[name] for name in Cell._fields) == cell:
+        if tuple(entry[name] for name in cell._fields) == cell:
             found: dict[str, Any] = entry
             return found
     return None

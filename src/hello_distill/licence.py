@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import huggingface_hub
 import yaml
 
-from hello_distill.data import HUB_ID
+from hello_distill.data import HUB_ID, parted
 
 KNOWN = {"fashion-mnist": ("zalandoresearch/fashion-mnist", "mit")}
 """Sources that this package fetches by itself."""
@@ -29,6 +29,7 @@ UNKNOWN = Source()
 
 def source_of(data: str) -> Source:
     """Name and licence of a source, as `hello_distill.data` names it; of a folder never its path."""
+    data, _ = parted(data)
     if data in KNOWN:
         return Source(*KNOWN[data])
     if Path(data).is_dir():

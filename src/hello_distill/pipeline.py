@@ -417,14 +417,21 @@ def test_images(data: str, artifact: Artifact, progress: Progress = SILENT, max_
 
     Raises InputError where its classes are others, or more than the share `max_bad` cannot be read.
     """
+    return test_split(data, artifact.classes, artifact.data.side, progress, max_bad)
+
+
+def test_split(
+    data: str, classes: Sequence[str], side: int, progress: Progress = SILENT, max_bad: float = MAX_BAD
+) -> ImageSet:
+    """The same for an artefact that would have these classes, and images of so many pixels."""
     with progress.stage("test data") as stage:
         _, test = open_splits(data)
-        if other := other_names(test.classes, artifact.classes):
+        if other := other_names(test.classes, classes):
             raise InputError(
-                f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(artifact.classes)}: {other}; "
+                f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(classes)}: {other}; "
                 "give the data that it was distilled from"
             )
-        images, skipped = test.read(artifact.data.side, progress)
+        images, skipped = test.read(side, progress)
         skipped.check(max_bad)
         told = f"; {skipped.told()}" if skipped.bad else ""
         stage.figure = f"{len(images)} images of {images.side} pixels{told}"

@@ -46,7 +46,7 @@ class ProjectorSpec:
     """How the matrices are stored. Stock peft reads float32 and float16."""
     skip: str = "downsample"
     """Convolutions whose name contains this regular expression are left alone. Ours: without the `downsample`
-    layers the counts are the paper's, 0.63 Mi numbers for 100 classes and 0.81 Mi for 1,000."""
+    layers the counts are the paper's, 0.64 Mi numbers for 100 classes and 0.81 Mi for 1,000."""
     normalize: bool = True
     """Ours: features are L2-normalised as in Eq. 3 also while fitting (Eq. 5 writes them bare)."""
     weight: float = 0.1

@@ -120,6 +120,19 @@ def comparison(result: dict[str, Any]) -> Table:
     return table
 
 
+def continual(result: dict[str, Any]) -> Table:
+    """What `hello-distill continual` prints: runs of which all steps are there."""
+    table = Table("method", "labels", "IPC", "steps", "top-1 after each step", "mean of steps")
+    for curve in result.get("curves", []):
+        points = " ".join(f"{point['mean']:.1f}" for point in curve["top1_by_step"])
+        names = [str(curve[name]) for name in ("method", "labels", "ipc", "steps")]
+        table.add_row(*names, points, spread(curve["top1_mean"]))
+    table.caption = (
+        "On the test images of the classes seen; mean over seeds, each with its own order, +- standard deviation."
+    )
+    return table
+
+
 def demo_gains(result: dict[str, Any]) -> tuple[float, float]:
     """Points by which the projector's labels are ahead of random images and of the same images, hard labels both."""
     ours = result["distilled_projector"]["mean"]

@@ -1,18 +1,26 @@
-"""Named settings: each is a function that returns a Recipe, or a Comparison."""
+"""Named settings: each is a function that returns a Recipe, a Comparison, or a Continual."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hello_distill.bench import Comparison
+from hello_distill.continual import Continual
 from hello_distill.errors import InputError, nearest
 from hello_distill.pipeline import Recipe
 from hello_distill.recipes.baselines import gvbsm, gvbsm_small, random, rded, rded_small, sre2l, sre2l_small
 from hello_distill.recipes.comparisons import many, small
+from hello_distill.recipes.continual import arriving_many, arriving_small
 from hello_distill.recipes.hello import cpu, demo, hello_many, hello_small, paper
+from hello_distill.recipes.imagenet import imagenet1k, imagenet100
 
+BY_IPC: dict[str, Callable[[int], Recipe]] = {"imagenet100": imagenet100, "imagenet1k": imagenet1k}
+"""Recipes whose settings depend on the images per class."""
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "paper": paper,
+    "imagenet100": imagenet100,
+    "imagenet1k": imagenet1k,
     "cpu": cpu,
     "demo": demo,
     "hello-small": hello_small,
@@ -26,13 +34,19 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "gvbsm-small": gvbsm_small,
 }
 COMPARISONS: dict[str, Callable[[], Comparison]] = {"small": small, "many": many}
+CONTINUALS: dict[str, Callable[[], Continual]] = {"small": arriving_small, "many": arriving_many}
 
 
-def find(name: str) -> Recipe:
-    """The recipe of that name. Raises InputError, with the nearest name, if there is none."""
+def find(name: str, ipc: int | None = None) -> Recipe:
+    """The recipe of that name, for so many images per class (None: as many as it says).
+
+    Raises InputError, with the nearest name, if there is none, and where it is not for so many.
+    """
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}: {nearest(name, RECIPES)}")
-    return RECIPES[name]()
+    if ipc is None:
+        return RECIPES[name]()
+    return BY_IPC[name](ipc) if name in BY_IPC else replace(RECIPES[name](), ipc=ipc)
 
 
 def find_comparison(name: str) -> Comparison:
@@ -42,4 +56,11 @@ def find_comparison(name: str) -> Comparison:
     return COMPARISONS[name]()
 
 
-__all__ = ["COMPARISONS", "RECIPES", "find", "find_comparison"]
+def find_continual(name: str) -> Continual:
+    """The continual experiment of that name. Raises InputError, with the nearest name, if there is none."""
+    if name not in CONTINUALS:
+        raise InputError(f"unknown continual experiment {name!r}: {nearest(name, CONTINUALS)}")
+    return CONTINUALS[name]()
+
+
+__all__ = ["COMPARISONS", "CONTINUALS", "RECIPES", "find", "find_comparison", "find_continual"]
