@@ -57,7 +57,7 @@ def _inked() -> Iterator[None]:
     import matplotlib
 
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
-    changes: Any = {**dict.fromkeys(inked, INK), "savefig.transparent": True, "font.size": 11}
+    changes: Any = {**dict.fromkeys(inked, INK), "savefig.transparent": True}
     with matplotlib.rc_context(changes), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield

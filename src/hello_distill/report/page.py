@@ -17,7 +17,7 @@ from hello_distill.tables import size
 class Figure(NamedTuple):
     """A number as the file has it, and as people read it."""
 
-    value: float
+    value: float | int
     text: str
 
 
@@ -36,6 +36,12 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
     commands: Sequence[str] = ()
+
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Names of the columns, and whether figures stand in them."""
+        places = enumerate(self.head)
+        return [(name, any(isinstance(row[at][0], Figure) for row in self.rows)) for at, name in places]
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def words(text: object) -> Cell:
     return (str(text),)
 
 
-def number(value: float, form: str = "") -> Cell:
+def number(value: float | int, form: str = "") -> Cell:
     """A figure, formatted as `form` says."""
     return (Figure(value, format(value, form)),)
 
@@ -102,8 +108,8 @@ def count(value: int) -> Cell:
 
 
 def weight(value: int) -> Cell:
-    """Bytes; nothing where there are none."""
-    return (Figure(value, size(value)),) if value else words("none")
+    """Bytes."""
+    return (Figure(value, size(value) if value else "none"),)
 
 
 def score(mean: float, sd: float | None) -> Cell:

@@ -105,7 +105,7 @@ def grid(found: Comparison, places: list[Place], lines: list[str]) -> Table:
     data, (student, ipc) = found.data.name, (places[0].student, places[0].ipc)
     entries = [published.beside(data, place.method, place.labels, ipc) for place in places]
     known = [entry for some in entries for entry in some]
-    head = ["images", "labels", "last epoch", "best epoch", "n", "images", "labels", "teacher"]
+    head = ["images", "labels", "last epoch", "best epoch", "n", "images' size", "labels' size", "teacher's size"]
     head += ["published"] if known else []
     rows: list[list[Cell]] = []
     for place, theirs in zip(places, entries, strict=True):
@@ -133,7 +133,7 @@ def bytes_charts(data: str, places: list[Place], file: str) -> Gallery:
             for place in shown
         )
         picture = Picture("image/svg+xml", charts.accuracy_by_bytes(data, cells, student, ipc), alt, 420)
-        pictures.append((f"{student}, IPC {ipc}", [picture]))
+        pictures.append(("", [picture]))
     about = ["Bytes are those of labels and teacher, beside the images; public weights are not shipped."]
     return Gallery("Accuracy against label bytes", pictures, about, [shlex.join(["hello-distill", "plot", file])])
 
