@@ -19,11 +19,11 @@ import reports
 from hello_distill import cli, pipeline, plot
 from hello_distill.artifact import load
 from hello_distill.errors import InputError
+from hello_distill.labels.static import static
 from hello_distill.report import kinds, published, report
 from hello_distill.report.kinds.comparison import commands
 from hello_distill.report.parts import mean_by_epoch
 from hello_distill.scores import confusion
-from hello_distill.views import whole
 from reports import Made
 
 
@@ -60,6 +60,7 @@ class Page(HTMLParser):
             self.table.append([])
         if tag in ("td", "th"):
             self.table[-1].append(("", []))
+            self.inside = tag
         if tag == "data":
             self.table[-1][-1][1].append(float(given["value"]))
 
@@ -73,7 +74,7 @@ class Page(HTMLParser):
             self.heads[self.inside] += text
         elif self.inside == "pre":
             self.commands[-1] += text
-        elif hasattr(self, "table") and self.table and self.table[-1]:
+        elif self.inside in ("td", "th"):
             before, values = self.table[-1][-1]
             self.table[-1][-1] = (before + text, values)
 
@@ -306,8 +307,7 @@ def test_without_the_images_before_the_way_to_them_is_told(made: Made, tmp_path:
 def test_the_most_confused_classes_are_those_of_the_labels(made: Made, page: Page) -> None:
     artifact = load(made.artefact)
     test = pipeline.test_images(str(made.data), artifact)
-    with torch.no_grad():
-        logits = artifact.labels.projector(whole(test.images))
+    logits = static(test, artifact.labels).logits.float()
     counts = torch.zeros(4, 4, dtype=torch.int64)
     for target, found in zip(test.targets.tolist(), logits.argmax(1).tolist(), strict=True):
         counts[target, found] += 1
