@@ -40,6 +40,7 @@ def curves(lines: Mapping[str, Mapping[int, float]]) -> bytes:
                 label=plot.plain(name),
             )
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylabel("top-1 on the test split (%)")
         axes.grid(alpha=0.3)
         figure.legend(loc="lower center", ncol=min(2, len(lines)), frameon=False, fontsize="small")
