@@ -107,8 +107,8 @@ def continual(result: dict[str, Any]) -> str:
     student = result["recipe"]["base"]["student"]["network"]
     about = (
         f"Top-1 in percent on the test images of the classes seen, after the last epoch of a new `{student}` at each "
-        "step; mean over seeds, each with its own order of classes. `-seen`: teachers and projector know the classes seen so "
-        f"far; `-all`: all of them, from the first step. {made(result)}"
+        "step; mean over seeds, each with its own order of classes. `-seen`: teachers and projector know the classes "
+        f"seen so far; `-all`: all of them, from the first step. {made(result)}"
     )
     return "\n\n".join([*parts, about]) + "\n"
 

@@ -331,6 +331,32 @@ def plot(options: Namespace) -> None:
     print(f"{draw(options.result, options.out)} is ready")
 
 
+def report_parser() -> ArgumentParser:
+    """Options of `hello-distill report`."""
+    parser = ArgumentParser(description="Make one page of result files and artefacts that opens from disk.")
+    parser.add_argument("results", help="folder of result files (.json)")
+    parser.add_argument("--out", required=True, help="page to write (.html)")
+    parser.add_argument("--artefact", action="append", default=[], help="folder that `distill` wrote; may be repeated")
+    parser.add_argument(
+        "--before",
+        action="append",
+        default=[],
+        help="the artefact of the same run without the image update; may be repeated",
+    )
+    parser.add_argument("--data", help="what the artefacts were distilled from: which classes do their labels confuse")
+    add_max_bad(parser)
+    return parser
+
+
+def report(options: Namespace) -> None:
+    """Run `hello-distill report`."""
+    publishing.check_writable(Path(options.out).parent)
+    from hello_distill.report import report as write
+
+    given = options.artefact, options.before, options.data
+    print(f"{write(options.results, options.out, *given, console(), options.max_bad)} is ready")
+
+
 def recipes_parser() -> ArgumentParser:
     """Options of `hello-distill recipes`."""
     parser = ArgumentParser(
@@ -392,6 +418,7 @@ COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], No
     "compare": (compare_parser, compare, "methods and labels side by side"),
     "continual": (continual_parser, continual, "classes that arrive in steps"),
     "plot": (plot_parser, plot, "a picture of a comparison"),
+    "report": (report_parser, report, "results and artefacts as one page"),
     "demo": (demo_parser, demo, "the whole way on Fashion-MNIST"),
     "recipes": (recipes_parser, recipes, "named settings for distill, compare and continual"),
     "doctor": (doctor_parser, doctor, "what is installed and at hand, and what is amiss"),

@@ -19,7 +19,7 @@ from hello_distill.bench import PROJECTOR, Bench, Comparison, artefact_bytes, de
 from hello_distill.data import check_counts, short_name
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.errors import DivergedError, InputError, nearest
-from hello_distill.evaluate import train_student
+from hello_distill.evaluate import tested, train_student
 from hello_distill.ledger import Cell, Ledger, Run
 from hello_distill.machine import commit
 from hello_distill.models import check_name
@@ -113,7 +113,7 @@ def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], see
             except DivergedError as error:
                 stage.figure = f"{cell.name}, seed {seed}: no result; {error}"
                 return None
-            run = Run(score.last, score.best, artefact_bytes(folder), time.monotonic() - start)
+            run = Run(score.last, score.best, artefact_bytes(folder), time.monotonic() - start, None, tested(score))
         stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(score.last)} last, {percent(score.best)} best"
     return run
 

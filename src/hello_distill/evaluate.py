@@ -38,6 +38,11 @@ class Score:
         return max(self.top1.values())
 
 
+def tested(score: Score) -> dict[str, float]:
+    """Accuracy by the epoch after which it was measured, fit for JSON."""
+    return {str(epoch): top1 for epoch, top1 in score.top1.items()}
+
+
 def train_student(artifact: Artifact, test: ImageSet, seed: int, progress: Progress = SILENT) -> Score:
     """A fresh student by the artefact's own protocol, tested as it goes."""
     spec = artifact.student

@@ -59,6 +59,8 @@ class Run(NamedTuple):
     seconds: float
     same_students_as: str | None = None
     """Labels whose students these are, bit for bit, where none was trained."""
+    tested: dict[str, float] | None = None
+    """Top-1 by the epoch after which it was measured, where that is known."""
 
 
 class Ledger:
@@ -142,6 +144,8 @@ class Ledger:
             entry["seconds"] = round(entry["seconds"] + run.seconds)
             if seed == entry["seeds"][0]:  # images differ a little from seed to seed: those of the first are kept
                 entry["bytes"] = run.bytes
+            if run.tested is not None:
+                entry.setdefault("tested", {})[str(seed)] = run.tested
             if run.same_students_as:
                 entry["same_students_as"] = run.same_students_as
 

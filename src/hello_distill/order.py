@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from hello_distill.data import ImageSet
 from hello_distill.errors import ArtifactError
 from hello_distill.folders import folded
+from hello_distill.scores import confusion
 from hello_distill.types import Logits
 
 SIGNIFICANT = 3.5
@@ -29,9 +29,7 @@ def check_order(logits: Logits, images: ImageSet, what: str) -> None:
     `logits` (n c) are the source's for these images, `what` names it in the message. Two exchanged classes are found
     from about 20 images of each on; with fewer, only a larger disorder is.
     """
-    classes = len(images.classes)
-    pairs = images.targets.cpu() * classes + logits.argmax(1).cpu()
-    exchanged = cycle(torch.bincount(pairs, minlength=classes**2).view(classes, classes))
+    exchanged = cycle(confusion(logits.cpu(), images.targets.cpu(), len(images.classes)))
     if exchanged:
         told = ", ".join(f"{images.classes[a]!r} for {images.classes[b]!r}" for a, b in exchanged[:3])
         more = f" and {len(exchanged) - 3} more" if len(exchanged) > 3 else ""

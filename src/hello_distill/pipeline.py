@@ -22,7 +22,7 @@ from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
 from hello_distill.encoders import Encoder
 from hello_distill.errors import ArtifactError, InputError, MachineError, listed
-from hello_distill.evaluate import evaluate, summary
+from hello_distill.evaluate import evaluate, summary, tested
 from hello_distill.expectation import LEAST_RUNS, verdict
 from hello_distill.labels.static import static
 from hello_distill.licence import UNKNOWN, Source, source_of
@@ -294,6 +294,7 @@ def train(
         "test_images": len(test),
         "top1_last": summary([score.last for score in scores]),
         "top1_best": summary([score.best for score in scores]),
+        "tested": {str(score.seed): tested(score) for score in scores},
         "data": data,
         "training": dataclasses.asdict(artifact.student),
         "environment": environment(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,32 +29,58 @@ def plot(result: str | Path, out: str | Path | None = None) -> Path:
     if not cells:
         raise InputError(f"{file} has no finished cell yet; run `hello-distill compare` first")
     target = Path(out) if out else file.with_suffix(".svg")
-    _draw(name, cells, target)
+    ipcs, students = (sorted({cell[key] for cell in cells}) for key in ("ipc", "student"))
+    try:
+        publishing.write(target, picture(name, cells, target.suffix.removeprefix(".") or "png", students, ipcs))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{target} cannot be written: {error}; give --out a .svg or .png in a folder that exists"
+        ) from None
     return target
 
 
-def _draw(data: str, cells: list[dict[str, Any]], target: Path) -> None:
+def pyplot() -> Any:
+    """matplotlib's pyplot, drawing into memory; the same drawing gives the same bytes.
+
+    Raises MachineError where matplotlib is missing.
+    """
     try:
         import matplotlib
     except ImportError:
-        raise MachineError("plot needs matplotlib; install it with `pip install 'hello-distill[report]'`") from None
+        raise MachineError("pictures need matplotlib; install it with `pip install 'hello-distill[report]'`") from None
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "hello-distill"
     from matplotlib import pyplot
+
+    return pyplot
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib does not take for a formula."""
+    return text.replace("$", r"\$")
+
+
+def picture(
+    data: str, cells: Sequence[dict[str, Any]], form: str, students: Sequence[str], ipcs: Sequence[int]
+) -> bytes:
+    """The panels of some students and numbers of images; colours and the reach of bytes are those of all cells.
+
+    Raises ValueError for a form that matplotlib does not write.
+    """
+    figures = pyplot()
     from matplotlib.lines import Line2D
 
-    ipcs, students = (sorted({cell[key] for cell in cells}) for key in ("ipc", "student"))
     colours = {method: f"C{place}" for place, method in enumerate(sorted({cell["method"] for cell in cells}))}
     size = (4.2 * len(ipcs), 3.6 * len(students) + 0.9)
-    figure, panels = pyplot.subplots(len(students), len(ipcs), figsize=size, sharey=True, squeeze=False)
+    figure, panels = figures.subplots(len(students), len(ipcs), figsize=size, sharey=True, squeeze=False)
     for row, student in zip(panels, students, strict=True):
         row[0].set_ylabel("top-1 on the test split (%)")
         for panel, ipc in zip(row, ipcs, strict=True):
             _points(panel, [cell for cell in cells if (cell["student"], cell["ipc"]) == (student, ipc)], colours)
             panel.set_xlim(-300, 3 * max(1000, *map(_shipped, cells)))
-            panel.set_title(f"{data}, {student}, IPC {ipc}", fontsize="medium")
+            panel.set_title(plain(f"{data}, {student}, IPC {ipc}"), fontsize="medium")
     shown = {cell["labels"].partition("-")[0] for cell in cells}
-    handles = [Line2D([], [], marker="o", ls="", color=colour, label=name) for name, colour in colours.items()]
+    handles = [Line2D([], [], marker="o", ls="", color=colour, label=plain(name)) for name, colour in colours.items()]
     handles += [
         Line2D([], [], marker=mark, ls="", color="grey", label=name) for name, mark in MARKS.items() if name in shown
     ]
@@ -62,15 +89,10 @@ def _draw(data: str, cells: list[dict[str, Any]], target: Path) -> None:
     figure.tight_layout(rect=(0, 0.3 * -(-len(handles) // across) / size[1], 1, 1))
     try:
         content = io.BytesIO()
-        form = target.suffix.removeprefix(".") or "png"
         figure.savefig(content, format=form, metadata={"Date": None} if form == "svg" else None)
-        publishing.write(target, content.getvalue())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{target} cannot be written: {error}; give --out a .svg or .png in a folder that exists"
-        ) from None
+        return content.getvalue()
     finally:
-        pyplot.close(figure)
+        figures.close(figure)
 
 
 def _points(panel: Any, cells: list[dict[str, Any]], colours: dict[str, str]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from hello_distill.data import ImageSet
 from hello_distill.progress import SILENT, Progress
-from hello_distill.types import Classifier, Logits, Pixels
+from hello_distill.types import Classifier, Logits, Pixels, Targets
 from hello_distill.views import whole
 
 BATCH = 250
@@ -25,6 +27,11 @@ def top1(classifier: Classifier, data: ImageSet, progress: Progress = SILENT, wh
         return None
     right = predict(classifier, data.images, progress, what).argmax(1) == data.targets
     return 100 * int(right.sum()) / len(data)
+
+
+def confusion(logits: Logits, targets: Targets, classes: int) -> Int64[Tensor, "c c"]:
+    """Images counted by their class (rows) and by the class of their largest logit (columns)."""
+    return torch.bincount(targets * classes + logits.argmax(1), minlength=classes**2).view(classes, classes)
 
 
 def percent(value: float | None) -> str:

@@ -1,0 +1,111 @@
+"""Result files and artefacts as one page that opens from disk: `hello-distill report`.
+
+The same input gives the same bytes: no date, no path, names in order.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hello_distill import publishing
+from hello_distill.errors import InputError, printable
+from hello_distill.progress import SILENT, Progress
+from hello_distill.report import kinds
+from hello_distill.report.page import Section, render
+from hello_distill.skipped import MAX_BAD
+
+LARGEST = 64 * 2**20
+"""Bytes of a result file; a larger one is none."""
+
+
+def report(
+    results: str | Path,
+    out: str | Path,
+    artefacts: Sequence[str | Path] = (),
+    before: Sequence[str | Path] = (),
+    data: str | None = None,
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+) -> Path:
+    """Write the page of a folder of result files; returns its path. See `hello-distill report`.
+
+    `before` are artefacts of the same runs as some of `artefacts`, without the image update. `data` is what the
+    artefacts were distilled from; their labels are asked for its test split. Raises InputError where there is nothing
+    to report or an artefact of `before` has no partner, MachineError where Jinja or matplotlib is missing.
+    """
+    folder = Path(results)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; give the folder that holds the result files")
+    if (before or data is not None) and not artefacts:
+        raise InputError("--before and --data say something of artefacts; give --artefact, too")
+    target = Path(out)
+    publishing.check_writable(target.parent)
+    command = _command(folder, target.name, artefacts, before, data)
+    sections, unknown = read(folder)
+    if artefacts:
+        from hello_distill.report.pictures import Shown, sections_of
+
+        shown = Shown(tuple(map(Path, artefacts)), tuple(map(Path, before)), data, max_bad)
+        sections += sections_of(shown, command, progress)
+    if not sections and not unknown:
+        raise InputError(f"{folder} holds no result file (.json); `hello-distill compare` writes one")
+    publishing.write(target, render(f"hello-distill: {folder.resolve().name}", sections, unknown, command))
+    return target
+
+
+def read(folder: Path) -> tuple[list[Section], list[tuple[str, str]]]:
+    """A section for each result file of a known kind, and the names of all others with the reason, by name."""
+    sections: list[Section] = []
+    unknown: list[tuple[str, str]] = []
+    for file in sorted(folder.glob("*.json")):
+        if file.name.startswith("."):
+            continue
+        name = printable(f"{folder.resolve().name}/{file.name}")
+        try:
+            section = kinds.section(name, _content(file))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            unknown.append((name, printable(f"a result of {error.title}, but not whole: {place}: {first['msg']}")))
+        except (OSError, ValueError, RecursionError) as error:
+            unknown.append((name, printable(f"cannot be read: {error}")))
+        else:
+            if section is None:
+                unknown.append((name, f"no kind of result that is known here ({', '.join(kinds.names())})"))
+            else:
+                sections.append(section)
+    return sections, unknown
+
+
+def _content(file: Path) -> Any:
+    """A JSON file, its text without anything that cannot be printed."""
+    if file.stat().st_size > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST} bytes")
+    return _clean(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _clean(content: Any) -> Any:
+    if isinstance(content, str):
+        return printable(content)
+    if isinstance(content, list):
+        return [_clean(value) for value in content]
+    if isinstance(content, dict):
+        return {printable(name): _clean(value) for name, value in content.items()}
+    return content
+
+
+def _command(
+    folder: Path, out: str, artefacts: Sequence[str | Path], before: Sequence[str | Path], data: str | None
+) -> str:
+    """The call that makes the page, with names in the place of paths."""
+    words = ["hello-distill", "report", folder.resolve().name]
+    for option, given in (("--artefact", artefacts), ("--before", before), ("--data", [data] if data else [])):
+        for path in given:
+            words += [option, Path(path).resolve().name]
+    return printable(shlex.join([*words, "--out", out]))

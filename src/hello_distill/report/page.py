@@ -1,0 +1,134 @@
+"""What a report is made of, and its page: tables, pictures and notes in sections. Everything is escaped here.
+
+Nothing on the page is fetched from anywhere, and nothing runs: pictures are data URIs, and there is no script.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from hello_distill.errors import MachineError
+from hello_distill.tables import size
+
+
+class Figure(NamedTuple):
+    """A number as the file has it, and as people read it."""
+
+    value: float | int
+    text: str
+
+
+Part = str | Figure
+Cell = tuple[Part, ...]
+"""What stands in a place of a table: words and figures, one after the other."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; `commands` made it, `notes` stand below it."""
+
+    form: ClassVar[str] = "table"
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+    commands: Sequence[str] = ()
+
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Names of the columns, and whether figures stand in them."""
+        places = enumerate(self.head)
+        return [(name, any(isinstance(row[at][0], Figure) for row in self.rows)) for at, name in places]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file of the media type `media`, `width` CSS pixels wide where there is room."""
+
+    media: str
+    content: bytes
+    alt: str
+    width: int
+    sharp: bool = False
+    """Its pixels are to be seen when it is enlarged."""
+
+    @property
+    def source(self) -> str:
+        """The data URI."""
+        return f"data:{self.media};base64,{base64.b64encode(self.content).decode()}"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures side by side where there is room; `notes` stand above them."""
+
+    form: ClassVar[str] = "gallery"
+    title: str
+    pictures: Sequence[tuple[str, Sequence[Picture]]]
+    """A caption, and the pictures below it."""
+    notes: Sequence[str] = ()
+    commands: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Text:
+    """Sentences, a paragraph each."""
+
+    form: ClassVar[str] = "text"
+    title: str
+    notes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one file or folder has to say."""
+
+    title: str
+    origin: str
+    """The file or folder."""
+    blocks: Sequence[Table | Gallery | Text]
+
+
+def words(text: object) -> Cell:
+    """A place of a table that holds no figure."""
+    return (str(text),)
+
+
+def number(value: float | int, form: str = "") -> Cell:
+    """A figure, formatted as `form` says."""
+    return (Figure(value, format(value, form)),)
+
+
+def count(value: int) -> Cell:
+    """A whole number."""
+    return number(value, ",")
+
+
+def weight(value: int) -> Cell:
+    """Bytes."""
+    return (Figure(value, size(value) if value else "none"),)
+
+
+def score(mean: float, sd: float | None) -> Cell:
+    """Percent: mean and standard deviation, where there is one."""
+    return (*number(mean, ".1f"), *(() if sd is None else (" ± ", *number(sd, ".1f"))))
+
+
+def render(title: str, sections: Sequence[Section], unknown: Sequence[tuple[str, str]], command: str) -> bytes:
+    """The page. `unknown` are files that say nothing here, with the reason. Raises MachineError without Jinja."""
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError:
+        raise MachineError("report needs Jinja; install it with `pip install 'hello-distill[report]'`") from None
+    environment = Environment(
+        loader=PackageLoader("hello_distill.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    content: dict[str, Any] = {"title": title, "sections": sections, "unknown": unknown, "command": command}
+    return environment.get_template("page.html.j2").render(content).encode()

@@ -1,0 +1,66 @@
+"""What result files of several kinds have in common: accuracies, where they were made, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hello_distill.report import charts
+from hello_distill.report.page import Gallery, Picture, Table, words
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+Tested = dict[str, dict[str, Percent]]
+"""Accuracy by epoch by seed."""
+Environment = dict[str, str | int | None]
+
+
+class Part(BaseModel):
+    """A part of a result file: numbers are numbers, and finite. Fields that are not shown may be anything."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, extra="ignore")
+
+
+class Summary(Part):
+    """Mean, standard deviation (n - 1; None for a single run) and the runs, in percent."""
+
+    mean: Percent
+    sd: Percent | None
+    runs: Annotated[list[Percent], Field(min_length=1)]
+
+
+def made(environment: Mapping[str, Any], about: Mapping[str, object]) -> Table:
+    """What was run, and where: `about` first, then commit, hardware and versions as the file gives them."""
+    first = ("commit", "device", "processor", "machine", "system", "threads", "python", "hello_distill", "torch")
+    known = [name for name in first if name in environment]
+    rows = [(words(name), words(value)) for name, value in about.items()]
+    rows += [(words(name), words(_told(environment[name]))) for name in known]
+    others = ", ".join(f"{name} {_told(environment[name])}" for name in sorted(set(environment) - set(known)))
+    return Table("What was run", ("what", "value"), [*rows, *([(words("others"), words(others))] if others else [])])
+
+
+def _told(value: str | int | None) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def mean_by_epoch(tested: Tested) -> dict[int, float]:
+    """The mean over seeds after each epoch that all of them were tested after."""
+    curves = [{int(epoch): value for epoch, value in curve.items()} for curve in tested.values()]
+    shared = sorted(set.intersection(*map(set, curves))) if curves else []
+    return {epoch: sum(curve[epoch] for curve in curves) / len(curves) for epoch in shared}
+
+
+def learning_curves(charted: Mapping[str, Mapping[str, Tested]], commands: list[str]) -> Gallery | None:
+    """A chart for each title, with a line for each name; None where no epoch but the last was kept."""
+    pictures = []
+    for title, lines in charted.items():
+        curves = {name: mean_by_epoch(tested) for name, tested in lines.items()}
+        curves = {name: curve for name, curve in curves.items() if len(curve) > 1}
+        if curves:
+            alt = f"Top-1 by epoch, {title}: " + "; ".join(
+                f"{name} ends at {curve[max(curve)]:.1f} %" for name, curve in curves.items()
+            )
+            pictures.append((title, [Picture("image/svg+xml", charts.curves(curves), alt, 520)]))
+    about = ["Mean over the seeds, after each epoch that was tested."]
+    return Gallery("Learning curves", pictures, about, commands) if pictures else None

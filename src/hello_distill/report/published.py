@@ -1,0 +1,149 @@
+"""What papers report, from `published.json`: the one place where others' figures stand, each with its source."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from importlib import resources
+
+from pydantic import BaseModel, ConfigDict
+
+from hello_distill.report.page import Cell, Figure, Table, score, words
+
+
+class Entry(BaseModel):
+    """Base of what the file holds."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Paper(Entry):
+    """Where figures were read."""
+
+    name: str
+    reference: str
+    note: str
+
+
+class DataSet(Entry):
+    """A data set, the names that folders of it have here, and why figures on it differ between protocols."""
+
+    names: list[str]
+    why: str
+
+
+class Accuracy(Entry):
+    """Top-1 in percent of a network trained on a method's images, as a paper's table has it."""
+
+    data: str
+    method: str
+    labels: list[str]
+    """Kinds of labels here that are those of the paper's students."""
+    ipc: int
+    network: str
+    top1: float
+    sd: float | None
+    paper: str
+    place: str
+
+    @property
+    def source(self) -> str:
+        """Paper and table."""
+        paper = published().papers[self.paper]
+        return f"{paper.name}, {self.place} ({paper.reference}{'; ' if paper.note else ''}{paper.note})"
+
+
+class Step(Entry):
+    """A row of the paper's ablation, each with all before it."""
+
+    step: str
+    top1: float
+    parameters: str
+    data: str
+    ipc: int
+    paper: str
+    place: str
+
+
+class Published(Entry):
+    """The file as a whole."""
+
+    papers: dict[str, Paper]
+    data: dict[str, DataSet]
+    accuracies: list[Accuracy]
+    ablation: list[Step]
+
+
+@functools.cache
+def published() -> Published:
+    """The file, read once."""
+    text = resources.files("hello_distill.report").joinpath("published.json").read_bytes()
+    return Published.model_validate_json(text)
+
+
+def data_set(name: str) -> str | None:
+    """The published data set that a folder of this name holds; None where none is known."""
+    return next((title for title, found in published().data.items() if name.lower() in found.names), None)
+
+
+def beside(data: str, method: str, labels: str, ipc: int) -> list[Accuracy]:
+    """What is published for a cell on the folder `data`: the same data set, method, kind of labels and images."""
+    wanted = (data_set(data), method, ipc)
+    return [
+        entry
+        for entry in published().accuracies
+        if (entry.data, entry.method, entry.ipc) == wanted and labels in entry.labels
+    ]
+
+
+def told(entries: Iterable[Accuracy]) -> Cell:
+    """Figures with their networks, for a place in a table."""
+    cell: list[str | Figure] = []
+    for entry in entries:
+        cell += [*(["; "] if cell else []), *score(entry.top1, entry.sd), f" ({entry.network})"]
+    return tuple(cell) or words("")
+
+
+def notes(data: str, students: Iterable[str], entries: Iterable[Accuracy]) -> list[str]:
+    """Where the figures come from, and a sentence why they may differ; nothing where there are none."""
+    entries = list(entries)
+    if not entries:
+        return []
+    networks = ", ".join(dict.fromkeys(entry.network for entry in entries))
+    why = f"Published students are {networks}, ours {', '.join(students)}"
+    return [
+        f"Why published figures may differ: {why[0].lower()}{why[1:]}; {published().data[entries[0].data].why}.",
+        f"Published: {'; '.join(dict.fromkeys(entry.source for entry in entries))}.",
+    ]
+
+
+def gains(ours: Iterable[tuple[str, int, str, float, float]]) -> Table | None:
+    """HeLlO with its projector against RDED with its teacher: ours (data, IPC, student, RDED, HeLlO), the paper's."""
+    rows = [
+        (words(f"{data}, here"), words(ipc), words(student), *_gain(rded, hello))
+        for data, ipc, student, rded, hello in ours
+    ]
+    if not rows:
+        return None
+    table = [entry for entry in published().accuracies if (entry.paper, entry.place) == ("hello", "Table 1")]
+    by_cell = {(entry.data, entry.ipc, entry.method): entry for entry in table}
+    for (data, ipc, method), entry in by_cell.items():
+        if method == "hello":
+            rded = by_cell[data, ipc, "rded"].top1
+            rows.append((words(f"{data}, the paper"), words(ipc), words(entry.network), *_gain(rded, entry.top1)))
+    head = ("data", "IPC", "student", "RDED, teacher's labels", "HeLlO, projector's labels", "gain")
+    return Table(
+        "The paper's claim beside ours: HeLlO against RDED",
+        head,
+        rows,
+        [
+            "Figures on different data are not comparable; the gains are what the claim is about. They may differ "
+            "because the paper's encoder is CLIP's ResNet-50 and its students ResNet-18 of 224 pixels, on a GPU.",
+            f"The paper: {table[0].source}.",
+        ],
+    )
+
+
+def _gain(rded: float, hello: float) -> tuple[Cell, Cell, Cell]:
+    gain = hello - rded
+    return score(rded, None), score(hello, None), (Figure(gain, f"{gain:+.1f}"),)

@@ -1,0 +1,80 @@
+"""A folder of small results made by the code, and artefacts of one run with and without the image update."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from hello_distill import storage
+from hello_distill.bench import Comparison, Contender
+from hello_distill.comparison import compare
+from hello_distill.distillers.rded import RDED
+from hello_distill.pipeline import Recipe, distill, train
+
+RESULTS = Path(__file__).parents[1] / "results"
+HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)> \" ' & {{ 7*7 }} $\\frac{"
+
+
+class Made(NamedTuple):
+    """What a report is made of."""
+
+    results: Path
+    artefact: Path
+    before: Path
+    data: Path
+
+
+def make(folder: Path, tree: Path, recipe: Recipe, artefact: Path) -> Made:
+    """Results of every kind: the repository's, a comparison and a training of seconds, and files of no kind."""
+    results = folder / "results"
+    results.mkdir()
+    for file in RESULTS.glob("*.json"):
+        shutil.copy(file, results)
+    grid = Comparison(
+        base=recipe,
+        contenders={"rded": Contender(RDED(recipe.distiller.patches)), "hello": Contender(recipe.distiller)},
+        projector=recipe.distiller.projector,
+        training={2: (2, 4)},
+        labels={},
+    )
+    what = ["rded", "hello"], ["hard", "teacher", "stored", "projector"], [2], ["convnet2_w8"], [0, 1]
+    compare(str(tree), folder / "shapes.json", grid, *what)
+    shutil.copy(folder / "shapes.json", results)
+    (results / "students.json").write_bytes(storage.as_json(train(artefact, str(tree), seeds=[0, 1])))
+    (results / "budgets.json").write_bytes(storage.as_json(budgets()))
+    (results / "novel.json").write_text('{"kind": "of tomorrow"}')
+    (results / "broken.json").write_text('{"cells": [')
+    (results / "hostile.json").write_bytes(storage.as_json(hostile(results / "shapes.json")))
+    (results / "notes.txt").write_text("not read")
+    still = replace(recipe, distiller=replace(recipe.distiller, update=None))
+    return Made(results, artefact, distill(str(tree), folder / "before", still), tree)
+
+
+def budgets() -> dict[str, object]:
+    """What `scripts/budgets.py` writes."""
+    form = {"encoder_rank": 8, "head_rank": 9, "precision": "float16", "bytes": 386035}
+    small = {"encoder_rank": 4, "head_rank": 9, "precision": "int8", "bytes": 99000}
+    curve = [{**form, "agreement": 100.0, "error": 7.6e-9}, {**small, "agreement": 97.25, "error": 0.0125}]
+    return {
+        "command": "python scripts/budgets.py DATA OUT results/budgets.json",
+        "artefacts": {"400KB": {**form, "budget": 400000}, "100KB": {**small, "budget": 100000}},
+        "curve": curve,
+        "knee": form,
+        "recipe": {},
+        "environment": {"commit": None, "threads": 2, "python": "3.11.7"},
+    }
+
+
+def hostile(file: Path) -> dict[str, object]:
+    """A comparison whose every text is hostile, and whose letters cannot all be written."""
+    found = json.loads(file.read_text())
+    found["data"]["name"] = HOSTILE
+    found["environment"] = {HOSTILE: HOSTILE, "commit": "\x1b[31m"}
+    found["stages"] = {HOSTILE: {"teacher_top1": 12.5}}
+    for cell in found["cells"]:
+        cell |= {"method": HOSTILE + cell["method"], "student": HOSTILE, "commits": [HOSTILE]}
+        cell["same_students_as"] = HOSTILE
+    return dict(found)

@@ -1,0 +1,345 @@
+"""The page: every number is its file's, whatever is in a file stays text, and nothing is fetched."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import reports
+from hello_distill import cli, pipeline, plot
+from hello_distill.artifact import load
+from hello_distill.errors import InputError
+from hello_distill.labels.static import static
+from hello_distill.report import kinds, published, report
+from hello_distill.report.kinds.comparison import commands
+from hello_distill.report.parts import mean_by_epoch
+from hello_distill.scores import confusion
+from reports import Made
+
+
+class Page(HTMLParser):
+    """Tables as rows of (text, values), the tags, and every address."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[tuple[str, str], list[list[tuple[str, list[float]]]]] = {}
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.names: list[str] = []
+        self.images: list[tuple[str, bytes]] = []
+        self.commands: list[str] = []
+        self.heads = {"h2": "", "h3": ""}
+        self.inside: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attributes}
+        self.tags.append(tag)
+        self.names += given
+        self.addresses += [given[name] for name in ("src", "href") if name in given]
+        self.inside = tag if tag in ("h2", "h3", "pre") else self.inside
+        if tag in self.heads:
+            self.heads[tag] = ""
+        if tag == "pre":
+            self.commands.append("")
+        if tag == "img":
+            self.images.append((given["alt"], base64.b64decode(given["src"].partition("base64,")[2])))
+        if tag == "table":
+            self.table = self.tables.setdefault((self.heads["h2"], self.heads["h3"]), [])
+        if tag == "tr":
+            self.table.append([])
+        if tag in ("td", "th"):
+            self.table[-1].append(("", []))
+            self.inside = tag
+        if tag == "data":
+            self.table[-1][-1][1].append(float(given["value"]))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = None if tag == self.inside else self.inside
+        if tag == "table":
+            del self.table
+
+    def handle_data(self, text: str) -> None:
+        if self.inside in self.heads:
+            self.heads[self.inside] += text
+        elif self.inside == "pre":
+            self.commands[-1] += text
+        elif self.inside in ("td", "th"):
+            before, values = self.table[-1][-1]
+            self.table[-1][-1] = (before + text, values)
+
+
+@pytest.fixture(scope="module")
+def made(tree: Path, recipe: pipeline.Recipe, artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return reports.make(tmp_path_factory.mktemp("report"), tree, recipe, artefact)
+
+
+def write(made: Made, out: Path) -> str:
+    return report(made.results, out, [made.artefact], [made.before], str(made.data)).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def text(made: Made, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(made, tmp_path_factory.mktemp("page") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def read(made: Made, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((made.results / name).read_text())
+    return found
+
+
+def scores(entry: dict[str, Any]) -> list[list[float]]:
+    """Mean and sd of the last and the best epoch, and n."""
+    both = [[entry[name]["mean"], entry[name]["sd"]] for name in ("top1_last", "top1_best")]
+    return [*both, [len(entry["top1_last"]["runs"])]]
+
+
+def test_the_same_input_gives_the_same_bytes(made: Made, text: str, tmp_path: Path) -> None:
+    assert write(made, tmp_path / "report.html") == text
+
+
+@pytest.mark.parametrize(("file", "data"), [("cifar10.json", "cifar10-jpeg"), ("shapes.json", "shapes")])
+def test_every_number_of_a_comparison_is_the_file_s(made: Made, page: Page, file: str, data: str) -> None:
+    found = read(made, file)
+    tables = {name: rows for (part, name), rows in page.tables.items() if part == f"Comparison on {data}"}
+    shown = 0
+    for ipc in sorted({cell["ipc"] for cell in found["cells"]}):
+        title = next(name for name in tables if name.startswith(f"{ipc} image"))
+        head, *rows = tables[title]
+        cells = {(c["method"], c["labels"]): c for c in found["cells"] if c["ipc"] == ipc}
+        assert {(row[0][0], row[1][0]) for row in rows} == cells.keys() and len(rows) == len(cells)
+        epochs, batch = found["recipe"]["training"][str(ipc)]
+        assert title.endswith(f", {epochs} epochs in batches of {batch}")
+        for row in rows:
+            cell = cells[row[0][0], row[1][0]]
+            sizes = [[cell["bytes"][name]] for name in ("images", "labels", "teacher")]
+            assert [values for _, values in row[2:8]] == [*scores(cell), *sizes]
+            last = cell["top1_last"]
+            assert row[2][0] == f"{last['mean']:.1f} ± {last['sd']:.1f}"
+            shown += 1
+        assert [name for name, _ in head][2:5] == ["last epoch", "best epoch", "n"]
+    assert shown == len(found["cells"])
+    stages = tables["Teachers and projector on held-back training images"][1:]
+    assert {row[0][0] for row in stages} == found["stages"].keys()
+    for row in stages:
+        names = ("teacher_top1", "ensemble_top1", "zero_shot_top1", "projector_top1")
+        known = found["stages"][row[0][0]]
+        assert [values for _, values in row[1:]] == [[known[name]] if name in known else [] for name in names]
+    about = {row[0][0]: row[1][0] for row in tables["What was run"][1:]}
+    assert about["commit"] == (found["environment"]["commit"] or "unknown")
+    assert about["processor"] == found["environment"]["processor"] and about["torch"] == found["environment"]["torch"]
+
+
+def test_every_number_of_the_other_kinds_is_the_file_s(made: Made, page: Page) -> None:
+    demo = read(made, "demo.json")
+    rows = page.tables["The demonstration: fashion-mnist", "Accuracies"][1:]
+    for row, name in zip(rows, ("random_hard", "distilled_hard", "distilled_projector"), strict=True):
+        last, best = demo[name], demo[name]["best"]
+        assert [values for _, values in row[1:4]] == [[last["mean"], last["sd"]], [best["mean"], best["sd"]], [3]]
+    presets = read(made, "presets.json")["presets"]
+    rows = page.tables["Methods as their authors' code runs them: cifar10-jpeg", "Accuracies"][1:]
+    for row, entry in zip(rows, presets, strict=True):
+        assert [values for _, values in row[5:9]] == [*scores(entry), [entry["figures"]["teacher_top1"]]]
+    students = read(made, "students.json")
+    rows = page.tables["Students on shapes", "Accuracies"][1:]
+    assert [values for _, values in rows[0][2:]] == [[students["epochs"]], *scores(students)]
+    rows = page.tables["Projectors cut to label budgets", "Faithfulness to the uncut projector"][1:]
+    assert [[v for _, values in row for v in values] for row in rows] == [
+        [386035, 8, 9, 100.0, 7.6e-9],
+        [99000, 4, 9, 97.25, 0.0125],
+    ]
+
+
+def test_published_figures_stand_beside_ours_with_their_source(page: Page, text: str) -> None:
+    name = "10 images per class, convnet3, 300 epochs in batches of 20"
+    rows = page.tables["Comparison on cifar10-jpeg", name][1:]
+    beside = {(row[0][0], row[1][0]): row[8] for row in rows}
+    assert beside["rded", "teacher"] == ("50.2 ± 0.5 (ConvNet-3); 37.1 ± 0.3 (ResNet-18)", [50.2, 0.5, 37.1, 0.3])
+    assert beside["hello", "projector"] == ("", []), "the paper has no figure on these data"
+    assert "Why published figures may differ: published students are ConvNet-3, ResNet-18, ours convnet3;" in text
+    assert "DELT, CIFAR-10 (CVPR 2025, results table in VILA-Lab/DELT; a rival&#39;s copy" in text
+    gains = page.tables["Comparison on cifar10-jpeg", "The paper's claim beside ours: HeLlO against RDED"][1:]
+    assert [row[0][0] for row in gains].count("ImageNet-1K, the paper") == 3
+    paper = {(row[0][0], row[1][0]): row[5][0] for row in gains}
+    assert paper["ImageNet-100, the paper", "10"] == "+12.9" and paper["ImageNet-1K, the paper", "50"] == "-4.3"
+    for row in gains:
+        (rded,), (hello,), (gain,) = (values for _, values in row[3:])
+        assert gain == hello - rded
+
+
+def test_published_figures_have_known_papers_and_are_shown_once() -> None:
+    found = published.published()
+    places = [(e.data, e.method, e.ipc, e.network, e.paper, e.place) for e in found.accuracies]
+    assert len(places) == len(set(places)) == 97
+    for entry in (*found.accuracies, *found.ablation):
+        assert entry.paper in found.papers and entry.data in found.data and 0 < entry.top1 < 100
+    names = [name for data in found.data.values() for name in data.names]
+    assert len(names) == len(set(names))
+    assert [e.top1 for e in published.beside("CIFAR10", "gvbsm", "stored", 50)] == [59.2]
+    assert (
+        published.beside("cifar10", "rded", "projector", 10) == published.beside("mnist", "rded", "teacher", 10) == []
+    )
+
+
+def test_nothing_is_fetched_and_nothing_runs(text: str, page: Page) -> None:
+    outside = [address for address in page.addresses if not address.startswith(("data:", "#"))]
+    assert outside == [] and len([a for a in page.addresses if a.startswith("data:image/")]) == len(page.images)
+    assert "script" not in page.tags and not [name for name in page.names if name.startswith("on")]
+    assert not re.search(r"url\(|@import|<iframe|<object|<embed|<link[^>]*stylesheet", text)
+    for _, content in page.images:
+        if b"<svg" in content:
+            svg = content.decode()
+            assert "<script" not in svg and not re.search(r'(?:href|src)="(?!#)', svg)
+            assert "prefers-color-scheme:dark" in svg and "currentColor" in svg and "#010203" not in svg
+        else:
+            Image.open(io.BytesIO(content)).load()
+
+
+def test_hostile_text_stays_text(made: Made, text: str, page: Page) -> None:
+    assert "<script" not in text and "<img src=http" not in text and "49" not in page.heads["h2"]
+    part = f"Comparison on {reports.HOSTILE}"
+    titles = [name for (where, name), _ in page.tables.items() if where == part]
+    assert f"2 images per class, {reports.HOSTILE}, 2 epochs in batches of 4" in titles
+    about = {row[0][0]: row[1][0] for row in page.tables[part, "What was run"][1:]}
+    assert about["commit"] == r"\x1b[31m" and about["others"] == f"{reports.HOSTILE} {reports.HOSTILE}"
+    call = next(line for lines in page.commands for line in lines.splitlines() if "evil.example" in line)
+    assert shlex.split(call)[:3] == ["hello-distill", "compare", reports.HOSTILE]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"cells": [{"method": "x"}]}, "a result of comparison, but not whole: cells.0.labels: Field required"),
+        ({"recipe": 3}, "a result of comparison, but not whole: recipe: Input should be"),
+        ({"stages": {"a": {"teacher_top1": "<b>1"}}}, "a result of comparison, but not whole: stages.a.teacher_top1"),
+    ],
+)
+def test_a_file_that_is_not_whole_is_told(made: Made, tmp_path: Path, change: dict[str, Any], told: str) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "a.json").write_text(json.dumps({**read(made, "cifar10.json"), **change}))
+    text = report(tmp_path / "r", tmp_path / "p.html").read_text()
+    assert f"<li><strong>r/a.json</strong>: {told}" in text and "<b>" not in text
+
+
+def test_files_of_no_known_kind_are_listed(text: str, tmp_path: Path) -> None:
+    listed = re.findall(r"<li><strong>(.*?)</strong>: (.*?)</li>", text)
+    assert [name for name, _ in listed] == ["results/broken.json", "results/novel.json"]
+    assert listed[0][1].startswith("cannot be read: Expecting value: line 1 column 12")
+    assert listed[1][1] == f"no kind of result that is known here ({', '.join(kinds.names())})"
+    (tmp_path / "r").mkdir()
+    for name, content in (("deep", b"[" * 10**5), ("list", b"[1]"), ("nan", b'{"cells": NaN}'), ("bytes", b"\xff{")):
+        (tmp_path / "r" / f"{name}.json").write_bytes(content)
+    (tmp_path / "r" / "folder.json").mkdir()
+    found = report(tmp_path / "r", tmp_path / "p.html").read_text()
+    assert re.findall(r"<li><strong>r/(\w+)\.json", found) == ["bytes", "deep", "folder", "list", "nan"]
+
+
+def test_learning_curves_are_drawn_where_the_file_has_them(made: Made, page: Page, text: str) -> None:
+    found = read(made, "shapes.json")
+    cell = next(c for c in found["cells"] if (c["method"], c["labels"]) == ("hello", "projector"))
+    assert cell["tested"].keys() == {"0", "1"} and cell["tested"]["0"].keys() == {"1", "2"}
+    assert [cell["tested"][seed]["2"] for seed in "01"] == cell["top1_last"]["runs"]
+    assert [max(cell["tested"][seed].values()) for seed in "01"] == cell["top1_best"]["runs"]
+    assert mean_by_epoch({"0": {"1": 10.0, "2": 30.0}, "1": {"2": 40.0, "3": 1.0}}) == {2: 35.0}
+    charts = [alt for alt, _ in page.images if alt.startswith("Top-1 by epoch")]
+    assert len(charts) == 3, "of shapes, of the hostile copy, of the training"
+    assert f"hello, projector ends at {cell['top1_last']['mean']:.1f} %" in next(a for a in charts if "<" not in a)
+    assert "This file keeps of each training the last and the best tested epoch alone" in text
+
+
+def test_commands_make_exactly_the_cells_of_a_table(made: Made, page: Page) -> None:
+    found = read(made, "cifar10.json")
+    wanted = {(c["method"], c["labels"], c["ipc"], c["student"], s) for c in found["cells"] for s in c["seeds"]}
+    parser, got = cli.compare_parser(), []
+    lines = {line for lines in page.commands for line in lines.splitlines() if "results/cifar10.json" in line}
+    for line in lines - {"hello-distill plot results/cifar10.json"}:
+        call = parser.parse_args(shlex.split(line)[2:])
+        assert (call.recipe, call.data, call.out) == ("small", "cifar10-jpeg", "results/cifar10.json")
+        got += [
+            (m, kind, ipc, student, seed)
+            for m in call.methods for kind in call.labels for ipc in call.ipc for student in call.students
+            for seed in call.seeds
+        ]  # fmt: skip
+    assert set(got) == wanted and len(got) == len(wanted)
+    assert commands("d", [], "f", None) == []
+
+
+def strip(content: bytes, side: int, count: int) -> torch.Tensor:
+    """Images of a strip."""
+    picture = torch.frombuffer(bytearray(Image.open(io.BytesIO(content)).convert("RGB").tobytes()), dtype=torch.uint8)
+    picture = picture.view(side, -1, 3).permute(2, 0, 1)
+    return torch.stack([picture[:, :, at : at + side] for at in range(0, count * (side + 2), side + 2)])
+
+
+def test_an_artefact_shows_its_images_before_and_after_the_update(made: Made, page: Page, text: str) -> None:
+    after, before = load(made.artefact).data, load(made.before).data
+    shown = dict(page.images)
+    for place, name in enumerate(after.classes):
+        rows = after.of_class(place)
+        assert torch.equal(strip(shown[f"distilled images of {name}"], 32, 2), after.images[rows])
+        assert torch.equal(strip(shown[f"{name}, before"], 32, 2), before.images[rows])
+        assert torch.equal(strip(shown[f"{name}, after"], 32, 2), after.images[rows])
+    moved = (after.images.short() - before.images.short()).abs().float().mean()
+    assert moved > 0 and f"moved by {moved:.2f} on average" in text
+
+
+def test_without_the_images_before_the_way_to_them_is_told(made: Made, tmp_path: Path) -> None:
+    text = report(made.results, tmp_path / "p.html", [made.artefact]).read_text()
+    assert "set `update` of its `distiller` to null" in text and "Most confused" not in text
+    assert "before the image update" not in report(made.results, tmp_path / "q.html", [made.before]).read_text()
+
+
+def test_the_most_confused_classes_are_those_of_the_labels(made: Made, page: Page) -> None:
+    artifact = load(made.artefact)
+    test = pipeline.test_images(str(made.data), artifact)
+    logits = static(test, artifact.labels).logits.float()
+    counts = torch.zeros(4, 4, dtype=torch.int64)
+    for target, found in zip(test.targets.tolist(), logits.argmax(1).tolist(), strict=True):
+        counts[target, found] += 1
+    assert torch.equal(confusion(logits, test.targets, 4), counts)
+    rows = page.tables[f"Artefact {made.artefact.name}", "Most confused classes"][1:]
+    names = artifact.classes
+    got = {(row[0][0], row[1][0]): row[2][1] + row[3][1] for row in rows}
+    wanted = {
+        (names[a], names[b]): [counts[a, b].item(), 100 * counts[a, b].item() / 6]
+        for a in range(4) for b in range(4) if a != b and counts[a, b]
+    }  # fmt: skip
+    assert got == wanted and [row[2][1] for row in rows] == sorted([row[2][1] for row in rows], reverse=True)
+
+
+def test_wrong_calls_are_told(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "p.html")
+    with pytest.raises(InputError, match="is no folder; give the folder that holds the result files"):
+        report(made.results / "demo.json", out)
+    with pytest.raises(InputError, match="--before and --data say something of artefacts; give --artefact, too"):
+        report(made.results, out, data=str(made.data))
+    with pytest.raises(InputError, match="is not the run of any --artefact without its image update"):
+        report(made.results, out, [made.artefact], [made.artefact])
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["report", str(tmp_path / "empty"), "--out", out]) == 2
+    assert "holds no result file (.json); `hello-distill compare` writes one" in capsys.readouterr().err
+    assert cli.main(["report", str(made.results), "--out", out, "--artefact", str(tmp_path / "none")]) == 2
+    assert not Path(out).exists()
+    assert cli.main(["report", str(made.results), "--out", out]) == 0
+    assert capsys.readouterr().out == f"{out} is ready\n"
+
+
+def test_a_chart_takes_no_text_for_a_formula() -> None:
+    cell = {"method": r"$\frac{", "labels": "hard", "ipc": 1, "student": "a$b$", "bytes": {"labels": 0, "teacher": 0}}
+    cells = [{**cell, "top1_last": {"mean": 50.0, "sd": None}}]
+    assert plot.picture("$x$", cells, "svg", ["a$b$"], [1]).startswith(b"<?xml")

@@ -1,0 +1,145 @@
+"""The page in a real browser: tables and images are there, nothing complains, and it fits a telephone and a desk."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reports
+from hello_distill.pipeline import Recipe
+from hello_distill.report import report
+from reports import Made
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+QUIET = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+WIDTHS = (400, 1400)
+VIEWS = list(itertools.product(WIDTHS, ("light", "dark")))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    from selenium.webdriver.chrome.service import Service
+
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("no Chromium with its driver; `apt-get install chromium chromium-driver` brings them")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        for option in (*QUIET, f"--user-data-dir={profile}"):
+            options.add_argument(option)
+        opened = webdriver.Chrome(options=options, service=Service(driver))
+        yield opened
+        opened.quit()
+
+
+@pytest.fixture(scope="module")
+def made(tree: Path, recipe: Recipe, artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return reports.make(tmp_path_factory.mktemp("report"), tree, recipe, artefact)
+
+
+@pytest.fixture(scope="module")
+def page(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    return report(made.results, out, [made.artefact], [made.before], str(made.data))
+
+
+def show(browser: Any, page: Path, width: int, theme: str) -> None:
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": theme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get(page.as_uri())
+
+
+@pytest.mark.parametrize(("width", "theme"), VIEWS)
+def test_the_page_fits_and_nothing_complains(browser: Any, page: Path, width: int, theme: str) -> None:
+    show(browser, page, width, theme)
+    assert browser.get_log("browser") == []
+    messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
+    inner, scroll = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
+    assert inner == width and scroll <= width
+    beyond = browser.execute_script(
+        "return [...document.body.querySelectorAll('*')].filter(e => !e.closest('.scroll, pre') || "
+        "e.matches('.scroll, pre')).filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth"
+        " + .5).map(e => e.outerHTML.slice(0, 200))"
+    )
+    assert beyond == []
+    clipped = browser.execute_script(
+        "return [...document.querySelectorAll('.scroll, pre')].filter(e => e.scrollWidth > e.clientWidth && "
+        "getComputedStyle(e).overflowX != 'auto').length"
+    )
+    assert clipped == 0
+
+
+@pytest.mark.parametrize(("width", "theme"), VIEWS)
+def test_all_images_are_seen(browser: Any, page: Path, width: int, theme: str) -> None:
+    show(browser, page, width, theme)
+    images = browser.execute_script(
+        "return [...document.images].map(i => [i.complete, i.naturalWidth, i.getBoundingClientRect().width, "
+        "i.getBoundingClientRect().height, i.checkVisibility(), i.alt])"
+    )
+    charts = 3 + 1 + 1, 1 + 1 + 1  # accuracy against bytes; learning curves
+    strips = 4 + 3 * 4
+    assert len(images) == sum(charts) + strips
+    for complete, natural, wide, high, visible, alt in images:
+        assert complete and natural > 0 and wide >= min(100, natural) and high >= 20 and visible and alt
+
+
+def test_the_tables_have_the_rows_of_the_files(browser: Any, page: Path, made: Made) -> None:
+    show(browser, page, 1400, "light")
+    found = browser.execute_script(
+        "return [...document.querySelectorAll('section')].filter(s => s.querySelector('table')).map(s => "
+        "[s.querySelector('.origin').innerText, [...s.querySelectorAll('table')].map(t => t.tBodies[0].rows.length)])"
+    )
+    rows = dict(found)
+    cells = {name: json.loads((made.results / name).read_text())["cells"] for name in ("cifar10.json", "shapes.json")}
+    by_ipc = [sum(cell["ipc"] == ipc for cell in cells["cifar10.json"]) for ipc in (1, 10, 50)]
+    assert rows["From results/cifar10.json"][1:4] == by_ipc
+    assert rows["From results/shapes.json"][1] == len(cells["shapes.json"]) == 8
+    assert rows["From results/demo.json"][1:] == [3, 3] and rows["From results/presets.json"][1:] == [2]
+    assert rows["From results/budgets.json"][1:] == [2, 2] and rows["From results/students.json"][1:] == [1]
+    assert len(found) == 8, "seven files of known kinds, the hostile copy of one among them, and an artefact"
+    first = browser.execute_script("return document.querySelectorAll('table')[1].tBodies[0].rows[0].innerText")
+    assert first.split("\t")[:3] == ["hello", "hard", "22.6 ± 1.0"]
+    headings = browser.execute_script("return [...document.querySelectorAll('h2')].map(h => h.innerText)")
+    assert f"Comparison on {' '.join(reports.HOSTILE.split())}" in headings
+    assert browser.execute_script("return document.querySelectorAll('script').length") == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(browser: Any, page: Path, theme: str) -> None:
+    """Contrast of at least 4.5 to 1, as WCAG asks for text, and the ground is the theme's."""
+    show(browser, page, 1400, theme)
+    ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (luminance(ground) > 0.9) == (theme == "light")
+    for part in ("body", ".note", ".origin", "summary", "a", "td", "thead th", "tbody th", "pre"):
+        ink, own = browser.execute_script(
+            "const s = getComputedStyle(document.querySelector(arguments[0])); return [s.color, s.backgroundColor]",
+            part,
+        )
+        lights = sorted([luminance(ink), luminance(ground if own.endswith(", 0)") else own)])
+        assert (lights[1] + 0.05) / (lights[0] + 0.05) >= 4.5, part
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `rgb(r, g, b)`, as WCAG 2 defines it."""
+    parts = [int(part) / 255 for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
