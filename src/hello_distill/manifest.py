@@ -29,8 +29,10 @@ STATIC = "static.safetensors"
 HEAD = "label_head"
 """Name of the projector's linear head. peft matches target names by their end, so it must be one that no encoder
 uses."""
-LARGEST_FILE = 16 * 2**20
+LARGEST_FILE = 4 * 2**20
 """Bytes of JSON that are read at all."""
+MOST_VALUES = 40_000
+"""Values of JSON that are parsed at all, an object as four: each takes a thousand bytes, and may be written in two."""
 LONGEST_TEXT = 1000
 """Letters of a class name or another text."""
 
@@ -193,6 +195,8 @@ class RecordedLabels(Part):
 
     @model_validator(mode="after")
     def _sound(self) -> RecordedLabels:
+        if num_files(self.batches, self.batches_per_file) > MOST_VALUES:
+            raise ValueError("labels lie in more files than an artefact can list")
         if self.batches_per_epoch > self.images:
             raise ValueError("an epoch has more batches than images")
         if (self.kind == "pruned" and self.draw is None) or (self.kind == "stored" and self.draw is not None):
@@ -335,8 +339,10 @@ class Manifest(Part):
                     raise ValueError("labels are stored for other classes or images")
             case TeacherLabels(side=side) if side != self.images.side:
                 raise ValueError("the teacher was made for images of another size")
-        if set(self.files) != file_names(self.labels.model_dump()):
-            raise ValueError(f"files must be {sorted(file_names(self.labels.model_dump()))}")
+        needed = file_names(self.labels.model_dump())
+        if differing := sorted(set(self.files) ^ needed):
+            state = "not listed" if differing[0] in needed else "listed, and no part of it"
+            raise ValueError(f"the file {differing[0]!r} is {state}")
         return self
 
 
@@ -381,6 +387,8 @@ def adapter_config(convolutions: Sequence[str], encoder_rank: int, head_rank: in
 
 def parse(text: bytes, file: Path) -> dict[str, Any]:
     """A manifest's content, checked. Raises ArtifactError naming the field that is not as it must be."""
+    if _values(text) > MOST_VALUES:
+        raise ArtifactError(f"{file} holds more than {MOST_VALUES} values, which no artefact needs; get another one")
     try:
         made_by = json.loads(text).get("format")
         if made_by != FORMAT:
@@ -394,8 +402,16 @@ def parse(text: bytes, file: Path) -> dict[str, Any]:
         raise ArtifactError(f"{file} cannot be read as JSON ({type(error).__name__}); get the artefact again") from None
 
 
+def _values(text: bytes) -> int:
+    """How many values a JSON text holds, about: what stands outside of its strings is counted."""
+    outside = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', 4 * MOST_VALUES)[::2]
+    return sum(part.count(b",") + part.count(b"[") + 4 * part.count(b"{") for part in outside)
+
+
 def _first(error: ValidationError) -> str:
-    """The first complaint, in a few words."""
+    """The first complaint, in a few words. Where there are very many they are not even listed."""
+    if error.error_count() > 1000:
+        return f"{error.error_count()} fields are not as they must be"
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])[:120]
     return f"`{place}`: {first['msg']}" if place else first["msg"]

@@ -1,0 +1,98 @@
+"""What a stranger's file asks of this machine: no more memory and time than an honest one, and no other error."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import seal
+from hello_distill.artifact import load
+from hello_distill.errors import ArtifactError
+from hello_distill.manifest import LARGEST_FILE, MOST_VALUES, parse
+from hello_distill.relabel import Relabel, relabel
+
+MOST_MEMORY = 50
+
+
+@pytest.fixture(scope="module")
+def stored(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artefact with stored labels."""
+    return relabel(artefact, tmp_path_factory.mktemp("stored") / "a", Relabel("stored"))
+
+
+def peak() -> int:
+    """The most memory that this process has taken since it was last asked to forget, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
+
+
+@contextmanager
+def cheap(seconds: float = 1.0) -> Iterator[None]:
+    """Fails if what is done inside takes more than so many seconds of work, or MOST_MEMORY MB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before, start = peak(), time.process_time()
+    yield
+    assert time.process_time() - start < seconds
+    assert peak() - before < MOST_MEMORY
+
+
+def labels_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "hello.json").read_text())["labels"]
+    return found
+
+
+# The manifest.
+
+
+def filled(unit: str, size: int = LARGEST_FILE, values: int = MOST_VALUES) -> bytes:
+    """A manifest of so many units where its classes should be, at most so large and with so many values."""
+    count = min((size - 100) // len(unit), (values - 10) // sum(map(unit.count, ",[{{{{")))
+    return b'{"format": 2, "classes": [' + unit.encode() * count + b"0]}"
+
+
+@pytest.mark.parametrize("unit", ["[],", "[0],", '{"a":0},', "1,", '"x",'])
+def test_a_manifest_of_many_values_is_refused_before_it_takes_memory(unit: str, tmp_path: Path) -> None:
+    """Of 4 MB it would take 1.5 GB to list what is wrong with it."""
+    with cheap(2.0), pytest.raises(ArtifactError, match="holds more than 40000 values"):
+        parse(filled(unit, values=LARGEST_FILE), tmp_path)
+    with cheap(2.0), pytest.raises(ArtifactError, match="cannot be trusted"):
+        parse(filled(unit), tmp_path)
+
+
+@pytest.mark.parametrize("text", ['{"a": "' + '\\"' * 2_000_000, '"' * LARGEST_FILE, "\\" * LARGEST_FILE])
+def test_text_that_ends_nowhere_is_refused_at_once(text: str, tmp_path: Path) -> None:
+    with cheap(), pytest.raises(ArtifactError, match="cannot be read as JSON"):
+        parse(text.encode(), tmp_path)
+
+
+def test_signs_inside_of_texts_are_no_values(artefact: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    names = [f"{place} " + '[{,\\" ' * 140 for place in range(4)]
+    content = json.loads((folder / "hello.json").read_text())
+    text = json.dumps({**content, "classes": names, "files": content["files"]}).encode()
+    assert parse(text, folder)["classes"] == names
+
+
+def test_labels_in_millions_of_files_are_refused_at_once(stored: Path, tmp_path: Path) -> None:
+    """Their names alone would take gigabytes."""
+    folder = shutil.copytree(stored, tmp_path / "a")
+    seal(folder, labels={**labels_of(folder), "batches": 2**24, "batches_per_file": 1})
+    with cheap(), pytest.raises(ArtifactError, match="labels lie in more files than an artefact can list"):
+        load(folder)
+
+
+def test_a_file_that_is_listed_wrongly_is_named(artefact: Path, tmp_path: Path) -> None:
+    content = json.loads((artefact / "hello.json").read_text())
+    entry = content["files"].pop("config.json")
+    with pytest.raises(ArtifactError, match=r"the file 'config\.json' is not listed"):
+        parse(json.dumps(content).encode(), tmp_path)
+    content["files"] |= {"config.json": entry, "../x": entry}
+    with pytest.raises(ArtifactError, match=r"the file '\.\./x' is listed, and no part of it"):
+        parse(json.dumps(content).encode(), tmp_path)
