@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import seal
+from hello_distill import cli, costs
 from hello_distill.artifact import load
 from hello_distill.errors import ArtifactError
 from hello_distill.manifest import LARGEST_FILE, MOST_VALUES, parse
@@ -96,3 +97,34 @@ def test_a_file_that_is_listed_wrongly_is_named(artefact: Path, tmp_path: Path) 
     content["files"] |= {"config.json": entry, "../x": entry}
     with pytest.raises(ArtifactError, match=r"the file '\.\./x' is listed, and no part of it"):
         parse(json.dumps(content).encode(), tmp_path)
+
+
+def test_a_setting_that_is_null_is_refused(stored: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(stored, tmp_path / "a")
+    seal(folder, labels={**labels_of(folder), "codec": {"name": "float16", "k": None}})
+    for way in (costs.info, load):
+        with pytest.raises(ArtifactError, match=r"codec\.k`: Input should be a valid integer"):
+            way(folder)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "\x9b31mred", "\x85"])
+def test_names_of_figures_hold_no_control_characters(name: str, artefact: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    seal(folder, figures={name: 1.0})
+    with pytest.raises(ArtifactError, match=r"`figures`: Value error, must not hold control characters"):
+        load(folder)
+
+
+def test_texts_are_shown_as_they_are(
+    artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are no markup, which would end in a traceback or show what is not there."""
+    monkeypatch.setenv("COLUMNS", "200")
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    labels = labels_of(folder)
+    encoder = {**labels["encoder"], "knows": "[/x] [red]all[/red] :smile:"}
+    seal(folder, labels={**labels, "encoder": encoder}, figures={"[/y]": 1.0, "teacher_bytes": 5 * 10**9})
+    assert cli.main(["info", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "[/x] [red]all[/red] :smile:" in shown and "[/y]" in shown
+    assert "4.7 GiB" in shown  # a large teacher's bytes are a whole number

@@ -7,6 +7,7 @@ names a path or a module.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -38,8 +39,8 @@ LONGEST_TEXT = 1000
 
 
 def clean(text: str) -> str:
-    """The text. Raises ValueError for control characters other than tabs and line ends."""
-    if any((ord(letter) < 32 and letter not in "\t\n") or ord(letter) == 127 for letter in text):
+    """The text. Raises ValueError for control characters, of Unicode's second set, too, but tabs and line ends."""
+    if any(unicodedata.category(letter) == "Cc" and letter not in "\t\n" for letter in text):
         raise ValueError("must not hold control characters")
     return text
 
@@ -163,11 +164,11 @@ class LabelCodec(Part):
     """How a stored row of logits is kept."""
 
     name: Literal["float32", "float16", "float8", "int8", "topk"]
-    k: Annotated[int, Field(ge=1, le=2**15 - 1)] | None = None
+    k: Annotated[int, Field(ge=1, le=2**15 - 1)] = 0
 
     @model_validator(mode="after")
     def _k_of_topk(self) -> LabelCodec:
-        if (self.k is None) == (self.name == "topk"):
+        if bool(self.k) != (self.name == "topk"):
             raise ValueError("k belongs to topk, and to topk alone")
         return self
 
@@ -308,6 +309,14 @@ class Figures(BaseModel):
     skipped_images: dict[Text, Count] = {}
     """Training images left out, by reason."""
     short_classes: ShortClasses | None = None
+    teacher_bytes: Count = 0
+    """Of the classifier that would otherwise have to be passed on; 0 where it is not known."""
+
+    @model_validator(mode="after")
+    def _named(self) -> Figures:
+        for name in self.__pydantic_extra__ or {}:
+            clean(name)
+        return self
 
 
 class Manifest(Part):
