@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import footer
 from conftest import seal
 from hello_distill import cli, costs
 from hello_distill.artifact import load
 from hello_distill.errors import ArtifactError
-from hello_distill.manifest import LARGEST_FILE, MOST_VALUES, parse
+from hello_distill.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, parse
 from hello_distill.relabel import Relabel, relabel
 
 MOST_MEMORY = 50
@@ -123,8 +128,115 @@ def test_texts_are_shown_as_they_are(
     folder = shutil.copytree(artefact, tmp_path / "a")
     labels = labels_of(folder)
     encoder = {**labels["encoder"], "knows": "[/x] [red]all[/red] :smile:"}
-    seal(folder, labels={**labels, "encoder": encoder}, figures={"[/y]": 1.0, "teacher_bytes": 5 * 10**9})
+    seal(folder, labels={**labels, "encoder": encoder}, figures={"[/y]": 1.0, "teacher_bytes": 5e9})
     assert cli.main(["info", str(folder)]) == 0
     shown = capsys.readouterr().out
     assert "[/x] [red]all[/red] :smile:" in shown and "[/y]" in shown
     assert "4.7 GiB" in shown  # a large teacher's bytes are a whole number
+
+
+# The file of images. Numbers of fields are those of Parquet's footer.
+
+GROUPS, COLUMNS, GROUP_ROWS = 4, 1, 3
+
+
+def groups(foot: footer.Struct) -> list[footer.Struct]:
+    found: list[footer.Struct] = foot[GROUPS][1][1]
+    return found
+
+
+def twice(foot: footer.Struct) -> None:
+    groups(foot).append(groups(foot)[0])
+
+
+def never(foot: footer.Struct) -> None:
+    groups(foot).clear()
+
+
+def half(foot: footer.Struct) -> None:
+    groups(foot)[0][GROUP_ROWS] = (6, 3)
+
+
+def no_columns(foot: footer.Struct) -> None:
+    groups(foot).append({**groups(foot)[0], COLUMNS: (9, (12, []))})
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        (twice, "it holds more than its head says"),
+        (never, "it holds 0 images, its head says 8"),
+        (half, "it holds 3 images, its head says 8"),
+        (no_columns, "a part of it lacks columns"),
+    ],
+)
+def test_images_that_are_counted_wrongly_are_refused(how: Any, told: str, artefact: Path, tmp_path: Path) -> None:
+    """None may be made of memory that nobody wrote."""
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    footer.change(folder / IMAGES, how)
+    seal(folder)
+    with pytest.raises(ArtifactError, match=told):
+        load(folder)
+
+
+@pytest.mark.parametrize("field", [2, 4, 5])
+def test_a_head_that_claims_a_million_entries_is_refused(field: int, artefact: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(artefact, tmp_path / "a")
+
+    def claims(foot: footer.Struct) -> bytes:
+        before = footer.write_struct({number: value for number, value in foot.items() if number < field})[:-1]
+        step = field - max((number for number in foot if number < field), default=0)
+        return before + bytes([step << 4 | 9, 0xFC]) + footer.write_number(999_999)
+
+    footer.change(folder / IMAGES, claims)
+    seal(folder)
+    with cheap(), pytest.raises(ArtifactError, match="Exceeded size limit"):
+        load(folder)
+
+
+def test_labels_that_are_a_bomb_are_refused(artefact: Path, tmp_path: Path) -> None:
+    """36 KB of labels that unpack to a gigabyte: the eight labels, and zeros that nobody asked for."""
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    file = folder / IMAGES
+    labels = struct.pack("<I", 2) + b"\x10\1" + np.zeros(8, "<i8").tobytes()
+    size = len(labels) + 2**30
+    packed = pa.Codec("zstd").compress(labels + bytes(2**30), asbytes=True)
+    kind = {1: (5, 8), 2: (5, 0), 3: (5, 3), 4: (5, 3)}
+    page = footer.write_struct({1: (5, 0), 2: (5, size), 3: (5, len(packed)), 5: (12, kind)}) + packed
+    place = file.stat().st_size - 8 - struct.unpack("<I", file.read_bytes()[-8:-4])[0]
+
+    def point(foot: footer.Struct) -> None:
+        column = groups(foot)[0][COLUMNS][1][1][2][3][1]
+        del column[11]  # its dictionary
+        column |= {4: (5, 6), 6: (6, size), 7: (6, len(page)), 9: (6, place)}
+
+    footer.change(file, point, page)
+    seal(folder)
+    with cheap(), pytest.raises(ArtifactError, match="its labels take more than labels do"):
+        load(folder)
+
+
+@pytest.mark.parametrize("how", ["dictionary", "prefixes"])
+def test_images_that_repeat_at_no_cost_are_refused(how: str, artefact: Path, tmp_path: Path) -> None:
+    """A picture of 2 MB, 500 times, in a file of 2 MB: 64 at a time would be 128 MB."""
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    file, count = folder / IMAGES, 500
+    table = pq.read_table(file)
+    picture = table["image"][0]["bytes"].as_py() + bytes(2**21)
+    rows = [{"image": {"bytes": picture, "path": None}, "label": 0}] * count
+    table, plain = pa.Table.from_pylist(rows, table.schema), {"compression": "none"}
+    if how == "dictionary":
+        pq.write_table(table, file, dictionary_pagesize_limit=2**30, **plain)
+
+        def hide(foot: footer.Struct) -> None:
+            column = groups(foot)[0][COLUMNS][1][1][0][3][1]
+            column[9] = column.pop(11)
+
+        footer.change(file, hide)
+    else:
+        pq.write_table(table, file, use_dictionary=False, column_encoding={"image.bytes": "DELTA_BYTE_ARRAY"}, **plain)
+    assert file.stat().st_size < 1.1 * len(picture)
+    seal(folder, ipc=count, images={**json.loads((folder / "hello.json").read_text())["images"], "count": count})
+    del rows, table
+    with cheap(), pytest.raises(ArtifactError, match="it holds more than its head says"):
+        load(folder)

@@ -309,8 +309,8 @@ class Figures(BaseModel):
     skipped_images: dict[Text, Count] = {}
     """Training images left out, by reason."""
     short_classes: ShortClasses | None = None
-    teacher_bytes: Count = 0
-    """Of the classifier that would otherwise have to be passed on; 0 where it is not known."""
+    teacher_bytes: Annotated[Count, Field(strict=False)] = 0
+    """Of the classifier that would otherwise have to be passed on; 0 where it is not known. May be written as 5.0."""
 
     @model_validator(mode="after")
     def _named(self) -> Figures:
