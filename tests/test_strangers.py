@@ -22,6 +22,7 @@ from hello_distill import cli, costs
 from hello_distill.artifact import load
 from hello_distill.errors import ArtifactError
 from hello_distill.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, parse
+from hello_distill.pipeline import record, reproduce
 from hello_distill.relabel import Relabel, relabel
 
 MOST_MEMORY = 50
@@ -240,3 +241,47 @@ def test_images_that_repeat_at_no_cost_are_refused(how: str, artefact: Path, tmp
     del rows, table
     with cheap(), pytest.raises(ArtifactError, match="it holds more than its head says"):
         load(folder)
+
+
+# The accuracy that is stated.
+
+RUNS = {"mean": 71.0, "sd": 1.0, "runs": [70.0, 71.0, 72.0]}
+ONE_RUN = {"mean": 50.0, "sd": None, "runs": [50.0]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"top1_last": {**RUNS, "mean": 99.0}}, "mean and standard deviation are not those of the runs"),
+        ({"top1_last": {**RUNS, "sd": 0.1}}, "mean and standard deviation are not those of the runs"),
+        ({"top1_last": {**RUNS, "sd": None}}, "mean and standard deviation are not those of the runs"),
+        ({"top1_last": ONE_RUN}, "there are more or fewer runs than seeds"),
+        ({"top1_last": ONE_RUN, "top1_best": ONE_RUN, "seeds": [0]}, "that of at least 3 different seeds"),
+        ({"seeds": [0, 1, 1]}, "that of at least 3 different seeds"),
+    ],
+)
+def test_an_accuracy_is_that_of_its_runs(changes: dict[str, Any], told: str, artefact: Path, tmp_path: Path) -> None:
+    """The range that `evaluate` holds students to comes from the runs, and what people read is the mean."""
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    sound = {"seeds": [0, 1, 2], "top1_last": RUNS, "top1_best": RUNS, "test_images": 24, "environment": {}}
+    sound["test_sha256"] = "0" * 64
+    seal(folder, expected=sound)
+    assert load(folder).manifest["expected"] == sound
+    seal(folder, expected={**sound, **changes})
+    with pytest.raises(ArtifactError, match=told):
+        load(folder)
+
+
+def test_a_seed_that_is_given_twice_counts_once(artefact: Path, tree: Path, tmp_path: Path) -> None:
+    stated = record(artefact, str(tree), tmp_path / "b", [0, 1, 1, 2])
+    assert load(stated).manifest["expected"]["seeds"] == [0, 1, 2]
+    assert len(reproduce(stated, str(tree), [0, 0])["runs"]) == 1
+
+
+def test_links_are_refused_also_where_hashes_are_spared(artefact: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    load(folder, verify=False)
+    (folder / IMAGES).unlink()
+    (folder / IMAGES).symlink_to(artefact / IMAGES)
+    with pytest.raises(ArtifactError, match=r"is a link, which no artefact holds"):
+        load(folder, verify=False)

@@ -284,13 +284,13 @@ def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept", verify: b
     """Open a saved artefact, a stranger's, too: its files are checked against its manifest before they are opened.
 
     `labels="hard"` leaves its soft labels aside and needs no encoder. `verify=False` spares reading every file for its
-    SHA-256, where an artefact is large and known; what it holds is looked at all the same.
+    SHA-256, where an artefact is large and known; names, sizes and what it holds are looked at all the same.
 
     Raises InputError where there is no artefact, ArtifactError where it is not what its manifest says, MachineError
     where a public weight that it names is missing.
     """
     root = Path(folder)
-    manifest = verification.check_files(root) if verify else storage.read_manifest(root)
+    manifest = verification.check_files(root) if verify else verification.check_sizes(root)
     data = _read_images(root, manifest).to(device())
     if labels == "hard":
         source: LabelSource = HardLabels(data.targets, len(data.classes))

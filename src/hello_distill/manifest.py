@@ -7,6 +7,7 @@ names a path or a module.
 from __future__ import annotations
 
 import json
+import statistics
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ LARGEST_FILE = 4 * 2**20
 """Bytes of JSON that are read at all."""
 MOST_VALUES = 40_000
 """Values of JSON that are parsed at all, an object as four: each takes a thousand bytes, and may be written in two."""
+LEAST_RUNS = 3
+"""Students whose accuracies make an expectation."""
 LONGEST_TEXT = 1000
 """Letters of a class name or another text."""
 
@@ -269,6 +272,13 @@ class Summary(Part):
     sd: Annotated[float, Field(ge=0, le=100)] | None
     runs: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=1, max_length=10_000)]
 
+    @model_validator(mode="after")
+    def _sound(self) -> Summary:
+        sd = statistics.stdev(self.runs) if len(self.runs) > 1 else 0.0
+        if max(abs(self.mean - statistics.fmean(self.runs)), abs((self.sd or 0.0) - sd)) > 1e-6:
+            raise ValueError("mean and standard deviation are not those of the runs")
+        return self
+
 
 class Expected(Part):
     """The accuracy that students reach by the recorded training, and on which images that was measured."""
@@ -279,6 +289,14 @@ class Expected(Part):
     test_images: Few
     test_sha256: Sha256
     environment: dict[Text, Text | int | None]
+
+    @model_validator(mode="after")
+    def _sound(self) -> Expected:
+        if len(self.seeds) != len(set(self.seeds)) or len(self.seeds) < LEAST_RUNS:
+            raise ValueError(f"an accuracy to expect is that of at least {LEAST_RUNS} different seeds")
+        if {len(self.top1_last.runs), len(self.top1_best.runs)} != {len(self.seeds)}:
+            raise ValueError("there are more or fewer runs than seeds")
+        return self
 
 
 class Point(Part):
