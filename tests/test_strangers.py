@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import time
@@ -21,6 +22,7 @@ from conftest import seal
 from hello_distill import cli, costs
 from hello_distill.artifact import load
 from hello_distill.errors import ArtifactError
+from hello_distill.licence import UNKNOWN, source_of
 from hello_distill.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, parse
 from hello_distill.pipeline import record, reproduce
 from hello_distill.relabel import Relabel, relabel
@@ -285,3 +287,48 @@ def test_links_are_refused_also_where_hashes_are_spared(artefact: Path, tmp_path
     (folder / IMAGES).symlink_to(artefact / IMAGES)
     with pytest.raises(ArtifactError, match=r"is a link, which no artefact holds"):
         load(folder, verify=False)
+
+
+# The card of the images' source.
+
+
+@pytest.mark.parametrize(
+    ("text", "licences"),
+    [
+        ("---\nlicense: mit\n---\n", ["mit", None, None]),
+        ("---\r\nx: 1\r\nlicense:\r\n- mit\r\n- cc0-1.0\r\n---\r\n", ["mit, cc0-1.0", None, None]),
+        ("---\nlicense: other\nlicense_name: >\n  my\n  own\n\n  words\n---\n", ["other", "my own words", None]),
+        ("---\nlicense: ~\nlicense_link: 'LICENSE'\n---\nlicense: mit", [None, None, "LICENSE"]),
+        ('---\nlicense: "a\\x1b[31mb"\n---\n', ["a\\x1b[31mb", None, None]),
+        (f"---\nlicense_name: {'x' * 5000}\n---\n", [None, "x" * 1000, None]),
+        ("license: mit\n", [None] * 3),
+        ("---\nlicense: !!python/object/apply:os.system [x]\n---\n", ["x", None, None]),
+        ("---\nlicense: {a: b}\n---\n", [None] * 3),
+        (f"---\nlicense: {'[' * 10_000}\n---\n", [None] * 3),
+        ("---\nlicense: [[[\n---\n", [None] * 3),
+        ("---\n" + "\n" * 10**6 + "x", [None] * 3),
+        ("---\n" + "license:\n" * 10**5 + "x\n---\n", [None] * 3),
+    ],
+)
+def test_the_licence_of_a_card_is_a_line_of_text(text: str, licences: list[str | None], tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(text.encode())
+    with cheap(2.0):
+        assert list(source_of(str(tmp_path))) == [None, *licences]
+
+
+def test_a_card_that_unfolds_without_end_gives_no_licence(tmp_path: Path) -> None:
+    """451 bytes that are 10^9 texts once they are written out."""
+    lists = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)]
+    (tmp_path / "README.md").write_text(f"---\na0: &a0 [{'x, ' * 10}]\n{''.join(lists)}license: *a8\n---\n")
+    with cheap():
+        assert source_of(str(tmp_path)) == UNKNOWN
+
+
+def test_a_card_that_leads_elsewhere_is_not_opened(tmp_path: Path) -> None:
+    data, secret, card = tmp_path / "data", tmp_path / "secret", tmp_path / "data" / "README.md"
+    data.mkdir()
+    secret.write_text("---\nlicense: secret\n---\n")
+    for leads in (lambda: card.symlink_to(secret), lambda: card.symlink_to("/dev/zero"), lambda: os.mkfifo(card)):
+        leads()
+        assert source_of(str(data)) == UNKNOWN
+        card.unlink()
