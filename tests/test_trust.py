@@ -24,6 +24,7 @@ from hello_distill import cli, labels, licence, manifest
 from hello_distill.artifact import StudentSpec, load
 from hello_distill.data import ImageSet
 from hello_distill.errors import ArtifactError, InputError
+from hello_distill.evaluate import summary
 from hello_distill.expectation import expected_range, verdict
 from hello_distill.fit import Optim
 from hello_distill.licence import Source, source_of
@@ -214,7 +215,7 @@ def test_an_artefact_that_states_its_accuracy_is_held_to_it(artefact: Path, tree
     for name in (manifest.IMAGES, "config.json", "projector/adapter_model.safetensors"):
         assert (stated / name).read_bytes() == (artefact / name).read_bytes()
 
-    last = {"mean": 99.9, "sd": 0.1, "runs": [99.8, 99.9, 100.0]}
+    last = summary([99.8, 99.9, 100.0])
     seal(stated, expected={**expected, "top1_last": last})
     code = cli.main(["evaluate", str(stated), "--data", str(tree), "--seeds", "0"])
     assert code == 4

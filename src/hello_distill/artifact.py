@@ -29,7 +29,7 @@ from hello_distill.labels.hard import HardLabels
 from hello_distill.licence import UNKNOWN, Source
 from hello_distill.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
 from hello_distill.machine import device, versions
-from hello_distill.manifest import CARD, CONFIG, FORMAT, IMAGES, MANIFEST, SUMS
+from hello_distill.manifest import CARD, CONFIG, FORMAT, IMAGES, LARGEST_FILE, MANIFEST, SUMS
 from hello_distill.progress import SILENT, Progress
 from hello_distill.publishing import Claim
 from hello_distill.stages import Stages
@@ -291,7 +291,7 @@ def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept", verify: b
     """Open a saved artefact, a stranger's, too: its files are checked against its manifest before they are opened.
 
     `labels="hard"` leaves its soft labels aside and needs no encoder. `verify=False` spares reading every file for its
-    SHA-256, where an artefact is large and known; what it holds is looked at all the same.
+    SHA-256, where an artefact is large and known; names, sizes and what it holds are looked at all the same.
 
     Raises InputError where there is no artefact, ArtifactError where it is not what its manifest says, MachineError
     where a public weight that it names is missing.
@@ -315,7 +315,7 @@ def student_spec(recorded: dict[str, Any]) -> StudentSpec:
 
 def stored_images(folder: str | Path) -> Iterator[tuple[int, bytes]]:
     """Class and file of each image of an artefact that was loaded, in their order."""
-    with pq.ParquetFile(Path(folder) / IMAGES) as table:
+    with _table(Path(folder) / IMAGES) as table:
         for content, target in _records(table):
             yield target, content
 
@@ -324,15 +324,22 @@ def _read_images(root: Path, manifest: dict[str, Any]) -> ImageSet:
     """The images of an artefact: exactly those that its manifest counts, each a file of its codec, of its size."""
     count, side, classes = manifest["images"]["count"], manifest["images"]["side"], tuple(manifest["classes"])
     file, form = root / IMAGES, manifest["images"]["codec"]["format"]
+    found, left = 0, file.stat().st_size
     try:
-        with pq.ParquetFile(file) as table:
+        with _table(file) as table:
             _check_table(table, count, classes)
             check_memory((count, 3, side, side), str(root))
             images = torch.empty((count, 3, side, side), dtype=torch.uint8)
             targets = torch.empty(count, dtype=torch.int64)
-            for row, (content, target) in enumerate(_records(table)):
-                images[row] = torch.from_numpy(_pixels(content, form, side)).permute(2, 0, 1)
-                targets[row] = target
+            for content, target in _records(table):
+                left -= len(content)
+                if found == count or left < 0:
+                    raise ValueError("it holds more than its head says")
+                images[found] = torch.from_numpy(_pixels(content, form, side)).permute(2, 0, 1)
+                targets[found] = target
+                found += 1
+            if found < count:
+                raise ValueError(f"it holds {found} images, its head says {count}")
     except UNREADABLE as error:
         raise ArtifactError(f"{file} cannot be read: {error}; get the artefact again") from None
     if not (targets.min() >= 0 and targets.max() < len(classes)):
@@ -340,10 +347,16 @@ def _read_images(root: Path, manifest: dict[str, Any]) -> ImageSet:
     return ImageSet(images, targets, classes)
 
 
+def _table(file: Path) -> pq.ParquetFile:
+    """A file of images. What its head may claim before it is read to its end is limited."""
+    return pq.ParquetFile(file, thrift_string_size_limit=4 * LARGEST_FILE, thrift_container_size_limit=2**14)
+
+
 def _check_table(table: pq.ParquetFile, count: int, classes: Sequence[str]) -> None:
     """Raise ValueError where a table is not one that `save` writes: rows, columns, class names, no compressed images.
 
-    Stored as they are, images take no more memory than the file.
+    Stored as they are, images take no more memory than the file. `datasets` compresses the labels by Snappy, which can
+    make of a byte no more than 22.
     """
     if table.metadata.num_rows != count:
         raise ValueError(f"it has {table.metadata.num_rows} rows, the manifest says {count}")
@@ -352,14 +365,20 @@ def _check_table(table: pq.ParquetFile, count: int, classes: Sequence[str]) -> N
         raise ValueError("its columns are not an image and a label")
     if table.schema_arrow.metadata != expected.metadata:
         raise ValueError("its class names are not those of the manifest")
-    for group in range(table.metadata.num_row_groups):
-        column = table.metadata.row_group(group).column(0)
-        if column.compression != "UNCOMPRESSED" or column.has_dictionary_page:
+    for place in range(table.metadata.num_row_groups):
+        group = table.metadata.row_group(place)
+        if group.num_columns != len(table.schema):
+            raise ValueError("a part of it lacks columns")
+        picture, label = group.column(0), group.column(group.num_columns - 1)
+        if picture.compression != "UNCOMPRESSED" or picture.has_dictionary_page:
             raise ValueError("its images are compressed once more")
+        if label.compression not in ("UNCOMPRESSED", "SNAPPY") or label.total_compressed_size > 16 * count + 2**16:
+            raise ValueError("its labels take more than labels do")
 
 
 def _records(table: pq.ParquetFile) -> Iterator[tuple[bytes, int]]:
-    for batch in table.iter_batches(batch_size=64, columns=["image.bytes", "label"]):
+    """Image files and classes, one at a time: a hostile encoding repeats a large one at no cost."""
+    for batch in table.iter_batches(batch_size=1, columns=["image.bytes", "label"]):
         for image, target in zip(batch["image"], batch["label"], strict=True):
             yield image["bytes"].as_py(), target.as_py()
 

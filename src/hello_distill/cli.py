@@ -450,13 +450,13 @@ def read_config(file: str) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json: bool) -> None:
-    """Print a result for machines or for people."""
+    """Print a result for machines or for people. Texts of a stranger's artefact are shown as they are."""
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
-    Console(soft_wrap=True, highlight=False).print(table(result))
+    Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(table(result))
 
 
 def console() -> Progress:

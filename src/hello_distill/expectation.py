@@ -10,8 +10,6 @@ import scipy.stats
 
 CONFIDENCE = 0.95
 """Share of honest repetitions that come out inside."""
-LEAST_RUNS = 3
-"""Students whose accuracies make an expectation."""
 
 
 class Range(NamedTuple):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import huggingface_hub
 import yaml
+from huggingface_hub import constants
 
 from hello_distill.data import HUB_ID, parted
+from hello_distill.decoding import contents
+from hello_distill.errors import printable
+from hello_distill.manifest import CARD, LONGEST_TEXT
 
 KNOWN = {"fashion-mnist": ("zalandoresearch/fashion-mnist", "mit")}
 """Sources that this package fetches by itself."""
@@ -27,30 +32,47 @@ class Source(NamedTuple):
 UNKNOWN = Source()
 
 
+FRONT = re.compile(r"\s*---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
+FIELD = re.compile(r"^license(?:_name|_link)?:.*(?:\n[ \t-].*|\n(?=\n))*", re.MULTILINE)
+"""A field of a card's front matter that concerns the licence, with its further lines."""
+LARGEST = 2**15
+"""Letters of these fields that are read."""
+
+
 def source_of(data: str) -> Source:
     """Name and licence of a source, as `hello_distill.data` names it; of a folder never its path."""
     data, _ = parted(data)
     if data in KNOWN:
         return Source(*KNOWN[data])
     if Path(data).is_dir():
-        return _from_card(Path(data) / "README.md", None)
+        return Source(None, *_licence(Path(data, CARD), Path(data)))
     if HUB_ID.fullmatch(data):
         try:
-            return _from_card(Path(huggingface_hub.hf_hub_download(data, "README.md", repo_type="dataset")), data)
+            card = huggingface_hub.hf_hub_download(data, CARD, repo_type="dataset")
         except (OSError, ValueError):
             return Source(data)
+        return Source(data, *_licence(Path(card), Path(constants.HF_HUB_CACHE)))
     return UNKNOWN
 
 
-def _from_card(card: Path, name: str | None) -> Source:
-    """What a data set card says. A card that says nothing of a licence, or cannot be read, gives none."""
+def _licence(card: Path, root: Path) -> list[str | None]:
+    """`license`, `license_name` and `license_link` of a data set card that lies below a folder.
+
+    A card that says nothing of them, leads elsewhere or cannot be read gives none. It may be a stranger's: only these
+    fields are looked at, and of YAML only texts and lists of texts.
+    """
     try:
-        found: dict[str, Any] = huggingface_hub.metadata_load(card) or {}
-    except (OSError, ValueError, yaml.YAMLError):
-        return Source(name)
-    licences = found.get("license")
-    licence = licences[0] if isinstance(licences, list) and len(licences) == 1 else licences
-    if isinstance(licence, list):
-        licence = ", ".join(map(str, licence))
-    told = [licence, found.get("license_name"), found.get("license_link")]
-    return Source(name, *(str(text) if text else None for text in told))
+        text = contents(str(card), [root.resolve()]).decode().replace("\r\n", "\n")
+        front = FRONT.match(text)
+        node = yaml.compose("\n".join(FIELD.findall(front[1]))[:LARGEST], yaml.SafeLoader) if front else None
+    except (ValueError, RecursionError, yaml.YAMLError):
+        node = None
+    found = {key.value: _text(value) for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+    return [found.get(name) for name in ("license", "license_name", "license_link")]
+
+
+def _text(node: yaml.Node) -> str | None:
+    """A text, or a list of texts, on one line that an artefact may hold."""
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    parts = [part.value for part in nodes if isinstance(part, yaml.ScalarNode) and not part.tag.endswith(":null")]
+    return printable(" ".join(", ".join(parts).split()))[:LONGEST_TEXT] or None

@@ -7,6 +7,8 @@ names a path or a module.
 from __future__ import annotations
 
 import json
+import statistics
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -29,15 +31,19 @@ STATIC = "static.safetensors"
 HEAD = "label_head"
 """Name of the projector's linear head. peft matches target names by their end, so it must be one that no encoder
 uses."""
-LARGEST_FILE = 16 * 2**20
+LARGEST_FILE = 4 * 2**20
 """Bytes of JSON that are read at all."""
+MOST_VALUES = 40_000
+"""Values of JSON that are parsed at all, an object as four: each takes a thousand bytes, and may be written in two."""
+LEAST_RUNS = 3
+"""Students whose accuracies make an expectation."""
 LONGEST_TEXT = 1000
 """Letters of a class name or another text."""
 
 
 def clean(text: str) -> str:
-    """The text. Raises ValueError for control characters other than tabs and line ends."""
-    if any((ord(letter) < 32 and letter not in "\t\n") or ord(letter) == 127 for letter in text):
+    """The text. Raises ValueError for control characters, of Unicode's second set, too, but tabs and line ends."""
+    if any(unicodedata.category(letter) == "Cc" and letter not in "\t\n" for letter in text):
         raise ValueError("must not hold control characters")
     return text
 
@@ -161,11 +167,11 @@ class LabelCodec(Part):
     """How a stored row of logits is kept."""
 
     name: Literal["float32", "float16", "float8", "int8", "topk"]
-    k: Annotated[int, Field(ge=1, le=2**15 - 1)] | None = None
+    k: Annotated[int, Field(ge=1, le=2**15 - 1)] = 0
 
     @model_validator(mode="after")
     def _k_of_topk(self) -> LabelCodec:
-        if (self.k is None) == (self.name == "topk"):
+        if bool(self.k) != (self.name == "topk"):
             raise ValueError("k belongs to topk, and to topk alone")
         return self
 
@@ -193,6 +199,8 @@ class RecordedLabels(Part):
 
     @model_validator(mode="after")
     def _sound(self) -> RecordedLabels:
+        if num_files(self.batches, self.batches_per_file) > MOST_VALUES:
+            raise ValueError("labels lie in more files than an artefact can list")
         if self.batches_per_epoch > self.images:
             raise ValueError("an epoch has more batches than images")
         if (self.kind == "pruned" and self.draw is None) or (self.kind == "stored" and self.draw is not None):
@@ -264,6 +272,13 @@ class Summary(Part):
     sd: Annotated[float, Field(ge=0, le=100)] | None
     runs: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=1, max_length=10_000)]
 
+    @model_validator(mode="after")
+    def _sound(self) -> Summary:
+        sd = statistics.stdev(self.runs) if len(self.runs) > 1 else 0.0
+        if max(abs(self.mean - statistics.fmean(self.runs)), abs((self.sd or 0.0) - sd)) > 1e-6:
+            raise ValueError("mean and standard deviation are not those of the runs")
+        return self
+
 
 class Expected(Part):
     """The accuracy that students reach by the recorded training, and on which images that was measured."""
@@ -274,6 +289,14 @@ class Expected(Part):
     test_images: Few
     test_sha256: Sha256
     environment: dict[Text, Text | int | None]
+
+    @model_validator(mode="after")
+    def _sound(self) -> Expected:
+        if len(self.seeds) != len(set(self.seeds)) or len(self.seeds) < LEAST_RUNS:
+            raise ValueError(f"an accuracy to expect is that of at least {LEAST_RUNS} different seeds")
+        if {len(self.top1_last.runs), len(self.top1_best.runs)} != {len(self.seeds)}:
+            raise ValueError("there are more or fewer runs than seeds")
+        return self
 
 
 class Point(Part):
@@ -304,6 +327,14 @@ class Figures(BaseModel):
     skipped_images: dict[Text, Count] = {}
     """Training images left out, by reason."""
     short_classes: ShortClasses | None = None
+    teacher_bytes: Annotated[Count, Field(strict=False)] = 0
+    """Of the classifier that would otherwise have to be passed on; 0 where it is not known. May be written as 5.0."""
+
+    @model_validator(mode="after")
+    def _named(self) -> Figures:
+        for name in self.__pydantic_extra__ or {}:
+            clean(name)
+        return self
 
 
 class Manifest(Part):
@@ -335,8 +366,10 @@ class Manifest(Part):
                     raise ValueError("labels are stored for other classes or images")
             case TeacherLabels(side=side) if side != self.images.side:
                 raise ValueError("the teacher was made for images of another size")
-        if set(self.files) != file_names(self.labels.model_dump()):
-            raise ValueError(f"files must be {sorted(file_names(self.labels.model_dump()))}")
+        needed = file_names(self.labels.model_dump())
+        if differing := sorted(set(self.files) ^ needed):
+            state = "not listed" if differing[0] in needed else "listed, and no part of it"
+            raise ValueError(f"the file {differing[0]!r} is {state}")
         return self
 
 
@@ -381,6 +414,8 @@ def adapter_config(convolutions: Sequence[str], encoder_rank: int, head_rank: in
 
 def parse(text: bytes, file: Path) -> dict[str, Any]:
     """A manifest's content, checked. Raises ArtifactError naming the field that is not as it must be."""
+    if _values(text) > MOST_VALUES:
+        raise ArtifactError(f"{file} holds more than {MOST_VALUES} values, which no artefact needs; get another one")
     try:
         made_by = json.loads(text).get("format")
         if made_by != FORMAT:
@@ -394,8 +429,16 @@ def parse(text: bytes, file: Path) -> dict[str, Any]:
         raise ArtifactError(f"{file} cannot be read as JSON ({type(error).__name__}); get the artefact again") from None
 
 
+def _values(text: bytes) -> int:
+    """How many values a JSON text holds, about: what stands outside of its strings is counted."""
+    outside = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', 4 * MOST_VALUES)[::2]
+    return sum(part.count(b",") + part.count(b"[") + 4 * part.count(b"{") for part in outside)
+
+
 def _first(error: ValidationError) -> str:
-    """The first complaint, in a few words."""
+    """The first complaint, in a few words. Where there are very many they are not even listed."""
+    if error.error_count() > 1000:
+        return f"{error.error_count()} fields are not as they must be"
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"])[:120]
     return f"`{place}`: {first['msg']}" if place else first["msg"]

@@ -23,10 +23,11 @@ from hello_distill.distillers.random import RandomImages
 from hello_distill.encoders import Encoder
 from hello_distill.errors import ArtifactError, InputError, MachineError, listed
 from hello_distill.evaluate import evaluate, summary, tested
-from hello_distill.expectation import LEAST_RUNS, verdict
+from hello_distill.expectation import verdict
 from hello_distill.labels.static import static
 from hello_distill.licence import UNKNOWN, Source, source_of
 from hello_distill.machine import device, environment
+from hello_distill.manifest import LEAST_RUNS
 from hello_distill.models import check_name
 from hello_distill.order import check_order, other_names
 from hello_distill.progress import SILENT, Progress
@@ -322,7 +323,7 @@ def reproduce(
             f"the {len(test)} test images of {data} are not the {expected['test_images']} on which the stated accuracy "
             "was measured; give the same data"
         )
-    scores = evaluate(artifact, test, expected["seeds"] if seeds is None else seeds, progress)
+    scores = evaluate(artifact, test, list(dict.fromkeys(expected["seeds"] if seeds is None else seeds)), progress)
     found = verdict(expected, [score.last for score in scores])
     return {**found, "expected": expected, "student": artifact.student.network, "environment": environment()}
 
@@ -341,13 +342,14 @@ def record(
     if not isinstance(out, Claim):
         with claimed(out) as claim:
             return record(folder, data, claim, seeds, progress)
-    if len(set(seeds)) < LEAST_RUNS:
-        raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} different seeds, not {len(set(seeds))}")
+    seeds = list(dict.fromkeys(seeds))
+    if len(seeds) < LEAST_RUNS:
+        raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} different seeds, not {len(seeds)}")
     artifact = artifacts.load(folder)
     test = test_images(data, artifact, progress)
     scores = evaluate(artifact, test, seeds, progress)
     expected = {
-        "seeds": list(seeds),
+        "seeds": seeds,
         "top1_last": summary([score.last for score in scores]),
         "top1_best": summary([score.best for score in scores]),
         "test_images": len(test),
