@@ -20,7 +20,7 @@ import pytest
 
 import footer
 from conftest import seal
-from hello_distill import cli, costs, pipeline
+from hello_distill import cli, costs, pipeline, teachers
 from hello_distill.artifact import load
 from hello_distill.errors import ArtifactError, InputError
 from hello_distill.licence import UNKNOWN, source_of
@@ -373,3 +373,10 @@ def test_crops_of_a_stranger_name_the_smaller_number_first(artefact: Path, tmp_p
     seal(folder, student={**student, "augment": {**student["augment"], "ratio": [1.3, 0.7]}})
     with pytest.raises(ArtifactError, match="scale and ratio must name the smaller number first"):
         load(folder)
+
+
+@pytest.mark.parametrize("name", ["regnet_y_400mf", "resnet18", "timm/resnet18"])
+def test_what_is_stored_of_a_network_is_what_is_written(name: str) -> None:
+    weights = teachers.weights(teachers.network(name, 3, 32))
+    layout = {key: ("F16", tuple(value.shape)) for key, value in weights.items()}
+    assert teachers.kept_layout(name, 3, 32) == layout
