@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -19,12 +20,13 @@ import pytest
 
 import footer
 from conftest import seal
-from hello_distill import cli, costs
+from hello_distill import cli, costs, pipeline, teachers
 from hello_distill.artifact import load
-from hello_distill.errors import ArtifactError
+from hello_distill.errors import ArtifactError, InputError
 from hello_distill.licence import UNKNOWN, source_of
-from hello_distill.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, parse
-from hello_distill.pipeline import record, reproduce
+from hello_distill.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, check_wanted, parse
+from hello_distill.pipeline import Recipe, record, reproduce
+from hello_distill.recipes import RECIPES, find
 from hello_distill.relabel import Relabel, relabel
 
 MOST_MEMORY = 50
@@ -332,3 +334,49 @@ def test_a_card_that_leads_elsewhere_is_not_opened(tmp_path: Path) -> None:
         leads()
         assert source_of(str(data)) == UNKNOWN
         card.unlink()
+
+
+# What an artefact could not say is refused before it is made.
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"student": {"temperature": 0}}, "`student.temperature`: Input should be greater than 0"),
+        ({"student": {"beta": -1.0}}, "`student.beta`: Input should be greater than or equal to 0"),
+        ({"student": {"evaluations": 0}}, "`student.evaluations`"),
+        ({"student": {"augment": {"scale": [1.0, 0.1]}}}, "`student.augment`: .*the smaller number first"),
+        ({"codec": {"quality": 150}}, "`codec.quality`: Input should be less than or equal to 100"),
+        ({"distiller": {"projector": {"templates": ["a photo"]}}}, r"`projector.templates.0`: .*must hold {} once"),
+        ({"distiller": {"projector": {"encoder_rank": 2000}}}, "`projector.encoder_rank`"),
+        ({"max_side": 0}, "max_side must be between 1 and 4096 for these images, not 0"),
+    ],
+)
+def test_what_no_artefact_could_say_is_told_before_any_training(
+    changes: dict[str, Any], told: str, tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "distill_material", None)
+    with pytest.raises(InputError, match=f"config: {told}"):
+        pipeline.distill(str(tree), tmp_path / "a", recipe.with_changes(changes))
+
+
+def test_every_recipe_asks_for_what_an_artefact_can_say() -> None:
+    for name in RECIPES:
+        student = dataclasses.asdict(find(name).student)
+        check_wanted({"student": student, "codec": dataclasses.asdict(find(name).codec), "projector": None})
+
+
+def test_crops_of_a_stranger_name_the_smaller_number_first(artefact: Path, tmp_path: Path) -> None:
+    """Else a training would end in a traceback."""
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    student = json.loads((folder / "hello.json").read_text())["student"]
+    seal(folder, student={**student, "augment": {**student["augment"], "ratio": [1.3, 0.7]}})
+    with pytest.raises(ArtifactError, match="scale and ratio must name the smaller number first"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["regnet_y_400mf", "resnet18", "timm/resnet18"])
+def test_what_is_stored_of_a_network_is_what_is_written(name: str) -> None:
+    weights = teachers.weights(teachers.network(name, 3, 32))
+    layout = {key: ("F16", tuple(value.shape)) for key, value in weights.items()}
+    assert teachers.kept_layout(name, 3, 32) == layout

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from hello_distill import folders
 from hello_distill.decoding import Unreadable, decode
+from hello_distill.descriptions import check_contained
 from hello_distill.errors import InputError, MachineError, listed, nearest
 from hello_distill.fashion_mnist import fashion_mnist
 from hello_distill.machine import rest_offline_if_unreachable
@@ -266,11 +267,15 @@ def _checked(split: Split) -> Split:
 
 
 def _hugging_face(source: str, path: str) -> tuple[Split, Split]:
+    if path == source and Path(source).is_dir():
+        check_contained(source, _caches())
     tables = _load(source, path)
     if "train" not in tables:
         raise InputError(f"{source} has the splits {', '.join(tables)}, but none called train; rename one")
     columns = _columns(source, tables["train"])
-    classes = _classes(tables["train"], columns["label"])
+    classes = _classes(source, tables["train"], columns["label"])
+    if len(classes) < 2:
+        raise InputError(f"{source} has {len(classes)} classes; a classifier needs at least two")
     folders.check_names(source, classes)
     for name in folders.TEST_NAMES:  # a split without labels is passed over
         if name in tables and min(_labels(tables[name], columns["label"]), default=-1) >= 0:
@@ -299,8 +304,11 @@ def _load(source: str, path: str) -> Mapping[str, datasets.Dataset]:
             f"{source} is no folder here, and the Hub could not be reached or has no such data set; "
             "check the name, go online once, or give a local folder"
         ) from None
-    except (ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise InputError(f"{source} is no image data set that `datasets` can open: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # of nearly any class, for a description made to harm
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        raise InputError(f"{source} is no image data set that `datasets` can open ({told})") from None
 
 
 def _columns(source: str, table: datasets.Dataset) -> dict[str, str]:
@@ -308,18 +316,25 @@ def _columns(source: str, table: datasets.Dataset) -> dict[str, str]:
     features = table.features
     images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
     labels = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-    whole = [name for name, kind in features.items() if "int" in str(getattr(kind, "dtype", ""))]
+    numbers = (datasets.Value, datasets.ClassLabel)
+    whole = [name for name, kind in features.items() if isinstance(kind, numbers) and "int" in kind.dtype]
     preferred = [name for name in ("label", "fine_label", "labels") if name in whole]
     if not images or not (preferred or labels):
         raise InputError(f"{source} needs an image column and a class label column; it has {', '.join(features)}")
     return {"image": images[0], "label": (preferred or labels)[0]}
 
 
-def _classes(table: datasets.Dataset, column: str) -> tuple[str, ...]:
+def _classes(source: str, table: datasets.Dataset, column: str) -> tuple[str, ...]:
     kind = table.features[column]
     if isinstance(kind, datasets.ClassLabel):
         return tuple(kind.names)
-    return tuple(str(target) for target in range(max(_labels(table, column), default=-1) + 1))
+    highest = max(_labels(table, column), default=-1)
+    if highest >= len(table):
+        raise InputError(
+            f"{source}: column {column} numbers classes up to {highest} for {len(table)} images, so most have none; "
+            "number them from 0, or give their names as a ClassLabel"
+        )
+    return tuple(map(str, range(highest + 1)))
 
 
 def _labels(table: datasets.Dataset, column: str) -> list[int]:
@@ -338,8 +353,12 @@ def _hf_split(
     if unlabelled := sum(label < 0 for label in labels):
         raise InputError(f"{source}, split {name}: {unlabelled} images have no label; remove them")
     own = [Path(source).resolve()] if Path(source).is_dir() else []
-    caches = [Path(folder).resolve() for folder in (datasets.config.HF_DATASETS_CACHE, hub.HF_HUB_CACHE)]
-    return _checked(Split(source, name, table, classes, (*own, *caches)))
+    return _checked(Split(source, name, table, classes, (*own, *_caches())))
+
+
+def _caches() -> list[Path]:
+    """Where `datasets` and the Hub's client keep files."""
+    return [Path(folder).resolve() for folder in (datasets.config.HF_DATASETS_CACHE, hub.HF_HUB_CACHE)]
 
 
 def check_memory(shape: tuple[int, ...], source: str) -> None:

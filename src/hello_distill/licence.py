@@ -12,6 +12,7 @@ from huggingface_hub import constants
 
 from hello_distill.data import HUB_ID, parted
 from hello_distill.decoding import contents
+from hello_distill.descriptions import front
 from hello_distill.errors import printable
 from hello_distill.manifest import CARD, LONGEST_TEXT
 
@@ -32,7 +33,6 @@ class Source(NamedTuple):
 UNKNOWN = Source()
 
 
-FRONT = re.compile(r"\s*---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
 FIELD = re.compile(r"^license(?:_name|_link)?:.*(?:\n[ \t-].*|\n(?=\n))*", re.MULTILINE)
 """A field of a card's front matter that concerns the licence, with its further lines."""
 LARGEST = 2**15
@@ -62,9 +62,8 @@ def _licence(card: Path, root: Path) -> list[str | None]:
     fields are looked at, and of YAML only texts and lists of texts.
     """
     try:
-        text = contents(str(card), [root.resolve()]).decode().replace("\r\n", "\n")
-        front = FRONT.match(text)
-        node = yaml.compose("\n".join(FIELD.findall(front[1]))[:LARGEST], yaml.SafeLoader) if front else None
+        head = front(contents(str(card), [root.resolve()]).decode())
+        node = yaml.compose("\n".join(FIELD.findall(head))[:LARGEST], yaml.SafeLoader)
     except (ValueError, RecursionError, yaml.YAMLError):
         node = None
     found = {key.value: _text(value) for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}

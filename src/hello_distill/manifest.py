@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hello_distill.errors import ArtifactError
+from hello_distill.errors import ArtifactError, InputError
 from hello_distill.sizes import num_files
 
 FORMAT = 2
@@ -37,6 +37,8 @@ MOST_VALUES = 40_000
 """Values of JSON that are parsed at all, an object as four: each takes a thousand bytes, and may be written in two."""
 LEAST_RUNS = 3
 """Students whose accuracies make an expectation."""
+LARGEST_SIDE = 4096
+"""Pixels of an image's side."""
 LONGEST_TEXT = 1000
 """Letters of a class name or another text."""
 
@@ -56,7 +58,7 @@ def _prompt(text: str) -> str:
 
 Count: TypeAlias = Annotated[int, Field(ge=0, le=2**40)]
 Few: TypeAlias = Annotated[int, Field(ge=1, le=2**24)]
-Pixels: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
+Pixels: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Rank: TypeAlias = Annotated[int, Field(ge=1, le=1024)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
@@ -65,6 +67,7 @@ Text: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@-]{0,199}$")]
 """Of an encoder, a network, a layer: never a path that leads elsewhere, nor an address."""
 Prompt: TypeAlias = Annotated[Text, AfterValidator(_prompt)]
+Templates: TypeAlias = Annotated[list[Prompt], Field(min_length=1, max_length=1000)]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Classes: TypeAlias = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(min_length=2, max_length=2**15 - 1)]
 
@@ -216,7 +219,7 @@ class ProjectorLabels(Part):
     precision: Literal["float32", "float16", "int8", "int4"]
     bytes_by_precision: ByPrecision
     encoder: Encoder
-    templates: Annotated[list[Prompt], Field(min_length=1, max_length=1000)]
+    templates: Templates
     convolutions: Annotated[list[Name], Field(max_length=4096)]
     encoder_rank: Rank
     head_rank: Rank
@@ -233,6 +236,12 @@ class Augment(Part):
     flip: Share
     mix: Literal["cutmix", "mixup", "none"]
     alpha: Positive
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Augment:
+        if self.scale != sorted(self.scale) or self.ratio != sorted(self.ratio):
+            raise ValueError("scale and ratio must name the smaller number first")
+        return self
 
 
 class Optim(Part):
@@ -263,6 +272,22 @@ class Student(Part):
     augment: Augment
     optim: Optim
     evaluations: Few
+
+
+class WantedProjector(Part):
+    """What a recipe asks of a projector."""
+
+    templates: Templates
+    encoder_rank: Rank
+    head_rank: Rank | None
+
+
+class Wanted(Part):
+    """What a recipe asks for, of what its artefact must be able to say."""
+
+    student: Student
+    codec: Codec
+    projector: WantedProjector | None
 
 
 class Summary(Part):
@@ -427,6 +452,14 @@ def parse(text: bytes, file: Path) -> dict[str, Any]:
         raise ArtifactError(f"{file} cannot be trusted: {_first(error)}; get the artefact again") from None
     except (ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read as JSON ({type(error).__name__}); get the artefact again") from None
+
+
+def check_wanted(wanted: Mapping[str, Any]) -> None:
+    """Raise InputError where a recipe asks for what no artefact can say (see `Wanted`)."""
+    try:
+        Wanted.model_validate_json(json.dumps(wanted))
+    except ValidationError as error:
+        raise InputError(f"config: {_first(error)}") from None
 
 
 def _values(text: bytes) -> int:

@@ -27,7 +27,7 @@ from hello_distill.expectation import verdict
 from hello_distill.labels.static import static
 from hello_distill.licence import UNKNOWN, Source, source_of
 from hello_distill.machine import device, environment
-from hello_distill.manifest import LEAST_RUNS
+from hello_distill.manifest import LARGEST_SIDE, LEAST_RUNS, WantedProjector, check_wanted
 from hello_distill.models import check_name
 from hello_distill.order import check_order, other_names
 from hello_distill.progress import SILENT, Progress
@@ -173,11 +173,13 @@ def check(recipe: Recipe) -> Encoder | None:
         raise InputError(f"--ipc is {recipe.ipc}; a class needs at least one image")
     if recipe.seed < 0:
         raise InputError(f"--seed is {recipe.seed}; seeds are 0 or more")
+    projector = recipe.public_encoder
+    asked = {name: getattr(projector, name) for name in WantedProjector.model_fields} if projector else None
+    spec = {"student": dataclasses.asdict(recipe.student), "codec": dataclasses.asdict(recipe.codec)}
+    check_wanted({**spec, "projector": asked})
     check_network(recipe.teachers.network)
     check_name(recipe.student.network)
-    if recipe.public_encoder is None:
-        return None
-    return encoders.load(recipe.public_encoder.encoder, recipe.public_encoder.size)
+    return encoders.load(projector.encoder, projector.size) if projector else None
 
 
 def forecast(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
@@ -220,6 +222,8 @@ def training_images(
         train, test = open_splits(data)
         check_classes(data, train.counts(), recipe, short_class)
         side = min(recipe.max_side, train.native_side())
+        if not 1 <= side <= LARGEST_SIDE:
+            raise InputError(f"config: max_side must be between 1 and {LARGEST_SIDE} for these images, not {side}")
         images, skipped = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
         if report is not None:
             skipped.write(report)

@@ -162,8 +162,11 @@ def trusted_network(name: str, listed: Sequence[Mapping[str, Any]]) -> str:
 
 
 def kept_layout(name: str, num_classes: int, side: int) -> Layout:
-    """Types and shapes of what is stored of a network; found without giving memory to it."""
-    with torch.device("cpu" if name.startswith(ENCODER) else "meta"):
+    """Types and shapes of what is stored of a network; found without giving memory to it, where it lets itself."""
+    try:
+        with torch.device("cpu" if name.startswith(ENCODER) else "meta"):
+            state = network(name, num_classes, side).state_dict()
+    except NotImplementedError:  # torchvision's regnets compute their widths with tensors
         state = network(name, num_classes, side).state_dict()
     return {name: ("F16", tuple(state[name].shape)) for name in kept_names(state)}
 
