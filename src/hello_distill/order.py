@@ -27,7 +27,7 @@ def check_order(logits: Logits, images: ImageSet, what: str) -> None:
     """Raise ArtifactError where classes have changed places between a label source and labelled images.
 
     `logits` (n c) are the source's for these images, `what` names it in the message. Two exchanged classes are found
-    from about 20 images of each on; with fewer, only a larger disorder is, and with one image of each none.
+    from about 20 images of each on; with fewer, only a larger disorder is.
     """
     exchanged = cycle(confusion(logits.cpu(), images.targets.cpu(), len(images.classes)))
     if exchanged:
@@ -41,14 +41,13 @@ def cycle(confusion: Int64[Tensor, "c c"]) -> list[tuple[int, int]]:
 
     `confusion` counts images by their class (rows) and by the class they are taken for. Every class points to the one
     it is taken for most often; of the cycles of these pointers, those count in which all images together are taken for
-    the next class rather than their own by `SIGNIFICANT` standard errors. One image of each class has chosen its
-    pointer, and does not count: pointers of a source that only guesses form cycles, too, but no second image agrees.
+    the next class rather than their own by `SIGNIFICANT` standard errors.
     """
     target = confusion.argmax(1).tolist()
     found: dict[int, int] = {}
     for start in range(len(target)):
         ring = _ring(start, target)
-        most = sum(int(confusion[place, target[place]]) - 1 for place in ring)
+        most = sum(int(confusion[place, target[place]]) for place in ring)
         own = sum(int(confusion[place, place]) for place in ring)
         if most - own > SIGNIFICANT * math.sqrt(most + own):
             found |= {place: target[place] for place in ring}
