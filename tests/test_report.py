@@ -104,8 +104,9 @@ def read(made: Made, name: str) -> dict[str, Any]:
 
 
 def scores(entry: dict[str, Any]) -> list[list[float]]:
-    """Mean and sd of the last and the best epoch, and n."""
-    both = [[entry[name]["mean"], entry[name]["sd"]] for name in ("top1_last", "top1_best")]
+    """Mean and sd (where there is one) of the last and the best epoch, and n."""
+    summaries = (entry["top1_last"], entry["top1_best"])
+    both = [[value for value in (each["mean"], each["sd"]) if value is not None] for each in summaries]
     return [*both, [len(entry["top1_last"]["runs"])]]
 
 
