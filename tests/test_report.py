@@ -131,7 +131,8 @@ def test_every_number_of_a_comparison_is_the_file_s(made: Made, page: Page, file
             sizes = [[cell["bytes"][name]] for name in ("images", "labels", "teacher")]
             assert [values for _, values in row[2:8]] == [*scores(cell), *sizes]
             last = cell["top1_last"]
-            assert row[2][0] == f"{last['mean']:.1f} ± {last['sd']:.1f}"
+            spread = "" if last["sd"] is None else f" ± {last['sd']:.1f}"
+            assert row[2][0] == f"{last['mean']:.1f}{spread}"
             shown += 1
         assert [name for name, _ in head][2:5] == ["last epoch", "best epoch", "n"]
     assert shown == len(found["cells"])
