@@ -271,6 +271,20 @@ def test_permuted_classes_are_found_and_true_ones_are_not_accused(classes: int) 
     assert (caught, exchanged, accused) == (100, 100, 0)
 
 
+@pytest.mark.parametrize(("classes", "per_class"), [(100, 1), (100, 20), (1000, 1)])
+def test_a_source_that_only_guesses_is_not_accused(classes: int, per_class: int) -> None:
+    """Its pointers form cycles of any length: 0 of 80 false alarms for sources that are right once in 20, or never."""
+    accused = 0
+    for seed in range(40):
+        for accuracy in (0.0, 0.05):
+            rng = np.random.default_rng(seed)
+            targets = np.repeat(np.arange(classes), per_class)
+            guess = np.where(rng.random(len(targets)) < accuracy, targets, rng.integers(classes, size=len(targets)))
+            counts = torch.bincount(torch.from_numpy(targets * classes + guess), minlength=classes**2)
+            accused += bool(cycle(counts.view(classes, classes)))
+    assert accused == 0
+
+
 def test_the_classes_that_have_changed_places_are_named() -> None:
     confusion = torch.tensor([[2, 18, 0, 0], [0, 1, 19, 0], [20, 0, 0, 0], [0, 0, 0, 20]])
     assert cycle(confusion) == [(0, 1), (1, 2), (2, 0)]
