@@ -24,7 +24,7 @@ from hello_distill import cli, costs, pipeline, teachers
 from hello_distill.artifact import load
 from hello_distill.errors import ArtifactError, InputError
 from hello_distill.licence import UNKNOWN, source_of
-from hello_distill.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, check_wanted, parse
+from hello_distill.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, adapter_config, check_wanted, parse
 from hello_distill.pipeline import Recipe, record, reproduce
 from hello_distill.recipes import RECIPES, find
 from hello_distill.relabel import Relabel, relabel
@@ -380,3 +380,15 @@ def test_what_is_stored_of_a_network_is_what_is_written(name: str) -> None:
     weights = teachers.weights(teachers.network(name, 3, 32))
     layout = {key: ("F16", tuple(value.shape)) for key, value in weights.items()}
     assert teachers.kept_layout(name, 3, 32) == layout
+
+
+def test_only_convolutions_are_adapted(artefact: Path, tmp_path: Path) -> None:
+    """peft would take other layers, and fail on some of them when they are merged."""
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    labels = labels_of(folder)
+    names = [*labels["convolutions"][1:], "attnpool.q_proj"]
+    config = adapter_config(names, labels["encoder_rank"], labels["head_rank"])
+    (folder / "projector" / "adapter_config.json").write_text(config)
+    seal(folder, labels={**labels, "convolutions": names})
+    with pytest.raises(ArtifactError, match=r"adapts 'attnpool\.q_proj', which is no convolution of 'local-dir'"):
+        load(folder)

@@ -122,6 +122,8 @@ def load(folder: Path, description: dict[str, Any], data: ImageSet) -> Projector
     file = folder / PROJECTOR / adapter_file(precision)
     check_adapter(folder / PROJECTOR, description)
     encoder = _known(folder, public)
+    if unknown := sorted(set(convolutions) - set(encoder.convolutions())):
+        raise ArtifactError(f"{folder} adapts {unknown[0]!r}, which is no convolution of {public['name']!r}")
     templates = tuple(description["templates"])
     spec = ProjectorSpec(templates=templates, normalize=description["normalize"])
     start = zero_shot(encoder, data.classes, spec)
