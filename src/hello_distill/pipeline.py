@@ -380,7 +380,7 @@ def verify(
     ]
     try:
         artifact, missing = artifacts.load(folder), []
-        checks.append(f"{artifact.labels.kind} labels: {manifest['labels']['parameters']:,} finite numbers that fit")
+        checks.append(f"{artifact.labels.kind} labels of the shapes that the manifest describes, all numbers finite")
     except MachineError as error:
         artifact, missing = artifacts.load(folder, "hard"), [f"labels: {error}"]
     if data is not None:
