@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -392,3 +394,12 @@ def test_only_convolutions_are_adapted(artefact: Path, tmp_path: Path) -> None:
     seal(folder, labels={**labels, "convolutions": names})
     with pytest.raises(ArtifactError, match=r"adapts 'attnpool\.q_proj', which is no convolution of 'local-dir'"):
         load(folder)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_terminal_without_unicode_shows_letters_by_number(encoding: str, artefact: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(artefact, tmp_path / "a")
+    seal(folder, figures={"\u72ac": 1.0})
+    command = [sys.executable, "-m", "hello_distill.cli", "info", str(folder)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=True)
+    assert ("\\u72ac" if encoding == "ascii" else "\u72ac").encode() in done.stdout

@@ -477,6 +477,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name, (make, _, help_line) in COMMANDS.items():
         commands.add_subcommand(name, make(), help=help_line)
     options = parser.parse_args(arguments)
+    with suppress(AttributeError):  # a stream that is not the system's
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     return run(lambda: COMMANDS[options.subcommand][1](options[options.subcommand]))
