@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -110,6 +113,22 @@ def seal(folder: Path, **changes: object) -> None:
     hashes = {name: entry["sha256"] for name, entry in manifest["files"].items()}
     sums = storage.sums({**hashes, "hello.json": storage.sha256(folder / "hello.json")})
     (folder / "SHA256SUMS").write_text(sums)
+
+
+def peak() -> int:
+    """The most memory that this process has taken since it was last asked to forget, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
+
+
+@contextmanager
+def cheap(seconds: float = 1.0) -> Iterator[None]:
+    """Fails if what is done inside takes more than so many seconds of work, or 50 MB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before, start = peak(), time.process_time()
+    yield
+    assert time.process_time() - start < seconds
+    assert peak() - before < 50
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import ctypes
 import json
 import os
 import random
-import resource
 import shutil
 import socket
 import struct
@@ -20,7 +19,7 @@ from typing import Any
 import pytest
 
 import forge
-from conftest import seal
+from conftest import cheap, seal
 from hello_distill import costs
 from hello_distill.artifact import load
 from hello_distill.distillers.rded import RDED
@@ -233,12 +232,9 @@ def test_dangerous_artefacts_are_refused_at_once(
     DANGEROUS[what](folder)
     if "manifest" not in what or "rank" in what:
         seal(folder)
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     for way in (load, verify):
-        with pytest.raises(ArtifactError):
+        with cheap(), pytest.raises(ArtifactError):
             way(folder)
-    assert time.process_time() - start < 2 * 1.0
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
 
 
 @pytest.mark.parametrize("kind", ["projector", "int8", "teacher", "stored", "static"])

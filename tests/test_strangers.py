@@ -9,9 +9,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import footer
-from conftest import seal
+from conftest import cheap, seal
 from hello_distill import cli, costs, pipeline, teachers
 from hello_distill.artifact import load
 from hello_distill.errors import ArtifactError, InputError
@@ -31,29 +28,11 @@ from hello_distill.pipeline import Recipe, record, reproduce
 from hello_distill.recipes import RECIPES, find
 from hello_distill.relabel import Relabel, relabel
 
-MOST_MEMORY = 50
-
 
 @pytest.fixture(scope="module")
 def stored(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artefact with stored labels."""
     return relabel(artefact, tmp_path_factory.mktemp("stored") / "a", Relabel("stored"))
-
-
-def peak() -> int:
-    """The most memory that this process has taken since it was last asked to forget, in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
-
-
-@contextmanager
-def cheap(seconds: float = 1.0) -> Iterator[None]:
-    """Fails if what is done inside takes more than so many seconds of work, or MOST_MEMORY MB."""
-    Path("/proc/self/clear_refs").write_text("5")
-    before, start = peak(), time.process_time()
-    yield
-    assert time.process_time() - start < seconds
-    assert peak() - before < MOST_MEMORY
 
 
 def labels_of(folder: Path) -> dict[str, Any]:
