@@ -113,6 +113,36 @@ def continual(result: dict[str, Any]) -> str:
     return "\n\n".join([*parts, about]) + "\n"
 
 
+def study(result: dict[str, Any]) -> str:
+    """Variants beside the first of them: a table for each number of images per class, students side by side."""
+    recipe, cells = result["recipe"], result["cells"]
+    students = [name for name in recipe["networks"] if any(cell["student"] == name for cell in cells)]
+    parts = []
+    for ipc in sorted({cell["ipc"] for cell in cells}):
+        chosen = {(cell["method"], cell["student"]): cell for cell in cells if cell["ipc"] == ipc}
+        columns = [f"`{name}`" for name in students]
+        if len(students) == 1:
+            columns = ["test images", "held-back images", "numbers kept"]
+        epochs, batch_size = recipe["training"][str(ipc)]
+        lines = [f"IPC {ipc}, {epochs} epochs in batches of {batch_size}:", ""]
+        lines += [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+        for name in recipe["order"]:
+            row = [chosen.get((name, student)) for student in students]
+            shown = [short(cell) for cell in row]
+            if len(students) == 1 and row[0] is not None:
+                shown += [short(row[0], "held_top1"), f"{row[0]['numbers']:,}"]
+            if any(row):
+                lines.append(f"| {name} | {' | '.join(shown)} |")
+        parts.append("\n".join(lines))
+    runs = sorted({len(cell["seeds"]) for cell in cells})
+    what = "student" if len(students) > 1 else f"`{students[0]}`"
+    about = (
+        f"{recipe['question']}, on {result['data']['name']}. Top-1 in percent of a {what} after the last epoch, "
+        f"mean +- sd over {' or '.join(map(str, runs))} seeds of images and students. {made(result)}"
+    )
+    return "\n\n".join([*parts, about]) + "\n"
+
+
 def accuracies(result: dict[str, Any], ipc: int, labels: list[str]) -> str:
     """A row for each method, a column for each kind of labels."""
     cells = {(cell["method"], cell["labels"]): cell for cell in result["cells"] if cell["ipc"] == ipc}
@@ -126,12 +156,12 @@ def accuracies(result: dict[str, Any], ipc: int, labels: list[str]) -> str:
     return "\n".join(lines)
 
 
-def short(cell: dict[str, Any] | None) -> str:
+def short(cell: dict[str, Any] | None, what: str = "top1_last") -> str:
     """Mean and standard deviation, or nothing where there is no such cell."""
     if cell is None:
         return ""
-    sd = cell["top1_last"]["sd"]
-    return f"{cell['top1_last']['mean']:.1f}" + ("" if sd is None else f" +- {sd:.1f}")
+    sd = cell[what]["sd"]
+    return f"{cell[what]['mean']:.1f}" + ("" if sd is None else f" +- {sd:.1f}")
 
 
 def shipped(cells: list[dict[str, Any]], ipcs: list[int], labels: list[str]) -> str:
@@ -204,6 +234,8 @@ def budgets(result: dict[str, Any]) -> str:
 
 def table_of(result: dict[str, Any]) -> Callable[[dict[str, Any]], str]:
     """The function that writes a result's table."""
+    if result.get("recipe", {}).get("experiment") == "study":
+        return study
     kinds = {"curves": continual, "cells": comparison, "presets": presets, "artefacts": budgets}
     return next((table for key, table in kinds.items() if key in result), demo)
 

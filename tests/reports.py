@@ -11,8 +11,11 @@ from typing import NamedTuple
 from hello_distill import storage
 from hello_distill.bench import Comparison, Contender
 from hello_distill.comparison import compare
+from hello_distill.continual import Continual, continual
+from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.pipeline import Recipe, distill, train
+from hello_distill.study import Study, study
 
 RESULTS = Path(__file__).parents[1] / "results"
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)> \" ' & {{ 7*7 }} $\\frac{"
@@ -43,6 +46,8 @@ def make(folder: Path, tree: Path, recipe: Recipe, artefact: Path) -> Made:
     what = ["rded", "hello"], ["hard", "teacher", "stored", "projector"], [2], ["convnet2_w8"], [0, 1]
     compare(str(tree), folder / "shapes.json", grid, *what)
     shutil.copy(folder / "shapes.json", results)
+    (results / "steps.json").write_bytes(storage.as_json(steps(tree, folder, grid)))
+    (results / "variants.json").write_bytes(storage.as_json(variants(tree, folder, grid)))
     (results / "students.json").write_bytes(storage.as_json(train(artefact, str(tree), seeds=[0, 1])))
     (results / "budgets.json").write_bytes(storage.as_json(budgets()))
     (results / "novel.json").write_text('{"kind": "of tomorrow"}')
@@ -51,6 +56,18 @@ def make(folder: Path, tree: Path, recipe: Recipe, artefact: Path) -> Made:
     (results / "notes.txt").write_text("not read")
     still = replace(recipe, distiller=replace(recipe.distiller, update=None))
     return Made(results, artefact, distill(str(tree), folder / "before", still), tree)
+
+
+def steps(tree: Path, folder: Path, grid: Comparison) -> dict[str, object]:
+    """What `continual` writes: random images in two steps."""
+    wanted = Continual(replace(grid, contenders={"random": Contender(RandomImages())}), {"random": {}})
+    return continual(str(tree), folder / "steps.json", wanted, ["random"], [2], [2], [0, 1])
+
+
+def variants(tree: Path, folder: Path, grid: Comparison) -> dict[str, object]:
+    """What `study` writes: two variants."""
+    wanted = Study("Which?", "Table 3", grid, {}, {"rded": {"loss": "kl"}}, {"convnet2_w8": {}})
+    return study(str(tree), folder / "variants.json", wanted, seeds=[0, 1])
 
 
 def budgets() -> dict[str, object]:

@@ -16,7 +16,7 @@ import pytest
 
 from conftest import write_tree
 from hello_distill import cli, evaluate, teachers
-from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find
+from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, STUDIES, find
 from hello_distill.storage import read_manifest
 
 
@@ -260,7 +260,7 @@ def test_recipes_are_listed_and_what_is_shown_of_one_repeats_it(
     assert cli.main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     listed = [line.split()[0] for line in lines if line.startswith("  ")]
-    assert listed == [*RECIPES, *COMPARISONS, *CONTINUALS]
+    assert listed == [*RECIPES, *COMPARISONS, *CONTINUALS, *STUDIES]
     assert cli.main(["recipes", "show", "gvbsm-small"]) == 0
     (tmp_path / "c.yaml").write_text(capsys.readouterr().out)
     assert find("paper").with_changes(cli.read_config(str(tmp_path / "c.yaml"))) == find("gvbsm-small")

@@ -14,6 +14,7 @@ from hello_distill.artifact import Distilled, Distiller
 from hello_distill.codecs import Int8, LabelCodec, Plain
 from hello_distill.data import Material
 from hello_distill.distillers.gvbsm import GVBSM
+from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recover import Jitter
 from hello_distill.distillers.sre2l import SRe2L
@@ -123,6 +124,7 @@ def configured(recipe: Recipe) -> dict[str, Distiller]:
     return {
         "gvbsm": GVBSM(("convnet2_w8",), steps=3, patch=4, batch_size=4, jitter=jitter),
         "hello": recipe.distiller,
+        "probe": Probe(recipe.distiller.patches, recipe.distiller.projector),
         "rded": RDED(recipe.distiller.patches),
         "sre2l": SRe2L(steps=3, batch_size=3, jitter=jitter),
     }
@@ -134,7 +136,7 @@ def stages(material: Material, recipe: Recipe) -> Stages:
 
 
 def test_the_methods_are_found() -> None:
-    assert set(distillers.methods()) == {"gvbsm", "hello", "random", "rded", "sre2l"}
+    assert set(distillers.methods()) == {"gvbsm", "hello", "probe", "random", "rded", "sre2l"}
 
 
 @pytest.mark.parametrize("name", distillers.methods())

@@ -167,6 +167,38 @@ def test_every_number_of_the_other_kinds_is_the_file_s(made: Made, page: Page) -
     ]
 
 
+def test_every_number_of_a_study_is_the_file_s(made: Made, page: Page) -> None:
+    found = read(made, "variants.json")
+    cells = {cell["method"]: cell for cell in found["cells"]}
+    tables = {name: rows for (part, name), rows in page.tables.items() if part == "Which? (shapes)"}
+    head, *rows = tables["convnet2_w8, 2 images per class, 2 epochs in batches of 4"]
+    assert [row[0][0] for row in rows] == found["recipe"]["order"] == ["rded", "hello"]
+    assert head[3][0] == "from rded" and rows[0][3] == ("", [])
+    gain = cells["hello"]["top1_last"]["mean"] - cells["rded"]["top1_last"]["mean"]
+    assert rows[1][3] == (f"{gain:+.1f}", [gain])
+    for row in rows:
+        cell = cells[row[0][0]]
+        last, best, n = scores(cell)
+        held = [cell["held_top1"]["mean"], cell["held_top1"]["sd"]]
+        assert [row[place][1] for place in (1, 2, 4, 5)] == [held, last, best, n]
+        assert [row[place][1] for place in (7, 8)] == [
+            [cell["numbers"]],
+            [cell["bytes"]["labels"] + cell["bytes"]["teacher"]],
+        ]
+    assert rows[1][6][1] == [found["stages"]["hello"]["projector_top1"]] and rows[0][6][1] == []
+    paper = [[value for _, values in row for value in values] for row in tables["The paper's Table 3"][1:]]
+    assert paper == [[28.2], [30.1], [43.5], [43.6], [43.7]]
+
+
+def test_every_number_of_a_continual_run_is_the_file_s(made: Made, page: Page) -> None:
+    found = read(made, "steps.json")
+    (curve,) = found["curves"]
+    head, row = page.tables["Classes that arrive in steps (shapes)", "2 steps, convnet2_w8, IPC 2"]
+    assert [name for name, _ in head[2:4]] == ["2 classes", "4 classes"]
+    points = [*curve["top1_by_step"], curve["top1_mean"]]
+    assert [values for _, values in row[2:]] == [*([point["mean"], point["sd"]] for point in points), [2]]
+
+
 def test_published_figures_stand_beside_ours_with_their_source(page: Page, text: str) -> None:
     name = "10 images per class, convnet3, 300 epochs in batches of 20"
     rows = page.tables["Comparison on cifar10-jpeg", name][1:]
@@ -192,6 +224,9 @@ def test_published_figures_have_known_papers_and_are_shown_once() -> None:
         assert entry.paper in found.papers and entry.data in found.data and 0 < entry.top1 < 100
     names = [name for data in found.data.values() for name in data.names]
     assert len(names) == len(set(names))
+    table = published.experiment("Table 2")
+    assert table is not None and [row[4][0].text for row in table.rows] == ["+3.2", "+3.7", "+1.6", "+11.7", "+1.5"]
+    assert published.experiment("Table 1, left") is published.experiment(None) is None
     assert [e.top1 for e in published.beside("CIFAR10", "gvbsm", "stored", 50)] == [59.2]
     assert (
         published.beside("cifar10", "rded", "projector", 10) == published.beside("mnist", "rded", "teacher", 10) == []
@@ -259,7 +294,7 @@ def test_learning_curves_are_drawn_where_the_file_has_them(made: Made, page: Pag
     assert [max(cell["tested"][seed].values()) for seed in "01"] == cell["top1_best"]["runs"]
     assert mean_by_epoch({"0": {"1": 10.0, "2": 30.0}, "1": {"2": 40.0, "3": 1.0}}) == {2: 35.0}
     charts = [alt for alt, _ in page.images if alt.startswith("Top-1 by epoch")]
-    assert len(charts) == 3, "of shapes, of the hostile copy, of the training"
+    assert len(charts) == 4, "of shapes, of its variants, of the hostile copy, of the training"
     assert f"hello, projector ends at {cell['top1_last']['mean']:.1f} %" in next(a for a in charts if "<" not in a)
     assert "This file keeps of each training the last and the best tested epoch alone" in text
 

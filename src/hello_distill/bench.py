@@ -29,7 +29,7 @@ from hello_distill.projector import ProjectorSpec
 from hello_distill.relabel import Relabel, label_source
 from hello_distill.skipped import MAX_BAD
 from hello_distill.stages import Stages, fingerprint
-from hello_distill.teachers import TeacherSpec
+from hello_distill.teachers import TeacherSpec, only_last
 from hello_distill.types import LabelSource
 
 Spec = TypeVar("Spec", ProjectorSpec, TeacherSpec)
@@ -115,9 +115,15 @@ class Bench:
         """Teachers and projectors, shared by all that ask for the same."""
         spec = spec or self.comparison.base.teachers
         if repr(spec) not in self._stages:
-            seed = self.comparison.base.seed
-            self._stages[repr(spec)] = Stages(self.material, spec, seed, self.progress, self.work / "stages")
+            seed, kept = self.comparison.base.seed, self.work / "stages"
+            self._stages[repr(spec)] = Stages(self.material, spec, seed, self.progress, kept, self._epochs(spec))
         return self._stages[repr(spec)]
+
+    def _epochs(self, spec: TeacherSpec) -> set[int]:
+        """Every checkpoint that somebody wants of the same training run."""
+        base = self.comparison.base.teachers
+        specs = [contender.teachers or base for contender in self.comparison.contenders.values()]
+        return {epoch for each in [base, *specs] if only_last(each) == only_last(spec) for epoch in each.weak_epochs}
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """What was measured of the teachers and the projector that were asked for so far."""
@@ -185,7 +191,8 @@ class Bench:
         base = self.comparison.base.student
         changes = dict(settings)
         optim = replace(base.optim, epochs=epochs, batch_size=batch_size, lr=changes.pop("lr", base.optim.lr))
-        return replace(base, network=cell.student, optim=optim, **changes)
+        augment = replace(base.augment, **changes.pop("augment", {}))
+        return replace(base, network=cell.student, optim=optim, augment=augment, **changes)
 
 
 def artefact_bytes(folder: Path) -> dict[str, int]:

@@ -316,6 +316,41 @@ def continual(options: Namespace) -> None:
     show(result, tables.continual, False)
 
 
+def study_parser() -> ArgumentParser:
+    """Options of `hello-distill study`."""
+    parser = ArgumentParser(
+        description="One of the paper's experiments: variants that differ in one thing, side by side, into one file."
+    )
+    parser.add_argument("data", help="as for `distill`")
+    parser.add_argument("--out", required=True, help="result file (JSON); runs that it holds are not made again")
+    parser.add_argument(
+        "--recipe",
+        required=True,
+        help="architectures (Table 2), ablation (Table 3), ranks and stages (Table 4), choices (what the paper leaves "
+        "open): 10 classes of 32 pixels, two cores; architectures-many and ablation-many: 20 classes",
+    )
+    parser.add_argument("--variants", nargs="+", help="some of its variants, by name (default: all)")
+    parser.add_argument("--ipc", type=PositiveInt, nargs="+", help="images per class (default: all that it has)")
+    parser.add_argument("--students", nargs="+", help="some of its networks (default: all)")
+    parser.add_argument(
+        "--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one run of each variant for each seed"
+    )
+    add_max_bad(parser)
+    return parser
+
+
+def study(options: Namespace) -> None:
+    """Run `hello-distill study`."""
+    publishing.check_writable(Path(options.out).parent)
+    from hello_distill import tables
+    from hello_distill.recipes import find_study
+    from hello_distill.study import study as run
+
+    grid = options.variants, options.ipc, options.students, options.seeds
+    result = run(options.data, options.out, find_study(options.recipe), *grid, console(), options.max_bad)
+    show(result, tables.study, False)
+
+
 def plot_parser() -> ArgumentParser:
     """Options of `hello-distill plot`."""
     parser = ArgumentParser(description="Draw accuracy against label bytes from a result of `compare`.")
@@ -368,7 +403,7 @@ def recipes_parser() -> ArgumentParser:
 
 def recipes(options: Namespace) -> None:
     """Run `hello-distill recipes`."""
-    from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find
+    from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, STUDIES, find
 
     if options.show:
         if options.show[0] != "show" or len(options.show) != 2:
@@ -382,11 +417,12 @@ def recipes(options: Namespace) -> None:
         "distill": RECIPES,
         "compare": COMPARISONS,
         "continual": CONTINUALS,
+        "study": STUDIES,
     }
     for command, named in kinds.items():
         print(f"{command} --recipe")
         for name, make in named.items():
-            print(f"  {name:<12} {(make.__doc__ or '').splitlines()[0]}")
+            print(f"  {name:<18} {(make.__doc__ or '').splitlines()[0]}")
 
 
 def doctor_parser() -> ArgumentParser:
@@ -417,10 +453,11 @@ COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], No
     "info": (info_parser, info, "what an artefact holds and costs"),
     "compare": (compare_parser, compare, "methods and labels side by side"),
     "continual": (continual_parser, continual, "classes that arrive in steps"),
+    "study": (study_parser, study, "one of the paper's experiments: variants side by side"),
     "plot": (plot_parser, plot, "a picture of a comparison"),
     "report": (report_parser, report, "results and artefacts as one page"),
     "demo": (demo_parser, demo, "the whole way on Fashion-MNIST"),
-    "recipes": (recipes_parser, recipes, "named settings for distill, compare and continual"),
+    "recipes": (recipes_parser, recipes, "named settings for distill, compare, continual and study"),
     "doctor": (doctor_parser, doctor, "what is installed and at hand, and what is amiss"),
 }
 

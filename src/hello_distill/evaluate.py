@@ -26,6 +26,8 @@ class Score:
 
     seed: int
     top1: dict[int, float]
+    held: float | None = None
+    """After the last epoch, on held-back training images, where these were asked for: what may be chosen by."""
 
     @property
     def last(self) -> float:
@@ -43,8 +45,10 @@ def tested(score: Score) -> dict[str, float]:
     return {str(epoch): top1 for epoch, top1 in score.top1.items()}
 
 
-def train_student(artifact: Artifact, test: ImageSet, seed: int, progress: Progress = SILENT) -> Score:
-    """A fresh student by the artefact's own protocol, tested as it goes."""
+def train_student(
+    artifact: Artifact, test: ImageSet, seed: int, progress: Progress = SILENT, held: ImageSet | None = None
+) -> Score:
+    """A fresh student by the artefact's own protocol, tested as it goes, and on held-back images at its end."""
     spec = artifact.student
     student = build(spec.network, len(artifact.classes), artifact.data.side, seed).to(artifact.data.images.device)
     found: dict[int, float] = {}
@@ -71,7 +75,7 @@ def train_student(artifact: Artifact, test: ImageSet, seed: int, progress: Progr
         progress,
         f"student, seed {seed}",
     )
-    return Score(seed, found)
+    return Score(seed, found, top1(student.eval(), held) if held is not None else None)
 
 
 @torch.no_grad()

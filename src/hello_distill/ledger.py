@@ -61,6 +61,10 @@ class Run(NamedTuple):
     """Labels whose students these are, bit for bit, where none was trained."""
     tested: dict[str, float] | None = None
     """Top-1 by the epoch after which it was measured, where that is known."""
+    held: float | None = None
+    """Top-1 on held-back training images, where it was measured."""
+    numbers: int | None = None
+    """How many numbers labels are kept in, where that was asked for."""
 
 
 class Ledger:
@@ -136,7 +140,8 @@ class Ledger:
                 result["cells"].append(entry)
             if seed in entry["seeds"]:
                 return
-            for name, value in (("top1_last", run.last), ("top1_best", run.best)):
+            measured = {"top1_last": run.last, "top1_best": run.best, "held_top1": run.held}
+            for name, value in ((name, value) for name, value in measured.items() if value is not None):
                 runs = dict(zip(entry["seeds"], entry.get(name, {}).get("runs", []), strict=True)) | {seed: value}
                 entry[name] = summary([runs[key] for key in sorted(runs)])
             entry["seeds"] = sorted([*entry["seeds"], seed])
@@ -144,6 +149,8 @@ class Ledger:
             entry["seconds"] = round(entry["seconds"] + run.seconds)
             if seed == entry["seeds"][0]:  # images differ a little from seed to seed: those of the first are kept
                 entry["bytes"] = run.bytes
+                if run.numbers is not None:
+                    entry["numbers"] = run.numbers
             if run.tested is not None:
                 entry.setdefault("tested", {})[str(seed)] = run.tested
             if run.same_students_as:

@@ -14,6 +14,7 @@ from hello_distill.types import Logits, Scalar
 
 Loss: TypeAlias = Callable[[Logits, Logits, Float[Tensor, "b c"]], Scalar]
 Form: TypeAlias = Literal["mse", "kl"]
+Match: TypeAlias = Literal["logits", "probabilities"]
 
 
 def matching_loss(weight: float) -> Loss:
@@ -27,6 +28,19 @@ def matching_loss(weight: float) -> Loss:
     def loss(prediction: Logits, soft: Logits, hard: Float[Tensor, "b c"]) -> Scalar:
         named = soft != -torch.inf
         match = F.mse_loss(prediction, soft) if named.all() else F.mse_loss(prediction[named], soft[named])
+        return match + weight * F.cross_entropy(prediction, hard)
+
+    return loss
+
+
+def probability_loss(weight: float) -> Loss:
+    """MSE(softmax(prediction), softmax(soft)) + weight * CE(prediction, hard): Eq. 5 read as one of probabilities.
+
+    MSE is the mean over the batch of the sum over classes: a mean over classes, too, would be too small to count.
+    """
+
+    def loss(prediction: Logits, soft: Logits, hard: Float[Tensor, "b c"]) -> Scalar:
+        match = (F.softmax(prediction, dim=1) - F.softmax(soft, dim=1)).square().sum(1).mean()
         return match + weight * F.cross_entropy(prediction, hard)
 
     return loss

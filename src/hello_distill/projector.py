@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hello_distill.data import ImageSet
 from hello_distill.encoders import Encoder
 from hello_distill.fit import Optim, fit
-from hello_distill.losses import matching_loss
+from hello_distill.losses import Loss, Match, hard_loss, matching_loss, probability_loss
 from hello_distill.machine import seeded
 from hello_distill.manifest import HEAD
 from hello_distill.precision import Precision, decode, encode, layout
@@ -51,6 +51,8 @@ class ProjectorSpec:
     """Ours: features are L2-normalised as in Eq. 3 also while fitting (Eq. 5 writes them bare)."""
     weight: float = 0.1
     """lambda of Eq. 5. Ours, after G_VBSM's weight for the same form of loss."""
+    match: Match = "logits"
+    """Ours: what the MSE of Eq. 5 compares, and of what the weak teachers' mean is taken."""
     augment: Augment = field(default_factory=Augment)
     """Ours: the views that students will see, so that their labels are no extrapolation."""
     optim: Optim = field(default_factory=lambda: Optim(epochs=10, batch_size=128))
@@ -154,17 +156,18 @@ def lora_numbers(encoder: Encoder, spec: ProjectorSpec, num_classes: int) -> int
     return spec.encoder_rank * convolutions + head_rank(spec, num_classes, encoder.width) * head
 
 
-def add_lora(projector: Projector, convolutions: Iterable[str], encoder_rank: int, head_rank: int) -> PeftModel:
+def add_lora(projector: Projector, convolutions: Iterable[str], encoder_rank: int, head_rank: int | None) -> PeftModel:
     """theta_0 + A B of Eq. 4, in place: low-rank updates on convolutions and head, zero at the start.
 
-    alpha equals the rank, so that peft's factor alpha / rank is 1.
+    alpha equals the rank, so that peft's factor alpha / rank is 1. None: the head has no update.
     """
+    head = {} if head_rank is None else {HEAD: head_rank}
     config = LoraConfig(
         r=encoder_rank,
         lora_alpha=encoder_rank,
-        target_modules=[HEAD, *(f"visual.{name}" for name in convolutions)],
-        rank_pattern={HEAD: head_rank},
-        alpha_pattern={HEAD: head_rank},
+        target_modules=[*head, *(f"visual.{name}" for name in convolutions)],
+        rank_pattern=head,
+        alpha_pattern=head,
     )
     return get_peft_model(projector, config)
 
@@ -188,25 +191,60 @@ def fit_projector(
     with seeded(seed):
         lora = add_lora(copy.deepcopy(start), convolutions, *ranks)
 
+    match = matching_loss if spec.match == "logits" else probability_loss
+    _fit(lora, data, teacher, match(spec.weight), spec, seed, progress)
+    matrices = lora_matrices(lora)
+    return Adapter(matrices, matrices, "float32", convolutions, *ranks, start.scale, spec.normalize)
+
+
+def _fit(
+    model: nn.Module,
+    data: ImageSet,
+    teacher: Classifier | None,
+    loss: Loss,
+    spec: ProjectorSpec,
+    seed: int,
+    progress: Progress,
+) -> None:
+    """Train what wants a gradient, on augmented images with the teacher's labels (None: their classes alone)."""
+
     def batches(epoch: int) -> Iterable[tuple[Rows, Batch]]:
         views = sample_views(len(data), data.side, spec.optim.batch_size, spec.augment, seed, epoch)
         for view in views:
-            images = render(data.images, view)
-            yield view.rows, Batch(images, teacher(images), mixed_targets(data.targets, view, len(data.classes)))
+            images, hard = render(data.images, view), mixed_targets(data.targets, view, len(data.classes))
+            yield view.rows, Batch(images, hard if teacher is None else teacher(images), hard)
 
     steps = num_batches(len(data), spec.optim.batch_size)
-    fit(
-        lora,
-        batches,
-        steps,
-        matching_loss(spec.weight),
-        spec.optim,
-        seed,
-        progress=progress,
-        what="projector",
-    )
-    matrices = lora_matrices(lora)
-    return Adapter(matrices, matrices, "float32", convolutions, *ranks, start.scale, spec.normalize)
+    fit(model, batches, steps, loss, spec.optim, seed, progress=progress, what="projector")
+
+
+def fit_probe(
+    encoder: Encoder,
+    data: ImageSet,
+    teacher: Classifier | None,
+    spec: ProjectorSpec,
+    lora: bool,
+    scale: float,
+    seed: int,
+    progress: Progress = SILENT,
+) -> tuple[Projector, int]:
+    """An encoder with a whole linear head that knows no text, and how many numbers were fitted: Table 3, rows 1 to 3.
+
+    The head starts at zero and has no bias. Fitted by Eq. 5, or by CE alone without a teacher; the encoder is moved by
+    LoRA or not at all.
+    """
+    zero = torch.zeros(len(data.classes), encoder.width)
+    model = Projector(encoder, zero, scale, spec.normalize).to(data.images.device).requires_grad_(False)
+    moved: nn.Module = model
+    if lora:
+        with seeded(seed):
+            moved = add_lora(model, adapted(encoder, spec), spec.encoder_rank, None)
+    model.label_head.weight.requires_grad_(True)
+    fitted = sum(weight.numel() for weight in moved.parameters() if weight.requires_grad)
+    _fit(moved, data, teacher, hard_loss if teacher is None else matching_loss(spec.weight), spec, seed, progress)
+    merged = moved.merge_and_unload() if isinstance(moved, PeftModel) else model
+    assert isinstance(merged, Projector)
+    return merged.requires_grad_(False), fitted
 
 
 @torch.no_grad()

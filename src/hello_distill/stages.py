@@ -5,15 +5,15 @@ In memory always; in a folder, too, where one is given, so that a run that was s
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from hello_distill import encoders, publishing, storage, tensors
 from hello_distill.data import ImageSet, Material
@@ -24,6 +24,7 @@ from hello_distill.projector import (
     Adapter,
     Projector,
     ProjectorSpec,
+    fit_probe,
     fit_projector,
     lora_numbers,
     restore,
@@ -31,10 +32,13 @@ from hello_distill.projector import (
 )
 from hello_distill.scores import percent, top1
 from hello_distill.teachers import (
+    ENCODER_SCALE,
     Ensemble,
     Teachers,
     TeacherSpec,
+    encoder_name,
     network,
+    only_last,
     public_weights,
     train_teachers,
     weights_bytes,
@@ -53,6 +57,13 @@ class Fitted(NamedTuple):
     figures: dict[str, Any]
 
 
+class Probed(NamedTuple):
+    """An encoder with a whole linear head of its own, and what was measured of it."""
+
+    model: nn.Module
+    figures: dict[str, Any]
+
+
 class Stages:
     """Teachers and projectors of one set of training images and one seed."""
 
@@ -63,12 +74,15 @@ class Stages:
         seed: int,
         progress: Progress = SILENT,
         folder: Path | None = None,
+        more_epochs: Collection[int] = (),
     ) -> None:
         self.material = material
         self.spec = spec
         self.seed = seed
         self.progress = progress
         self.folder = folder
+        self.more_epochs = frozenset(more_epochs)
+        """Epochs whose checkpoints others that share the folder will ask for: one training keeps them all."""
         self.figures: dict[str, Any] = {}
         """What was measured of the teachers that were asked for, by its name in a manifest."""
         self.projector_figures: dict[str, Any] = {}
@@ -103,28 +117,38 @@ class Stages:
         }
 
     def _kept_teachers(self, spec: TeacherSpec) -> Teachers:
-        data = self.material.train
-        place = self._place("teachers", spec, [w.sha256 for w in public_weights(spec.network)])
-        if place is None:
+        """The run's checkpoints, each in a folder of its own; the observer is that of the last epoch."""
+        data, last = self.material.train, spec.optim.epochs
+        run = self._place("teachers", only_last(spec), [w.sha256 for w in public_weights(spec.network)])
+        if run is None:
             return train_teachers(data, spec, self.seed, self.progress)
-        with locked(place.with_suffix(".lock")):  # another process that wants the same waits for it
-            if not place.is_dir():
-                untrained = network(spec.network, len(data.classes), data.side).state_dict()
-                publishing.check_room(place, (1 + len(spec.weak_epochs)) * tensors.size(untrained))
-                trained = train_teachers(data, spec, self.seed, self.progress)
-                members = [trained.observer, *trained.ensemble.members]
-                states = {f"{i}.safetensors": dict(m.state_dict()) for i, m in enumerate(members)}
-                _keep(place, states)
-        models = []
-        for i in range(1 + len(spec.weak_epochs)):
-            model = network(spec.network, len(data.classes), data.side)
-            model.load_state_dict(tensors.read(place / f"{i}.safetensors"))
-            models.append(model.to(data.images.device).eval().requires_grad_(False))
-        return Teachers(models[0], Ensemble(models[1:]))
+        with locked(run.with_suffix(".lock")):  # another process that wants the same waits for it
+            run.mkdir(exist_ok=True)
+            needed = {*spec.weak_epochs, last}
+            if not all((run / f"epoch-{epoch}").is_dir() for epoch in needed):
+                self._train_and_keep(run, replace(spec, weak_epochs=tuple(sorted(needed | self.more_epochs))))
+        return Teachers(
+            self._checkpoint(run, spec, last), Ensemble([self._checkpoint(run, spec, e) for e in spec.weak_epochs])
+        )
+
+    def _train_and_keep(self, run: Path, spec: TeacherSpec) -> None:
+        """Train, and keep the checkpoints that are not there yet."""
+        data = self.material.train
+        untrained = network(spec.network, len(data.classes), data.side).state_dict()
+        publishing.check_room(run, len(spec.weak_epochs) * tensors.size(untrained))
+        trained = train_teachers(data, spec, self.seed, self.progress)
+        for epoch, member in zip(spec.weak_epochs, trained.ensemble.members, strict=True):
+            _keep(run / f"epoch-{epoch}", {"weights.safetensors": dict(member.state_dict())})
+
+    def _checkpoint(self, run: Path, spec: TeacherSpec, epoch: int) -> nn.Module:
+        data = self.material.train
+        model = network(spec.network, len(data.classes), data.side)
+        model.load_state_dict(tensors.read(run / f"epoch-{epoch}" / "weights.safetensors"))
+        return model.to(data.images.device).eval().requires_grad_(False)
 
     def projector(self, spec: ProjectorSpec) -> Fitted:
         """The projector of Eq. 2-5, fitted to the weak teachers; measured before and after."""
-        key = repr(dataclasses.replace(spec, precision="float32"))
+        key = repr(replace(spec, precision="float32"))
         if key not in self._fitted:
             encoder = encoders.load(spec.encoder, spec.size)
             start = zero_shot(encoder, self.material.train.classes, spec).to(self.material.train.images.device)
@@ -152,7 +176,7 @@ class Stages:
 
     def _kept_adapter(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
         weights = [w.sha256 for w in encoder.weights]
-        place = self._place("projectors", dataclasses.replace(spec, precision="float32"), self.spec, weights)
+        place = self._place("projectors", replace(spec, precision="float32"), self.spec, weights)
         if place is None:
             return self._fit(start, encoder, spec)
         with locked(place.with_suffix(".lock")):
@@ -173,8 +197,37 @@ class Stages:
         return Adapter(matrices, matrices, "float32", **facts)
 
     def _fit(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
-        ensemble = self.teachers().ensemble
+        ensemble = Ensemble([*self.teachers().ensemble.members], spec.match)
         return fit_projector(start, encoder, self.material.train, ensemble, spec, self.seed, self.progress)
+
+    def probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> Probed:
+        """An encoder with a whole head: fitted to the weak teachers or to classes alone, with LoRA or without."""
+        with self.progress.stage("probe") as stage:
+            model, fitted = self._kept_probe(spec, taught, lora)
+            found = top1(model, self.material.held, self.progress, "probe")
+            stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(found)} on held-back training images"
+        return Probed(model, {"fitted_numbers": fitted, "projector_top1": found})
+
+    def _kept_probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> tuple[nn.Module, int]:
+        data, encoder = self.material.train, encoders.load(spec.encoder, spec.size)
+        weights = [w.sha256 for w in encoder.weights]
+        place = self._place("probes", replace(spec, precision="float32"), self.spec if taught else None, lora, weights)
+        if place is None:
+            return self._fit_probe(encoder, spec, taught, lora)
+        with locked(place.with_suffix(".lock")):
+            if not place.is_dir():
+                trained, fitted = self._fit_probe(encoder, spec, taught, lora)
+                facts = {"probe.json": storage.as_json({"fitted_numbers": fitted})}
+                _keep(place, {"probe.safetensors": dict(trained.state_dict())}, facts)
+        model = network(encoder_name(spec), len(data.classes), data.side)
+        model.load_state_dict(tensors.read(place / "probe.safetensors"))
+        facts = json.loads((place / "probe.json").read_text())
+        return model.to(data.images.device).requires_grad_(False), facts["fitted_numbers"]
+
+    def _fit_probe(self, encoder: Encoder, spec: ProjectorSpec, taught: bool, lora: bool) -> tuple[Projector, int]:
+        ensemble = self.teachers().ensemble if taught else None
+        how = spec, lora, ENCODER_SCALE, self.seed, self.progress
+        return fit_probe(encoder, self.material.train, ensemble, *how)
 
     def _place(self, kind: str, *specs: Any) -> Path | None:
         """Where a stage is kept: named by everything that its result depends on."""

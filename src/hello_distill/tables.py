@@ -133,6 +133,23 @@ def continual(result: dict[str, Any]) -> Table:
     return table
 
 
+def study(result: dict[str, Any]) -> Table:
+    """What `hello-distill study` prints: each variant, and how far it is from the first."""
+    order = result["recipe"]["order"]
+    first = order[0]
+    table = Table(
+        "variant", "student", "IPC", "held-back images", "test images, last epoch", f"from {first!r}", "numbers"
+    )
+    cells = {(cell["method"], cell["student"], cell["ipc"]): cell for cell in result["cells"]}
+    for cell in sorted(result["cells"], key=lambda c: (c["student"], c["ipc"], order.index(c["method"]))):
+        base = cells.get((first, cell["student"], cell["ipc"]))
+        gain = "" if base in (None, cell) else f"{cell['top1_last']['mean'] - base['top1_last']['mean']:+.1f}"
+        names = [cell["method"], cell["student"], str(cell["ipc"])]
+        table.add_row(*names, spread(cell["held_top1"]), spread(cell["top1_last"]), gain, f"{cell['numbers']:,}")
+    table.caption = f"{result['recipe']['question']}. Top-1; choices may rest on the held-back training images alone."
+    return table
+
+
 def demo_gains(result: dict[str, Any]) -> tuple[float, float]:
     """Points by which the projector's labels are ahead of random images and of the same images, hard labels both."""
     ours = result["distilled_projector"]["mean"]

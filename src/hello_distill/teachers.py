@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from hello_distill import encoders, sizes
 from hello_distill.data import ImageSet
 from hello_distill.errors import InputError
 from hello_distill.fit import Optim, fit
-from hello_distill.losses import hard_loss
+from hello_distill.losses import Match, hard_loss
 from hello_distill.models import build, check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import Projector, ProjectorSpec, zero_shot
@@ -60,11 +61,12 @@ class Teachers(NamedTuple):
 
 
 class Ensemble(nn.Module):
-    """Mean of the members' logits, without gradients and in evaluation mode: Eq. 1, second row."""
+    """Mean of the members' logits, or probabilities, without gradients and in evaluation mode: Eq. 1, second row."""
 
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+    def __init__(self, members: Sequence[nn.Module], mean_of: Match = "logits") -> None:
         super().__init__()
         self.members = nn.ModuleList(members).eval().requires_grad_(False)
+        self.mean_of = mean_of
 
     def train(self, mode: bool = True) -> Ensemble:
         """Always evaluation mode."""
@@ -72,8 +74,11 @@ class Ensemble(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Images) -> Logits:
-        """Images (b 3 h w) in [0, 1] to logits (b c). That logits are averaged, not probabilities, is ours."""
-        return torch.stack([member(images) for member in self.members]).mean(0)
+        """Images (b 3 h w) in [0, 1] to logits (b c); the logarithm of the mean where probabilities are averaged."""
+        logits = torch.stack([member(images) for member in self.members])
+        if self.mean_of == "logits":
+            return logits.mean(0)
+        return logits.log_softmax(2).logsumexp(0) - math.log(len(self.members))
 
 
 def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int, progress: Progress = SILENT) -> Teachers:
@@ -111,6 +116,13 @@ def encoder_spec(name: str) -> ProjectorSpec:
     if size and not size.isdigit():
         raise InputError(f"network {name!r}: the part behind @ is the input size in pixels, such as encoder/lite@64")
     return ProjectorSpec(encoder, size=int(size) if size else None)
+
+
+def encoder_name(spec: ProjectorSpec) -> str:
+    """The network that is a projector's encoder, at its size, with a whole head. Raises InputError where it is none."""
+    if not spec.normalize:
+        raise InputError("an encoder with a whole head has normalised features; set `normalize` to true")
+    return f"{ENCODER}{spec.encoder}" + (f"@{spec.size}" if spec.size is not None else "")
 
 
 def check_network(name: str) -> None:
@@ -174,6 +186,11 @@ def kept_layout(name: str, num_classes: int, side: int) -> Layout:
 def kept_names(state: Mapping[str, Any]) -> list[str]:
     """What is stored of a classifier: parameters and running statistics, sorted."""
     return [name for name in sorted(state) if not name.endswith("num_batches_tracked")]
+
+
+def only_last(spec: TeacherSpec) -> TeacherSpec:
+    """The run alone, whichever of its checkpoints form an ensemble."""
+    return replace(spec, weak_epochs=(spec.optim.epochs,))
 
 
 def with_network(spec: TeacherSpec, name: str | None) -> TeacherSpec:

@@ -72,9 +72,10 @@ class HeLlO:
         if self.update is None:
             return start, {}
         with progress.stage("image update") as stage:
-            before = self.update.loss(start.images, projector.encode)
-            images = self.update(start.images, projector.encode, progress)
-            after = self.update.loss(images, projector.encode)
+            per_side = self.patches.factor
+            before = self.update.loss(start.images, projector.encode, per_side)
+            images = self.update(start.images, projector.encode, progress, per_side)
+            after = self.update.loss(images, projector.encode, per_side)
             stage.figure = f"information loss {before:.3g} before, {after:.3g} after"
         return replace(start, images=images), {
             "information_loss_before": before,

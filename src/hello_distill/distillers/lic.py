@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
+from hello_distill.errors import InputError
 from hello_distill.fit import check_moved
 from hello_distill.progress import SILENT, Progress
 from hello_distill.types import Features, Images, Pixels, Scalar
@@ -26,19 +30,25 @@ class LIC:
     lr: float = 0.005
     """Step size in units of [0, 1]."""
     batch_size: int = 50
+    on: Literal["images", "patches"] = "images"
+    """Ours: what the encoder is shown, whole images as students see them, or each patch of a mosaic by itself."""
 
-    def __call__(self, images: Pixels, encode: Encode, progress: Progress = SILENT) -> Pixels:
-        """The moved images, 8 bit again. Raises DivergedError where a loss or a pixel is not finite."""
+    def __call__(self, images: Pixels, encode: Encode, progress: Progress = SILENT, per_side: int = 1) -> Pixels:
+        """The moved images, 8 bit again; `per_side` is how many patches an image has along a side.
+
+        Raises DivergedError where a loss or a pixel is not finite, InputError where patches are of uneven size.
+        """
         parts = range(0, len(images), self.batch_size)
         tracked = progress.track(parts, len(parts), "image update")
-        return torch.cat([self._update(images[at : at + self.batch_size], encode, at) for at in tracked])
+        moved = [self._update(images[at : at + self.batch_size], encode, at, per_side) for at in tracked]
+        return torch.cat(moved)
 
-    def _update(self, images: Pixels, encode: Encode, first: int) -> Pixels:
+    def _update(self, images: Pixels, encode: Encode, first: int, per_side: int) -> Pixels:
         x = whole(images).requires_grad_(True)
         optimiser = torch.optim.Adam([x], lr=self.lr)
         for step in range(self.steps):
             optimiser.zero_grad()
-            loss = information_loss(encode, x, self.factor)
+            loss = information_loss(encode, self._seen(x, per_side), self.factor)
             loss.backward()
             optimiser.step()
             with torch.no_grad():
@@ -47,10 +57,27 @@ class LIC:
         return x.detach().mul(255).round().to(torch.uint8)
 
     @torch.no_grad()
-    def loss(self, images: Pixels, encode: Encode) -> float:
+    def loss(self, images: Pixels, encode: Encode, per_side: int = 1) -> float:
         """Eq. 7 of kept images, averaged over all of them."""
-        parts = images.split(self.batch_size)
-        return sum(information_loss(encode, whole(p), self.factor).item() * len(p) for p in parts) / len(images)
+        found = 0.0
+        for part in images.split(self.batch_size):
+            found += information_loss(encode, self._seen(whole(part), per_side), self.factor).item() * len(part)
+        return found / len(images)
+
+    def _seen(self, images: Images, per_side: int) -> Float[Tensor, "n 3 k k"]:
+        return patches_of(images, per_side) if self.on == "patches" else images
+
+
+def patches_of(images: Images, per_side: int) -> Float[Tensor, "n 3 k k"]:
+    """Mosaics (b 3 h w) cut into their patches (b * per_side^2, 3, h / per_side, w / per_side), row by row."""
+    size, rest = divmod(images.shape[-1], per_side)
+    if rest:
+        raise InputError(
+            f"images of {images.shape[-1]} pixels have no {per_side} patches of one size along a side; set "
+            "`distiller.update.on` to images"
+        )
+    rows = images.unflatten(3, (per_side, size)).unflatten(2, (per_side, size))  # b 3 row height column width
+    return rows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
 
 
 def degrade(images: Images, factor: int) -> Images:

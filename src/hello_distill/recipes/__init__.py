@@ -1,4 +1,4 @@
-"""Named settings: each is a function that returns a Recipe, a Comparison, or a Continual."""
+"""Named settings: each is a function that returns a Recipe, a Comparison, a Continual, or a Study."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from hello_distill.recipes.comparisons import many, small
 from hello_distill.recipes.continual import arriving_many, arriving_small
 from hello_distill.recipes.hello import cpu, demo, hello_many, hello_small, paper
 from hello_distill.recipes.imagenet import imagenet1k, imagenet100
+from hello_distill.recipes.studies import STUDIES
+from hello_distill.study import Study
 
 BY_IPC: dict[str, Callable[[int], Recipe]] = {"imagenet100": imagenet100, "imagenet1k": imagenet1k}
 """Recipes whose settings depend on the images per class."""
@@ -63,4 +65,20 @@ def find_continual(name: str) -> Continual:
     return CONTINUALS[name]()
 
 
-__all__ = ["COMPARISONS", "CONTINUALS", "RECIPES", "find", "find_comparison", "find_continual"]
+def find_study(name: str) -> Study:
+    """The study of that name. Raises InputError, with the nearest name, if there is none."""
+    if name not in STUDIES:
+        raise InputError(f"unknown study {name!r}: {nearest(name, STUDIES)}")
+    return STUDIES[name]()
+
+
+__all__ = [
+    "COMPARISONS",
+    "CONTINUALS",
+    "RECIPES",
+    "STUDIES",
+    "find",
+    "find_comparison",
+    "find_continual",
+    "find_study",
+]

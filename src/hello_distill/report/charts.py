@@ -22,8 +22,8 @@ def accuracy_by_bytes(data: str, cells: Sequence[dict[str, Any]], student: str, 
         return _themed(plot.picture(data, cells, "svg", [student], [ipc]))
 
 
-def curves(lines: Mapping[str, Mapping[int, float]]) -> bytes:
-    """Accuracy in percent by epoch, a line for each name."""
+def curves(lines: Mapping[str, Mapping[int, float]], by: str = "epoch") -> bytes:
+    """Accuracy in percent by epoch, or by something else that is counted, a line for each name."""
     with _inked():
         pyplot = plot.pyplot()
         rows = -(-len(lines) // 2)
@@ -39,7 +39,7 @@ def curves(lines: Mapping[str, Mapping[int, float]]) -> bytes:
                 color=f"C{place % 10}",
                 label=plot.plain(name),
             )
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(by)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylabel("top-1 on the test split (%)")
         axes.grid(alpha=0.3)

@@ -30,6 +30,13 @@ class Summary(Part):
     runs: Annotated[list[Percent], Field(min_length=1)]
 
 
+def experiment(content: Mapping[str, Any]) -> str | None:
+    """The experiment that a result says it is of, beside comparisons, which say none."""
+    recipe = content.get("recipe")
+    named = recipe.get("experiment") if isinstance(recipe, dict) else None
+    return named if isinstance(named, str) else None
+
+
 def made(environment: Mapping[str, Any], about: Mapping[str, object]) -> Table:
     """What was run, and where: `about` first, then commit, hardware and versions as the file gives them."""
     first = ("commit", "device", "processor", "machine", "system", "threads", "python", "hello_distill", "torch")

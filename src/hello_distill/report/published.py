@@ -144,6 +144,35 @@ def gains(ours: Iterable[tuple[str, int, str, float, float]]) -> Table | None:
     )
 
 
+def experiment(place: str | None) -> Table | None:
+    """The paper's own figures of an experiment, by its table; None where they are not known."""
+    if found := [entry for entry in published().accuracies if (entry.paper, entry.place) == ("hello", place)]:
+        return _architectures(found)
+    if steps := [step for step in published().ablation if step.place == place]:
+        return _ablation(steps)
+    return None
+
+
+def _architectures(entries: list[Accuracy]) -> Table:
+    by_cell = {(entry.network, entry.method): entry for entry in entries}
+    rows = []
+    for (network, method), hello in by_cell.items():
+        if method == "hello":
+            gain = _gain(by_cell[network, "rded"].top1, hello.top1)
+            rows.append((words(f"{hello.data}, IPC {hello.ipc}"), words(network), *gain))
+    head = ("data", "student", "RDED, teacher's labels", "HeLlO, projector's labels", "gain")
+    return Table(f"The paper's {entries[0].place}", head, rows, [f"The paper: {entries[0].source}."])
+
+
+def _ablation(steps: list[Step]) -> Table:
+    rows = [(words(step.step), score(step.top1, None), words(step.parameters)) for step in steps]
+    first = steps[0]
+    head = (f"step ({first.data}, IPC {first.ipc}), each with all before it", "top-1", "stored numbers")
+    paper = published().papers[first.paper]
+    note = f"The paper: {paper.name}, {first.place} ({paper.reference}; {paper.note}). Its M is 2^20."
+    return Table(f"The paper's {first.place}", head, rows, [note])
+
+
 def _gain(rded: float, hello: float) -> tuple[Cell, Cell, Cell]:
     gain = hello - rded
     return score(rded, None), score(hello, None), (Figure(gain, f"{gain:+.1f}"),)

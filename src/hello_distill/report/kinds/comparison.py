@@ -11,7 +11,7 @@ from pydantic import Field
 
 from hello_distill.report import charts, published
 from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, count, number, score, weight, words
-from hello_distill.report.parts import Environment, Part, Percent, Summary, Tested, learning_curves, made
+from hello_distill.report.parts import Environment, Part, Percent, Summary, Tested, experiment, learning_curves, made
 
 ORDER = ("hard", "static", "teacher", "stored", "pruned", "quantized", "projector")
 """Families of labels, from the least that students are told to the most."""
@@ -74,7 +74,7 @@ class Comparison(Part, title="comparison"):
 
 def section(file: str, content: dict[str, Any]) -> Section | None:
     """Tables and charts of a comparison."""
-    if not {"cells", "trials"} <= content.keys():
+    if not {"cells", "trials"} <= content.keys() or experiment(content) is not None:
         return None
     found = Comparison.model_validate(content)
     places = sorted(found.cells, key=lambda place: place.order)

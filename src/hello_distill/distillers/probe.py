@@ -1,0 +1,43 @@
+"""What HeLlO's projector is built up from: an encoder with a whole linear head. Table 3, rows 1 to 3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hello_distill.artifact import Distilled
+from hello_distill.data import Material
+from hello_distill.distillers.rded import Patches
+from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.progress import SILENT, Progress
+from hello_distill.projector import ProjectorSpec
+from hello_distill.stages import Stages
+from hello_distill.teachers import encoder_name
+
+
+@dataclass(frozen=True)
+class Probe:
+    """RDED's images, labelled online by the encoder with a head that was fitted without text and is kept as a whole.
+
+    The artefact keeps the whole network, so that it opens as any teacher does; `fitted_numbers` among its figures says
+    how many numbers would have to be kept beside the public encoder. A head without bias, from zero: ours.
+    """
+
+    patches: Patches = field(default_factory=Patches)
+    projector: ProjectorSpec = field(default_factory=ProjectorSpec)
+    """Encoder, fitting, and LoRA on convolutions; of the head there is no low rank."""
+    taught: bool = True
+    """Fitted to the weak teachers by Eq. 5; else to the classes alone, by CE."""
+    lora: bool = True
+    """The encoder is moved by LoRA; else it stays as it is."""
+
+    def __call__(
+        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
+    ) -> Distilled:
+        self.patches.check(material.train, ipc)
+        name = encoder_name(self.projector)
+        observer, _ = stages.teachers()
+        with progress.stage("patches") as stage:
+            images = self.patches(material.train, observer, ipc, seed, progress)
+            stage.figure = f"{len(images)} images of {self.patches.factor**2} patches each"
+        model, figures = stages.probe(self.projector, self.taught, self.lora)
+        return Distilled(images, TeacherLabels([name], [model], images.side), {**stages.figures, **figures})

@@ -1,0 +1,244 @@
+"""The paper's experiments at a scale that two cores can carry: Tables 2, 3, 4, and the choices that it leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hello_distill.bench import Comparison, Contender
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.probe import Probe
+from hello_distill.distillers.rded import RDED
+from hello_distill.pipeline import Recipe
+from hello_distill.recipes.hello import hello_many, hello_small
+from hello_distill.study import Study
+
+STUDENT: dict[str, Any] = {"lr": 1e-3, "loss": "kl", "temperature": 4.0, "beta": 0.0}
+"""What did best for HeLlO's projector on held-back training images in results/cifar10.json."""
+RATES: dict[str, dict[str, Any]] = {
+    "resnet18": {"lr": 1e-3},
+    "shufflenet_v2_x1_0": {"lr": 1e-3},
+    "mobilenet_v2": {"lr": 2.5e-3},
+    "efficientnet_b0": {"lr": 2e-3},
+    "swin_v2_t": {"lr": 1e-4},
+    "vgg11": {"lr": 5e-4},
+}
+"""The paper's students, with the learning rates of RDED's code. It has none for ShuffleNet-V2: ours is ResNet-18's."""
+
+
+def small() -> Recipe:
+    """What studies of ten classes of 32 pixels (CIFAR-10) share: `hello-small` on 20,000 of the training images.
+
+    Fewer images than `compare` takes, so that a projector costs six minutes of a core and not fifteen: teachers and
+    projectors, and all that learns from them, are weaker than there.
+    """
+    return replace(hello_small(), train_limit=20_000)
+
+
+def many() -> Recipe:
+    """The same on twenty of Tiny-ImageNet's classes at 32 pixels, 500 images of each: more epochs of fewer images."""
+    recipe = hello_many()
+    method = hello_of(recipe)
+    optim = replace(recipe.teachers.optim, epochs=20)
+    projector = replace(method.projector, optim=replace(method.projector.optim, epochs=4))
+    teachers = replace(recipe.teachers, weak_epochs=(8, 14, 20), optim=optim)
+    return replace(recipe, held_share=0.2, teachers=teachers, distiller=replace(method, projector=projector))
+
+
+def hello_of(recipe: Recipe) -> HeLlO:
+    """A recipe's method, which is HeLlO."""
+    assert isinstance(recipe.distiller, HeLlO)
+    return recipe.distiller
+
+
+def projecting(method: HeLlO, **changes: Any) -> HeLlO:
+    """The method with other settings of its projector."""
+    return replace(method, projector=replace(method.projector, **changes))
+
+
+def architectures(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
+    """Table 2: does what is distilled for one network teach others?
+
+    HeLlO beside RDED, the paper's six students at 32 pixels, each at the rate of RDED's code; loss, temperature and
+    beta are those that did best for each method with a ConvNet in results/cifar10.json.
+    """
+    method = hello_of(recipe)
+    contenders = {"hello": Contender(method), "rded": Contender(RDED(method.patches))}
+    rded = {"loss": "mse", "beta": 1.0}
+    question = "Students of other architectures, on HeLlO's images and labels and on RDED's"
+    return _study(question, "Table 2", recipe, contenders, training, {"rded": rded}, RATES)
+
+
+def ablation(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
+    """Table 3: what each step adds, and what it keeps. Rows are cumulative, the last is HeLlO.
+
+    All rows have RDED's patches; the last moves them. The first three have a whole linear head from zero (`probe`).
+    """
+    method = hello_of(recipe)
+    probe = Probe(method.patches, method.projector)
+    contenders = {
+        "linear probe": Contender(replace(probe, taught=False, lora=False)),
+        "+ weak teachers": Contender(replace(probe, lora=False)),
+        "+ LoRA": Contender(probe),
+        "+ text initialisation": Contender(replace(method, update=None)),
+        "+ image update": Contender(method),
+    }
+    question = "What each step of HeLlO adds, and the numbers that it keeps"
+    return _study(question, "Table 3", recipe, contenders, training)
+
+
+def ranks(recipe: Recipe, training: Mapping[int, tuple[int, int]], heads: tuple[int, ...]) -> Study:
+    """Table 4, left: ranks of the encoder at the recipe's head rank, and of the head at the recipe's encoder rank."""
+    method = hello_of(recipe)
+    contenders = {"encoder 8, head by rule": Contender(method)}
+    for rank in (1, 2, 4, 16):
+        contenders[f"encoder {rank}, head by rule"] = Contender(projecting(method, encoder_rank=rank))
+    for rank in heads:
+        contenders[f"encoder 8, head {rank}"] = Contender(projecting(method, head_rank=rank))
+    return _study("Ranks of LoRA on encoder and head", "Table 4, left", recipe, contenders, training)
+
+
+def teacher_stages(
+    recipe: Recipe, training: Mapping[int, tuple[int, int]], chosen: Mapping[str, tuple[int, ...]]
+) -> Study:
+    """Table 4, right: weak teachers from early, middle and late epochs of one run, by images per class.
+
+    The images are those that the fully trained observer finds easy, in every row.
+    """
+    method = hello_of(recipe)
+    contenders = {
+        name: Contender(method, replace(recipe.teachers, weak_epochs=epochs)) for name, epochs in chosen.items()
+    }
+    question = "Do weak teachers from earlier epochs suit fewer images per class?"
+    return _study(question, "Table 4, right", recipe, contenders, training)
+
+
+def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
+    """What the paper leaves open, one thing changed at a time against the recipe."""
+    method = hello_of(recipe)
+    spec, update = method.projector, method.update
+    assert update is not None
+    mosaics = replace(method, patches=replace(method.patches, factor=2))
+    changed: dict[str, HeLlO] = {
+        "the recipe": method,
+        "features not normalised": projecting(method, normalize=False),
+        "probabilities in Eq. 5": projecting(method, match="probabilities"),
+        "all convolutions": projecting(method, skip="downsample"),
+        "late convolutions alone": projecting(method, skip=r"conv_stem|blocks\.[0-3]\."),
+        "lambda 0": projecting(method, weight=0.0),
+        "lambda 0.1": projecting(method, weight=0.1),
+        "lambda 10": projecting(method, weight=10.0),
+        "projector on unmixed images": projecting(method, augment=replace(spec.augment, mix="none")),
+        "projector on evenly mixed images": projecting(method, augment=replace(spec.augment, alpha=1.0)),
+        "no update": replace(method, update=None),
+        "update of factor 4": replace(method, update=replace(update, factor=4)),
+        "update of 40 steps": replace(method, update=replace(update, steps=40)),
+        "update at rate 0.01": replace(method, update=replace(update, lr=0.01)),
+        "mosaics, update of images": mosaics,
+        "mosaics, update of patches": replace(mosaics, update=replace(update, on="patches")),
+    }
+    taught: dict[str, dict[str, Any]] = {
+        "beta 0.1": {"beta": 0.1},
+        "beta 1": {"beta": 1.0},
+        "MSE, beta 0": {"loss": "mse", "beta": 0.0},
+        "MSE, beta 0.1": {"loss": "mse", "beta": 0.1},
+        "MSE, beta 1": {"loss": "mse", "beta": 1.0},
+        "crops from half the area up": {"augment": {"scale": (0.5, 1.0)}},
+        "crops from 8 % of the area up": {"augment": {"scale": (0.08, 1.0)}},
+        "Mixup": {"augment": {"mix": "mixup"}},
+        "nothing mixed": {"augment": {"mix": "none"}},
+    }
+    contenders = {name: Contender(variant) for name, variant in changed.items()}
+    contenders |= {name: Contender(method) for name in taught}
+    question = "What the paper leaves open: one thing changed at a time"
+    return _study(question, None, recipe, contenders, training, taught)
+
+
+def _study(
+    question: str,
+    table: str | None,
+    recipe: Recipe,
+    contenders: Mapping[str, Contender],
+    training: Mapping[int, tuple[int, int]],
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
+    networks: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Study:
+    comparison = Comparison(recipe, contenders, hello_of(recipe).projector, training, labels={})
+    return Study(question, table, comparison, STUDENT, variants or {}, networks or {recipe.student.network: {}})
+
+
+TEN = {10: (300, 20)}
+"""Epochs and batch size of students by images per class, on ten classes."""
+TWENTY = {10: (150, 20)}
+"""The same on twenty."""
+
+
+def architectures_small() -> Study:
+    """Table 2 on CIFAR-10, IPC 10.
+
+    hello-distill study DATA --recipe architectures --out results/architectures_cifar10.json
+    """
+    return architectures(small(), TEN)
+
+
+def ablation_small() -> Study:
+    """Table 3 on CIFAR-10, IPC 10.
+
+    hello-distill study DATA --recipe ablation --out results/ablation_cifar10.json
+    """
+    return ablation(small(), TEN)
+
+
+def ranks_small() -> Study:
+    """Table 4, left, on CIFAR-10, IPC 10. With ten classes the rule gives the head 9, and 10 is a whole one.
+
+    hello-distill study DATA --recipe ranks --out results/ranks_cifar10.json
+    """
+    return ranks(small(), TEN, heads=(1, 3, 6))
+
+
+def stages_small() -> Study:
+    """Table 4, right, on CIFAR-10, IPC 1, 10, 50, of teachers trained for ten epochs.
+
+    hello-distill study DATA --recipe stages --out results/stages_cifar10.json
+    """
+    chosen = {"the recipe": (4, 7, 10), "early": (1, 2, 3), "middle": (4, 5, 6), "late": (8, 9, 10)}
+    return teacher_stages(small(), {1: (300, 10), **TEN, 50: (60, 50)}, chosen)
+
+
+def choices_small() -> Study:
+    """What the paper leaves open, on CIFAR-10, IPC 10.
+
+    hello-distill study DATA --recipe choices --out results/choices_cifar10.json
+    """
+    return choices(small(), TEN)
+
+
+def architectures_many() -> Study:
+    """Table 2 on twenty classes of Tiny-ImageNet, IPC 10. The offline encoder knows their labels.
+
+        hello-distill study DATA:classes=tiny20 --recipe architectures-many --out results/architectures_tiny20.json
+
+    `tiny20` is every tenth of the 200 classes: ours.
+    """
+    return architectures(many(), TWENTY)
+
+
+def ablation_many() -> Study:
+    """Table 3 on twenty classes of Tiny-ImageNet, IPC 10. The offline encoder knows their labels.
+
+    hello-distill study DATA:classes=tiny20 --recipe ablation-many --out results/ablation_tiny20.json
+    """
+    return ablation(many(), TWENTY)
+
+
+STUDIES: dict[str, Callable[[], Study]] = {
+    "architectures": architectures_small,
+    "ablation": ablation_small,
+    "ranks": ranks_small,
+    "stages": stages_small,
+    "choices": choices_small,
+    "architectures-many": architectures_many,
+    "ablation-many": ablation_many,
+}

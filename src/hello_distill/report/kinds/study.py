@@ -1,0 +1,135 @@
+"""`hello-distill study`: variants that differ in one thing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from pydantic import Field
+
+from hello_distill.report import published
+from hello_distill.report.page import Cell, Figure, Gallery, Section, Table, Text, count, number, score, weight, words
+from hello_distill.report.parts import Environment, Part, Percent, Summary, Tested, experiment, learning_curves, made
+
+
+class Bytes(Part):
+    """What is shipped beside the images."""
+
+    labels: int
+    teacher: int
+
+
+class Place(Part):
+    """A variant with one student and one number of images per class."""
+
+    method: str
+    ipc: int
+    student: str
+    seeds: list[int]
+    commits: list[str]
+    bytes: Bytes
+    numbers: int
+    held_top1: Summary
+    top1_last: Summary
+    top1_best: Summary
+    tested: Tested = Field(default_factory=dict)
+
+
+class Data(Part):
+    """The data set's folder."""
+
+    name: str
+
+
+class Recipe(Part):
+    """What was asked."""
+
+    question: str
+    table: str | None
+    order: list[str]
+    training: dict[str, list[int]]
+
+
+class Study(Part, title="study"):
+    """The file."""
+
+    data: Data
+    environment: Environment
+    recipe: Recipe
+    cells: list[Place]
+    stages: dict[str, dict[str, Percent | None]]
+
+
+def section(file: str, content: dict[str, Any]) -> Section | None:
+    """A table of variants for each student and number of images per class, and the paper's own."""
+    if experiment(content) != "study":
+        return None
+    found = Study.model_validate(content)
+    order = found.recipe.order
+    places = sorted(found.cells, key=lambda p: (p.student, p.ipc, order.index(p.method) if p.method in order else -1))
+    about = {
+        "question": found.recipe.question,
+        "data": found.data.name,
+        "commits of the cells": ", ".join(sorted({commit[:8] for place in places for commit in place.commits})),
+    }
+    lines = [command(content, found, file)]
+    blocks: list[Table | Gallery | Text | None] = [made(found.environment, about)]
+    for student, ipc in dict.fromkeys((place.student, place.ipc) for place in places):
+        chosen = [place for place in places if (place.student, place.ipc) == (student, ipc)]
+        blocks.append(variants(found, chosen, lines))
+    charted: dict[str, dict[str, Tested]] = {}
+    for place in places:
+        charted.setdefault(f"{place.student}, IPC {place.ipc}", {})[place.method] = place.tested
+    blocks += [published.experiment(found.recipe.table), learning_curves(charted, lines)]
+    title = f"{found.recipe.question} ({found.data.name})"
+    return Section(title, file, [block for block in blocks if block is not None])
+
+
+def variants(found: Study, places: list[Place], lines: list[str]) -> Table:
+    """A row for each variant, with its distance from the first."""
+    student, ipc = places[0].student, places[0].ipc
+    first = next((place for place in places if place.method == found.recipe.order[0]), None)
+    rows: list[list[Cell]] = []
+    for place in places:
+        last, best, held = place.top1_last, place.top1_best, place.held_top1
+        gain = words("") if first in (None, place) else _signed(last.mean - first.top1_last.mean)
+        known = found.stages.get(place.method, {}).get("projector_top1")
+        labeller = words("") if known is None else number(known, ".1f")
+        figures = [score(held.mean, held.sd), score(last.mean, last.sd), gain, score(best.mean, best.sd)]
+        size = weight(place.bytes.labels + place.bytes.teacher)
+        rows.append([words(place.method), *figures, count(len(last.runs)), labeller, count(place.numbers), size])
+    gains = f"from {found.recipe.order[0]}"
+    head = ["variant", "held-back images", "test images, last epoch", gains, "best epoch", "n", "its labeller"]
+    head += ["numbers kept", "labels' size"]
+    epochs, batch = found.recipe.training[str(ipc)]
+    title = f"{student}, {ipc} image{'' if ipc == 1 else 's'} per class, {epochs} epochs in batches of {batch}"
+    notes = [
+        "Top-1 in percent. Choices may rest on the held-back training images, and not on the test images. The spread "
+        "is that of images and students: projectors are fitted once. A labeller is measured on held-back training "
+        "images.",
+        "Labels' size is that of the file; where a whole network is kept, numbers kept are those that were fitted.",
+    ]
+    return Table(title, head, rows, notes, lines)
+
+
+def _signed(gain: float) -> Cell:
+    return (Figure(gain, f"{gain:+.1f}"),)
+
+
+def command(content: dict[str, Any], found: Study, file: str) -> str:
+    """The call that makes these cells."""
+    name = recipe_name(content["recipe"]) or "RECIPE"
+    seeds = sorted({seed for place in found.cells for seed in place.seeds})
+    what = ["hello-distill", "study", found.data.name, "--recipe", name, "--seeds", *map(str, seeds), "--out", file]
+    return shlex.join(what)
+
+
+def recipe_name(settings: Any) -> str | None:
+    """The recipe of `study` whose settings these are, in this version; None where there is none."""
+    from hello_distill.recipes import STUDIES
+
+    for name, make in STUDIES.items():
+        if json.loads(json.dumps(make().described())) == settings:
+            return name
+    return None
