@@ -282,7 +282,7 @@ def continual_parser() -> ArgumentParser:
     parser.add_argument("data", help="as for `distill`")
     parser.add_argument("--out", required=True, help="result file (JSON); steps that it holds are not run again")
     parser.add_argument(
-        "--recipe", default="small", help="small (10 classes, 32 pixels, two cores) or many (200 classes)"
+        "--recipe", default="small", help="small (10 classes, 32 pixels, two cores) or many (20 classes)"
     )
     parser.add_argument("--steps", type=PositiveInt, nargs="+", default=[5, 10], help="steps that divide the classes")
     parser.add_argument("--ipc", type=PositiveInt, nargs="+", default=[10], help="images per class")
