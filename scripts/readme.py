@@ -3,7 +3,8 @@
     python scripts/readme.py           rewrite them
     python scripts/readme.py --check   end with 1 if they are not what the files say
 
-A table stands between `<!-- results/NAME.json -->` and `<!-- end -->`.
+A table stands between `<!-- results/NAME.json -->` and `<!-- end -->`, the paper's claims between `<!-- claims -->` and
+`<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hello_distill.report import claims
 from hello_distill.tables import DEMO_ROWS, demo_gains, size, spread
 
 LABELS = (
@@ -31,6 +33,7 @@ LABELS = (
 )
 ROOT = Path(__file__).parents[1]
 PLACE = re.compile(r"(<!-- results/(?P<name>\w+)\.json -->\n).*?(<!-- end -->)", re.DOTALL)
+CLAIMS = re.compile(r"(<!-- claims -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def processors(result: dict[str, Any]) -> str:
@@ -240,6 +243,13 @@ def table_of(result: dict[str, Any]) -> Callable[[dict[str, Any]], str]:
     return next((table for key, table in kinds.items() if key in result), demo)
 
 
+def claimed() -> str:
+    """What all results have to say to the paper's claims."""
+    contents = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "results").glob("*.json"))]
+    rows = ["| claim | data | verdict | points, and half of their 95 % confidence interval |", "|---|---|---|---|"]
+    return "\n".join([*rows, *(f"| {' | '.join(line)} |" for line in claims.lines(contents))]) + "\n"
+
+
 def filled(text: str) -> str:
     """The README's text with every table made anew."""
 
@@ -248,7 +258,8 @@ def filled(text: str) -> str:
         result = json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
         return match[1] + table_of(result)(result) + match[3]
 
-    return PLACE.sub(table, text)
+    text = PLACE.sub(table, text)
+    return CLAIMS.sub(lambda match: match[1] + claimed() + match[2], text)
 
 
 if __name__ == "__main__":

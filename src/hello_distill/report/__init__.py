@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from hello_distill import publishing
 from hello_distill.errors import InputError, printable
 from hello_distill.progress import SILENT, Progress
-from hello_distill.report import kinds
+from hello_distill.report import claims, kinds
 from hello_distill.report.page import Section, render
 from hello_distill.skipped import MAX_BAD
 
@@ -47,7 +47,9 @@ def report(
     target = Path(out)
     publishing.check_writable(target.parent)
     command = _command(folder, target.name, artefacts, before, data)
-    sections, unknown = read(folder)
+    sections, unknown, contents = read(folder)
+    if summary := claims.section(contents):
+        sections.insert(0, summary)
     if artefacts:
         from hello_distill.report.pictures import Shown, sections_of
 
@@ -59,16 +61,19 @@ def report(
     return target
 
 
-def read(folder: Path) -> tuple[list[Section], list[tuple[str, str]]]:
-    """A section for each result file of a known kind, and the names of all others with the reason, by name."""
+def read(folder: Path) -> tuple[list[Section], list[tuple[str, str]], list[dict[str, Any]]]:
+    """A section for each result file of a known kind, the names of all others with the reason, and what is in the
+    known ones; by name."""
     sections: list[Section] = []
+    contents: list[dict[str, Any]] = []
     unknown: list[tuple[str, str]] = []
     for file in sorted(folder.glob("*.json")):
         if file.name.startswith("."):
             continue
         name = printable(f"{folder.resolve().name}/{file.name}")
         try:
-            section = kinds.section(name, _content(file))
+            content = _content(file)
+            section = kinds.section(name, content)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
@@ -80,7 +85,8 @@ def read(folder: Path) -> tuple[list[Section], list[tuple[str, str]]]:
                 unknown.append((name, f"no kind of result that is known here ({', '.join(kinds.names())})"))
             else:
                 sections.append(section)
-    return sections, unknown
+                contents.append(content)
+    return sections, unknown, contents
 
 
 def _content(file: Path) -> Any:

@@ -1,0 +1,185 @@
+"""The paper's claims: what counts as a difference, and verdicts on results whose answer is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hello_distill.recipes.studies import RATES, STUDIES
+from hello_distill.report import claims, report
+from hello_distill.report.claims import FAILS, HOLDS, OPEN, UNTRIED, difference
+from hello_distill.report.parts import Summary
+
+STEPS = ["linear probe", "+ weak teachers", "+ LoRA", "+ text initialisation", "+ image update"]
+
+
+def summary(*runs: float) -> dict[str, Any]:
+    mean = sum(runs) / len(runs)
+    sd = math.sqrt(sum((run - mean) ** 2 for run in runs) / (len(runs) - 1)) if len(runs) > 1 else None
+    return {"mean": mean, "sd": sd, "runs": list(runs)}
+
+
+def around(mean: float) -> dict[str, Any]:
+    """Three runs with a standard deviation of 1."""
+    return summary(mean - 1, mean, mean + 1)
+
+
+def place(method: str, mean: float, **changes: Any) -> dict[str, Any]:
+    top1 = around(mean)
+    cell = {"method": method, "student": "convnet3", "ipc": 10, "labels": "projector", "seeds": [0, 1, 2]}
+    sizes = {"images": 1, "labels": 100, "teacher": 0, "public": 0}
+    measured = {"held_top1": top1, "top1_last": top1, "top1_best": top1, "numbers": 100}
+    return {**cell, "commits": [], "bytes": sizes, **measured, **changes}
+
+
+def study(table: str, cells: list[dict[str, Any]], order: list[str] | None = None) -> dict[str, Any]:
+    order = order or list(dict.fromkeys(cell["method"] for cell in cells))
+    recipe = {"experiment": "study", "question": "?", "table": table, "order": order, "training": {}}
+    return {"data": {"name": "shapes"}, "environment": {}, "recipe": recipe, "cells": cells, "stages": {}}
+
+
+def judged(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Verdict and figures by the claim's first words."""
+    found = [line for line in claims.lines([content]) if line.verdict != UNTRIED]
+    assert {line.data for line in found} == {"shapes"}
+    return {" ".join(line.claim.split()[:3]): (line.verdict, line.figures) for line in found}
+
+
+def test_a_difference_reaches_as_far_as_student_s_t_test_says() -> None:
+    found = difference(Summary(**around(52.0)), Summary(**around(49.0)))
+    # t with 4 degrees of freedom is 2.776 at 97.5 %; both standard deviations are 1, so the difference has sqrt(2/3).
+    assert found.points == 3.0 and found.reach == pytest.approx(2.7764 * math.sqrt(2 / 3), rel=1e-4)
+    assert found.verdict == HOLDS and difference(Summary(**around(49.0)), Summary(**around(52.0))).verdict == FAILS
+    assert difference(Summary(**around(51.0)), Summary(**around(49.0))).verdict == OPEN
+    single = difference(Summary(**summary(90.0)), Summary(**around(10.0)))
+    assert single.verdict == OPEN and single.reach == math.inf
+    assert difference(Summary(**summary(50.0, 50.0)), Summary(**summary(49.0, 49.0))) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [((20, 22, 40, 40, 41), HOLDS), ((20, 40, 42, 42, 42), FAILS), ((20, 25, 31, 31, 31), OPEN)],
+)
+def test_the_largest_step_is_that_of_lora_or_not(means: tuple[int, ...], verdict: str) -> None:
+    cells = [place(name, mean) for name, mean in zip(STEPS, means, strict=True)]
+    found = judged(study("Table 3", cells, STEPS))
+    assert found["LoRA is the"][0] == verdict
+    gain = means[2] - means[1]
+    assert f"LoRA {gain:+.1f} +- 2.3" in found["LoRA is the"][1]
+    assert found["The image update"] == (OPEN, f"{means[4] - means[3]:+.1f} +- 2.3 points")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "mean", "verdict"), [(80, 40, HOLDS), (80, 39, HOLDS), (80, 35, FAILS), (100, 40, FAILS)]
+)
+def test_text_must_save_storage_and_cost_nothing(numbers: int, mean: int, verdict: str) -> None:
+    cells = [place(name, 40.0) for name in STEPS]
+    cells[3] = place(STEPS[3], mean, numbers=numbers)
+    found = judged(study("Table 3", cells, STEPS))["Text initialisation saves"]
+    assert found[0] == verdict and found[1].startswith(f"{numbers} numbers in the place of 100, ")
+
+
+def test_an_ablation_with_a_row_missing_says_nothing() -> None:
+    cells = [place(name, 40.0) for name in STEPS[:4]]
+    assert judged_or_nothing(study("Table 3", cells, STEPS)) == {}
+
+
+def judged_or_nothing(content: dict[str, Any]) -> dict[str, str]:
+    return {line.claim: line.verdict for line in claims.lines([content]) if line.verdict != UNTRIED}
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict", "told"),
+    [
+        ((30, 40, 41, 41), HOLDS, "flat from 20 numbers on: 30.0 with 10, 40.0 with 20"),
+        ((40, 40, 41, 41), HOLDS, "flat at every rank tried: "),
+        ((20, 30, 40, 50), FAILS, "20.0 with 10, "),
+    ],
+)
+def test_ranks_are_flat_from_somewhere_on_or_not(means: tuple[int, ...], verdict: str, told: str) -> None:
+    cells = [place(f"rank {at}", mean, numbers=10 * at) for at, mean in enumerate(means, 1)]
+    found = judged(study("Table 4, left", cells))["Accuracy is flat"]
+    assert found[0] == verdict and found[1].startswith(told)
+
+
+@pytest.mark.parametrize(("few", "many", "verdict"), [(5, -5, HOLDS), (-5, 5, FAILS), (5, 4, OPEN)])
+def test_earlier_teachers_suit_few_images_if_their_gain_falls(few: int, many: int, verdict: str) -> None:
+    cells = [place("early", 30 + few, ipc=1), place("late", 30, ipc=1)]
+    cells += [place("early", 60 + many, ipc=50), place("late", 60, ipc=50), place("the recipe", 60, ipc=50)]
+    found = judged(study("Table 4, right", cells))["Earlier teachers suit"]
+    assert found == (verdict, f"early less late teachers: {few:+.1f} +- 2.3 at IPC 1, {many:+.1f} +- 2.3 at IPC 50")
+
+
+def test_gains_carry_where_each_network_has_one() -> None:
+    gains = {"resnet18": 5.0, "vgg11": 1.0, "swin_v2_t": 15.0}
+    cells = [place("hello", 30 + gain, student=name) for name, gain in gains.items()]
+    cells += [place("rded", 30, student=name) for name in gains]
+    found = judged(study("Table 2", cells))
+    assert found["The gain over"][0] == f"{HOLDS} in 2 of 3, {OPEN} in 1 of 3"
+    assert found["It is largest"] == (HOLDS, "+15.0 +- 2.3; the next, resnet18, +5.0 +- 2.3")
+    cells[2] = place("hello", 30, student="swin_v2_t")
+    assert judged(study("Table 2", cells))["It is largest"][0] == FAILS
+
+
+def test_classes_that_arrive_are_judged_by_the_mean_of_steps() -> None:
+    curves = [
+        {
+            **{"student": "convnet3", "ipc": 10, "method": method, "labels": labels, "steps": steps, "classes": [2, 4]},
+            **{"seeds": [0, 1, 2], "top1_by_step": [around(mean)] * 2, "top1_mean": around(mean)},
+        }
+        for steps, method, labels, mean in [
+            (2, "hello", "projector-seen", 50.0),
+            (2, "rded", "teacher-seen", 40.0),
+            (2, "hello", "projector-all", 40.0),
+            (2, "rded", "teacher-all", 50.0),
+            (5, "hello", "projector-seen", 50.0),
+        ]
+    ]
+    content = {
+        "data": {"name": "shapes"},
+        "environment": {},
+        "recipe": {"experiment": "continual"},
+        "curves": curves,
+        "class_order": {},
+    }
+    verdict, told = judged(content)["It is better"]
+    assert verdict == f"{HOLDS} in 1 of 2, {FAILS} in 1 of 2"
+    assert (
+        told == "+10.0 +- 2.3 in 2 steps, labellers of seen classes; -10.0 +- 2.3 in 2 steps, labellers of all classes"
+    )
+
+
+def test_the_headline_needs_accuracy_and_bytes() -> None:
+    def compared(labels: int) -> dict[str, Any]:
+        sizes = {"images": 1, "labels": labels, "teacher": 0, "public": 0}
+        cells = [place("hello", 50.0, bytes=sizes)]
+        cells += [place("rded", 40.0, labels="teacher", bytes={**sizes, "labels": 0, "teacher": 1000})]
+        head = {"data": {"name": "shapes"}, "environment": {}, "recipe": {"training": {}}, "stages": {}, "trials": []}
+        return {**head, "cells": cells}
+
+    assert judged(compared(999))["It is more"] == (HOLDS, "+10.0 +- 2.3 at IPC 10, 999 of 1,000 bytes")
+    assert judged(compared(1000))["It is more"][0] == FAILS
+
+
+def test_names_that_claims_ask_for_are_those_of_the_studies() -> None:
+    assert list(STUDIES["ablation"]().comparison.contenders) == STEPS
+    assert {claims.LORA, claims.TEXT, claims.UPDATE} <= set(STEPS)
+    assert {claims.EARLY, claims.LATE} <= set(STUDIES["stages"]().comparison.contenders)
+    assert claims.SWIN in RATES
+
+
+def test_every_claim_has_a_line_and_a_report_has_them_first(tmp_path: Path) -> None:
+    assert [line.verdict for line in claims.lines([])] == [UNTRIED] * 9
+    assert claims.section([]) is None
+    folder = tmp_path / "results"
+    folder.mkdir()
+    content = study("Table 3", [place(name, 40.0) for name in STEPS], STEPS)
+    content["recipe"]["training"] = {"10": [3, 4]}
+    (folder / "a.json").write_text(json.dumps(content))
+    page = report(folder, tmp_path / "r.html").read_text()
+    assert 0 < page.index("The paper&#39;s claims, tried here") < page.index("convnet3, 10 images per class")
+    assert page.count(UNTRIED) == 6 and "100 numbers in the place of 100, +0.0 +- 2.3 points" in page
