@@ -150,7 +150,8 @@ class Bench:
         base, contender = self.comparison.base, self.comparison.contenders[method]
         what = [repr(contender), repr(base), fingerprint(self.material.train)]
         digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
-        folder = self.work / "images" / f"{method}-ipc{ipc}-seed{seed}-{digest}"
+        name = distillers.name_of(contender.distiller)  # contenders that are the same but for their name share images
+        folder = self.work / "images" / f"{name}-ipc{ipc}-seed{seed}-{digest}"
         with locked(folder.with_suffix(".lock")):
             if not folder.is_dir():
                 stages = self.stages(contender.teachers)

@@ -327,7 +327,8 @@ def study_parser() -> ArgumentParser:
         "--recipe",
         required=True,
         help="architectures (Table 2), ablation (Table 3), ranks and stages (Table 4), choices (what the paper leaves "
-        "open): 10 classes of 32 pixels, two cores; architectures-many and ablation-many: 20 classes",
+        "open), crops (whole images or crops, four methods): 10 classes of 32 pixels, two cores; architectures-many "
+        "and ablation-many: 20 classes",
     )
     parser.add_argument("--variants", nargs="+", help="some of its variants, by name (default: all)")
     parser.add_argument("--ipc", type=PositiveInt, nargs="+", help="images per class (default: all that it has)")

@@ -48,6 +48,20 @@ def encoder_teachers(epochs: int) -> TeacherSpec:
     )
 
 
+def sre2l() -> SRe2L:
+    """SRe2L's settings for small images, with its teacher in evaluation mode."""
+    preset = sre2l_small().distiller
+    assert isinstance(preset, SRe2L)
+    return replace(preset, batch_statistics=False)
+
+
+def gvbsm() -> GVBSM:
+    """G_VBSM's settings for small images, with running means that are not biased low."""
+    preset = gvbsm_small().distiller
+    assert isinstance(preset, GVBSM)
+    return replace(preset, from_zero=False)
+
+
 def small() -> Comparison:
     """Ten classes of 32 pixels (CIFAR-10), a 3-layer ConvNet of width 128 as teacher and student.
 
@@ -67,16 +81,16 @@ def small() -> Comparison:
     SRe2L's, G_VBSM's and RDED's are their codes' settings, HeLlO's update is the demo's.
     """
     base = hello_small()
-    hello, sre2l, gvbsm = base.distiller, sre2l_small().distiller, gvbsm_small().distiller
-    assert isinstance(hello, HeLlO) and isinstance(sre2l, SRe2L) and isinstance(gvbsm, GVBSM)
+    hello = base.distiller
+    assert isinstance(hello, HeLlO)
     return Comparison(
         base=base,
         contenders={
             "random": Contender(RandomImages()),
             "rded": Contender(RDED(hello.patches)),
             "rded-encoder": Contender(RDED(hello.patches), encoder_teachers(epochs=2)),
-            "sre2l": Contender(replace(sre2l, batch_statistics=False)),
-            "gvbsm": Contender(replace(gvbsm, from_zero=False)),
+            "sre2l": Contender(sre2l()),
+            "gvbsm": Contender(gvbsm()),
             "hello": Contender(hello),
         },
         projector=hello.projector,

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from hello_distill.artifact import Distiller
 from hello_distill.bench import Comparison, Contender
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.rded import RDED
 from hello_distill.pipeline import Recipe
+from hello_distill.recipes import comparisons
 from hello_distill.recipes.hello import hello_many, hello_small
 from hello_distill.study import Study
 
@@ -155,6 +157,28 @@ def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     return _study(question, None, recipe, contenders, training, taught)
 
 
+def crops(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
+    """Do students need crops? `compare` gives them none, as RDED's code for CIFAR, and SRe2L's and G_VBSM's do else.
+
+    Each method's images as students of `compare` see them, and in crops from 8 % of their area up, with the labels and
+    the student settings that are the method's own there.
+    """
+    method = hello_of(recipe)
+    methods: dict[str, tuple[Distiller, dict[str, Any]]] = {
+        "hello": (method, {}),
+        "rded": (RDED(method.patches), {"loss": "mse", "beta": 1.0}),
+        "sre2l": (comparisons.sre2l(), {"loss": "mse", "beta": 1.0}),
+        "gvbsm": (comparisons.gvbsm(), {"loss": "mse", "beta": 1.0}),
+    }
+    contenders, settings = {}, {}
+    for name, (distiller, own) in methods.items():
+        for seen, augment in (("whole", {}), ("crops", {"augment": {"scale": (0.08, 1.0)}})):
+            contenders[f"{name}, {seen}"] = Contender(distiller)
+            settings[f"{name}, {seen}"] = {**own, **augment}
+    question = "Do students need crops, and on which images?"
+    return _study(question, None, recipe, contenders, training, settings)
+
+
 def _study(
     question: str,
     table: str | None,
@@ -215,6 +239,14 @@ def choices_small() -> Study:
     return choices(small(), TEN)
 
 
+def crops_small() -> Study:
+    """Whole images or crops, for four methods, on CIFAR-10, IPC 10.
+
+    hello-distill study DATA --recipe crops --out results/crops_cifar10.json
+    """
+    return crops(small(), TEN)
+
+
 def architectures_many() -> Study:
     """Table 2 on twenty classes of Tiny-ImageNet, IPC 10. The offline encoder knows their labels.
 
@@ -239,6 +271,7 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "ranks": ranks_small,
     "stages": stages_small,
     "choices": choices_small,
+    "crops": crops_small,
     "architectures-many": architectures_many,
     "ablation-many": ablation_many,
 }
