@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV ?= uv
 SECONDS ?= 60
 
-.PHONY: setup demo test slow check fuzz lock release results clean
+.PHONY: setup demo test slow check fuzz lock release experiments results clean
 
 setup: .venv/ready
 
@@ -49,6 +49,37 @@ fuzz: setup
 
 release: setup
 	$(BIN)/python scripts/release.py
+
+# What results/ was made by, and goes on where it was: days on two cores. Started twice, two share the work. CIFAR10 and
+# TINY are the folders of the two data sets.
+CIFAR10 ?= cifar10-jpeg
+TINY ?= tiny-imagenet-32
+RUN := OMP_NUM_THREADS=1 $(BIN)/hello-distill
+SMALL := $(RUN) compare $(CIFAR10) --out results/cifar10.json
+
+experiments: setup
+	$(SMALL) --ipc 1 10 50 --methods hello rded random --labels projector teacher hard static
+	$(SMALL) --ipc 1 10 50 --methods rded-encoder --labels teacher
+	$(SMALL) --ipc 1 10 --methods sre2l gvbsm --labels teacher hard static projector
+	$(SMALL) --ipc 10 --methods hello rded random sre2l gvbsm --labels pruned quantized
+	$(SMALL) --ipc 1 10 50 --methods hello rded random --labels stored
+	$(SMALL) --ipc 1 10 --methods sre2l gvbsm --labels stored
+	$(RUN) plot results/cifar10.json
+	$(BIN)/python scripts/presets.py $(CIFAR10) out/presets results/presets.json
+	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods hello rded random \
+		--labels projector projector-float32 projector-int8 teacher hard --out results/tiny.json
+	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods rded-encoder --labels teacher --out results/tiny.json
+	$(RUN) plot results/tiny.json
+	$(BIN)/python scripts/budgets.py $(TINY) out/budgets results/tiny-budgets.json
+	for name in ablation stages ranks architectures choices crops; do \
+		$(RUN) study $(CIFAR10) --recipe $$name --out results/$${name}_cifar10.json || exit; \
+	done
+	for name in ablation architectures; do \
+		$(RUN) study $(TINY):classes=tiny20 --recipe $$name-many --out results/$${name}_tiny20.json || exit; \
+	done
+	$(RUN) continual $(CIFAR10) --out results/continual_cifar10.json
+	$(RUN) continual $(TINY):classes=tiny20 --recipe many --out results/continual_tiny20.json
+	$(MAKE) results
 
 results: setup
 	$(BIN)/python scripts/readme.py
