@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.scores import percent, top1
+from hello_distill.scores import BATCH, percent, top1
 from hello_distill.teachers import (
     Ensemble,
     Teachers,
@@ -176,19 +177,25 @@ class Stages:
         ensemble = self.teachers().ensemble
         return fit_projector(start, encoder, self.material.train, ensemble, spec, self.seed, self.progress)
 
+    @cached_property
+    def _images(self) -> str:
+        """The training images' fingerprint; of those in a file it takes minutes."""
+        return fingerprint(self.material.train)
+
     def _place(self, kind: str, *specs: Any) -> Path | None:
         """Where a stage is kept: named by everything that its result depends on."""
         if self.folder is None:
             return None
         what = [repr(spec) for spec in specs]
-        digest = hashlib.sha256(json.dumps([what, self.seed, fingerprint(self.material.train)]).encode())
+        digest = hashlib.sha256(json.dumps([what, self.seed, self._images]).encode())
         return self.folder / kind / digest.hexdigest()[:16]
 
 
 def fingerprint(data: ImageSet) -> str:
-    """Hash of images, targets and class names."""
+    """Hash of images, targets and class names; the same for images in memory and in a file."""
     digest = hashlib.sha256(json.dumps([list(data.images.shape), *data.classes]).encode())
-    digest.update(data.images.cpu().numpy().data)
+    for start in range(0, len(data), BATCH):
+        digest.update(data.images[start : start + BATCH].cpu().numpy().data)
     digest.update(data.targets.cpu().numpy().data)
     return digest.hexdigest()
 

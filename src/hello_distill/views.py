@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from hello_distill.mapped import KeptImages
 from hello_distill.sizes import num_batches
 from hello_distill.types import Images, Pixels, Targets, View
 
@@ -102,10 +103,10 @@ def _sample_mix(
     return partner, 1 - hole[2] * hole[3] / side**2, hole
 
 
-def render(images: Pixels, view: View) -> Images:
+def render(images: KeptImages, view: View) -> Images:
     """The pixels of a view, at the size the images are kept in: crop, resize, flip, mix. Pure."""
-    pairs = zip(view.rows.tolist(), view.box.tolist(), strict=True)
-    x = torch.stack([crop(images[row], box, images.shape[-1]) for row, box in pairs])
+    pairs = zip(images[view.rows], view.box.tolist(), strict=True)
+    x = torch.stack([crop(image, box, images.shape[-1]) for image, box in pairs])
     flip = view.flip.to(x.device)[:, None, None, None]
     return mix(torch.where(flip, x.flip(-1), x), view)
 
