@@ -33,6 +33,7 @@ from hello_distill.manifest import CARD, CONFIG, FORMAT, IMAGES, LARGEST_FILE, M
 from hello_distill.mapped import in_memory
 from hello_distill.progress import SILENT, Progress
 from hello_distill.publishing import Claim
+from hello_distill.ranks import EVERY
 from hello_distill.reading import check_memory
 from hello_distill.stages import Stages
 from hello_distill.types import Batch, LabelSource, View
@@ -147,11 +148,14 @@ class Artifact:
         sampled = sample_views(len(self.data), self.data.side, batch_size, self.student.augment, seed, epoch)
         return self.labels.views(epoch, sampled)
 
-    def batch(self, view: View) -> Batch:
-        """The rendered images of a view with their labels."""
-        images = render(self.data.images, view)
+    def batch(self, view: View, own: slice = EVERY) -> Batch:
+        """The rendered images of a view, or of these rows of it, with their labels."""
+        images = render(self.data.images, view, own)
         aim = view if self.student.ce_target == "mixed" else view._replace(share=1.0, hole=NO_HOLE)
-        return Batch(images, self.labels(images, view), mixed_targets(self.data.targets, aim, len(self.classes)))
+        hard = mixed_targets(self.data.targets, aim, len(self.classes))[own]
+        if own == EVERY or getattr(self.labels, "by_image", False):
+            return Batch(images, self.labels(images, view), hard)
+        return Batch(images, self.labels(render(self.data.images, view), view)[own], hard)
 
     def student_loss(self) -> Loss:
         """The loss that fits the artefact's labels: logits are matched, classes are a CE target."""

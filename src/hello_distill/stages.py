@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from hello_distill import encoders, publishing, storage, tensors
+from hello_distill import encoders, publishing, ranks, storage, tensors
 from hello_distill.data import ImageSet, Material
 from hello_distill.encoders import Encoder
 from hello_distill.machine import locked
@@ -108,8 +109,8 @@ class Stages:
         place = self._place("teachers", spec, [w.sha256 for w in public_weights(spec.network)])
         if place is None:
             return train_teachers(data, spec, self.seed, self.progress)
-        with locked(place.with_suffix(".lock")):  # another process that wants the same waits for it
-            if not place.is_dir():
+        with _missing(place) as missing:
+            if missing:
                 untrained = network(spec.network, len(data.classes), data.side).state_dict()
                 publishing.check_room(place, (1 + len(spec.weak_epochs)) * tensors.size(untrained))
                 trained = train_teachers(data, spec, self.seed, self.progress)
@@ -156,8 +157,8 @@ class Stages:
         place = self._place("projectors", dataclasses.replace(spec, precision="float32"), self.spec, weights)
         if place is None:
             return self._fit(start, encoder, spec)
-        with locked(place.with_suffix(".lock")):
-            if not place.is_dir():
+        with _missing(place) as missing:
+            if missing:
                 publishing.check_room(place, 4 * lora_numbers(encoder, spec, len(start.label_head.weight)))
                 adapter = self._fit(start, encoder, spec)
                 facts = {
@@ -191,6 +192,17 @@ class Stages:
         return self.folder / kind / digest.hexdigest()[:16]
 
 
+@contextmanager
+def _missing(place: Path) -> Iterator[bool]:
+    """Whether a stage is still to be made. Another run that wants the same waits meanwhile.
+
+    Of several processes that train together the first asks, and when they leave, all find what it has kept.
+    """
+    with locked(place.with_suffix(".lock")) if ranks.first() else nullcontext():
+        yield bool(ranks.followed(not place.is_dir()))
+        ranks.followed(0)
+
+
 def fingerprint(data: ImageSet) -> str:
     """Hash of images, targets and class names; the same for images in memory and in a file."""
     digest = hashlib.sha256(json.dumps([list(data.images.shape), *data.classes]).encode())
@@ -207,6 +219,8 @@ def _keep(
 
     Where locks do not hold, another process may have made the same stage: then its folder is as good.
     """
+    if not ranks.first():
+        return
     needed = sum(tensors.size(content) for content in weights.values()) + sum(map(len, texts.values()))
     with publishing.reserved(place, wait=True) as claim:
         if place.is_dir():
