@@ -144,7 +144,7 @@ assert ranks._joined == [ranks.ALONE]
 
 
 def trained(clip: str) -> dict[str, dict[str, torch.Tensor]]:
-    """Batches of 8 and 7 images: a network without batch statistics (an encoder, all of it), the projector's LoRA, and a network with them."""
+    """Batches of 8 and 7: a network without batch statistics (an encoder), the projector's LoRA, a network with them."""
     data, spec = drawn(9, seed=1), ProjectorSpec(clip, encoder_rank=2, head_rank=3, optim=Optim(2, 8))
     sgd = Optim(epochs=2, batch_size=8, lr=0.01, name="sgd", weight_decay=1e-3)
     whole = train_teachers(data, TeacherSpec(f"encoder/{clip}", (1,), Augment(), sgd), seed=0)
