@@ -14,8 +14,8 @@ from PIL import Image
 
 from conftest import CLASSES, SIDE, drawn, write_tree
 from hello_distill import data, fashion_mnist
-from hello_distill.data import hold_back, open_splits, square
-from hello_distill.decoding import decode
+from hello_distill.data import hold_back, open_splits
+from hello_distill.decoding import decode, square
 from hello_distill.errors import InputError, MachineError
 
 
@@ -184,6 +184,7 @@ def test_too_little_memory_is_told_before_it_is_taken(
     sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, _ = open_splits(str(sources["tree"]))
+    monkeypatch.setenv("HELLO_DISTILL_IMAGES", "memory")
     with pytest.raises(MachineError, match=r"GiB of memory are free; set a smaller `max_side`"):
         train.decode(400_000)
 

@@ -22,7 +22,7 @@ from PIL import Image
 from hello_distill import encoders, publishing, storage, verification
 from hello_distill import labels as label_kinds
 from hello_distill.card import card, features
-from hello_distill.data import ImageSet, Material, check_memory
+from hello_distill.data import ImageSet, Material
 from hello_distill.errors import ArtifactError, InputError
 from hello_distill.fit import Optim
 from hello_distill.labels.hard import HardLabels
@@ -30,8 +30,11 @@ from hello_distill.licence import UNKNOWN, Source
 from hello_distill.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
 from hello_distill.machine import device, versions
 from hello_distill.manifest import CARD, CONFIG, FORMAT, IMAGES, LARGEST_FILE, MANIFEST, SUMS
+from hello_distill.mapped import in_memory
 from hello_distill.progress import SILENT, Progress
 from hello_distill.publishing import Claim
+from hello_distill.ranks import EVERY
+from hello_distill.reading import check_memory
 from hello_distill.stages import Stages
 from hello_distill.types import Batch, LabelSource, View
 from hello_distill.views import NO_HOLE, Augment, mixed_targets, render, sample_views
@@ -145,11 +148,14 @@ class Artifact:
         sampled = sample_views(len(self.data), self.data.side, batch_size, self.student.augment, seed, epoch)
         return self.labels.views(epoch, sampled)
 
-    def batch(self, view: View) -> Batch:
-        """The rendered images of a view with their labels."""
-        images = render(self.data.images, view)
+    def batch(self, view: View, own: slice = EVERY) -> Batch:
+        """The rendered images of a view, or of these rows of it, with their labels."""
+        images = render(self.data.images, view, own)
         aim = view if self.student.ce_target == "mixed" else view._replace(share=1.0, hole=NO_HOLE)
-        return Batch(images, self.labels(images, view), mixed_targets(self.data.targets, aim, len(self.classes)))
+        hard = mixed_targets(self.data.targets, aim, len(self.classes))[own]
+        if own == EVERY or getattr(self.labels, "by_image", False):
+            return Batch(images, self.labels(images, view), hard)
+        return Batch(images, self.labels(render(self.data.images, view), view)[own], hard)
 
     def student_loss(self) -> Loss:
         """The loss that fits the artefact's labels: logits are matched, classes are a CE target."""
@@ -275,7 +281,7 @@ def _published(out: str | Path | Claim, needed: int) -> Iterator[Path]:
 
 def _images(data: ImageSet, codec: Codec) -> bytes:
     """The file of images. It is made in memory: on a full disk `to_parquet` ends the process."""
-    pictures = [Image.fromarray(image) for image in data.images.permute(0, 2, 3, 1).cpu().numpy()]
+    pictures = [Image.fromarray(image) for image in in_memory(data.images).permute(0, 2, 3, 1).cpu().numpy()]
     records = [
         {"bytes": codec.encode(picture), "path": f"{row:06d}.{codec.format}"} for row, picture in enumerate(pictures)
     ]

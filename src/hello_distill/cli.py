@@ -6,8 +6,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from hello_distill import publishing
+from hello_distill import publishing, ranks
 from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
 from hello_distill.options import ArgumentParser
 from hello_distill.skipped import MAX_BAD
@@ -69,7 +70,7 @@ def distill_parser() -> ArgumentParser:
 
 def distill(options: Namespace) -> None:
     """Run `hello-distill distill`."""
-    with publishing.claimed(options.out) as claim:
+    with output(options.out) as claim, ranks.joined():
         if options.stages is not None:
             publishing.check_writable(Path(options.stages))
         from hello_distill import pipeline
@@ -84,7 +85,18 @@ def distill(options: Namespace) -> None:
         given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
         beside = {name: options[name] for name in ("stages", "max_bad", "report", "short_class")}
         folder = pipeline.distill(options.data, claim, replace(recipe, **given), console(), **beside)
-    print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+    if ranks.launched().rank == 0:
+        print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+
+
+@contextmanager
+def output(out: str) -> Iterator[publishing.Claim]:
+    """The claim on an output; of several processes the first holds it, and the others write nothing."""
+    if ranks.launched().rank == 0:
+        with publishing.claimed(out) as claim:
+            yield claim
+    else:
+        yield publishing.Claim(Path(out), publishing.Owner.me())
 
 
 def train_parser() -> ArgumentParser:
@@ -105,7 +117,8 @@ def train(options: Namespace) -> None:
     from hello_distill import pipeline, tables
 
     how = options.student, options.labels, options.seeds
-    result = pipeline.train(options.artefact, options.data, *how, console(), options.max_bad)
+    with ranks.joined():
+        result = pipeline.train(options.artefact, options.data, *how, console(), options.max_bad)
     show(result, tables.training, options.json)
 
 
@@ -463,6 +476,7 @@ COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], No
 }
 
 
+SECONDS_FOR_THE_FIRST = 5.0
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
 """Variables that keep the libraries from warning, and from reporting to anyone, unless the user sets them."""
 
@@ -488,7 +502,12 @@ def read_config(file: str) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json: bool) -> None:
-    """Print a result for machines or for people. Texts of a stranger's artefact are shown as they are."""
+    """Print a result for machines or for people. Texts of a stranger's artefact are shown as they are.
+
+    Of several processes the first prints.
+    """
+    if ranks.launched().rank > 0:
+        return
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
         return
@@ -500,10 +519,10 @@ def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json
 def console() -> Progress:
     """Progress on standard error, and an allocator set for training."""
     from hello_distill.machine import keep_freed_memory
-    from hello_distill.progress import ConsoleProgress
+    from hello_distill.progress import SILENT, ConsoleProgress
 
     keep_freed_memory()
-    return ConsoleProgress()
+    return ConsoleProgress() if ranks.launched().rank == 0 else SILENT
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -519,7 +538,19 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    return run(lambda: COMMANDS[options.subcommand][1](options[options.subcommand]))
+    return run(lambda: perform(options.subcommand, options[options.subcommand]))
+
+
+SHARED = ("distill", "train")
+"""Commands that several processes do together."""
+
+
+def perform(name: str, options: Namespace) -> None:
+    """Run a command. Raises InputError where several processes were started for one that they do not share."""
+    if ranks.launched().processes > 1 and name not in SHARED:
+        apart = "; several of them with one --out share the work" if name in ("compare", "continual") else ""
+        raise InputError(f"torchrun is for {' and '.join(SHARED)}; start `hello-distill {name}` without it{apart}")
+    COMMANDS[name][1](options)
 
 
 def run(command: Callable[[], None]) -> int:
@@ -532,7 +563,8 @@ def run(command: Callable[[], None]) -> int:
     except HelloError as error:
         return told(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
-        return told(SENTENCE, getattr(stop, "exit_code", 130))
+        code = getattr(stop, "exit_code", 130)
+        return code if ranks.launched().rank > 0 else told(SENTENCE, code)
     except BrokenPipeError:  # whoever read the output has enough of it
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -553,8 +585,16 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def told(sentence: str, exit_code: int) -> int:
-    """Print what went wrong; gives the exit code."""
-    print(f"hello-distill: {sentence}", file=sys.stderr)
+    """Print what went wrong; gives the exit code.
+
+    Of several processes the first prints. Another leaves it time to say the same, for then all are ended, and speaks
+    where it does not.
+    """
+    rank, processes = ranks.launched()[:2]
+    if rank > 0:
+        time.sleep(SECONDS_FOR_THE_FIRST)
+        sentence = f"process {rank} of {processes}: {sentence}"
+    print(f"hello-distill: {sentence}", file=sys.stderr, flush=True)
     return exit_code
 
 

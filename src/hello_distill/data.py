@@ -25,19 +25,19 @@ import numpy as np
 import torch
 from huggingface_hub import constants as hub
 from jaxtyping import Int64
-from PIL import Image, ImageOps
 from torch import Tensor
 
-from hello_distill import folders
+from hello_distill import folders, reading
 from hello_distill.decoding import Unreadable, decode
 from hello_distill.descriptions import check_contained
 from hello_distill.errors import InputError, MachineError, listed, nearest
 from hello_distill.fashion_mnist import fashion_mnist
 from hello_distill.machine import rest_offline_if_unreachable
+from hello_distill.mapped import KeptImages, part
 from hello_distill.progress import SILENT, Progress
 from hello_distill.publishing import FULL
 from hello_distill.skipped import Bad, Skipped
-from hello_distill.types import Pixels, Targets
+from hello_distill.types import Targets
 
 UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 """Numbers of errors of a cache that cannot be written."""
@@ -48,9 +48,12 @@ CHOSEN = ":classes="
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Square uint8 RGB images (n 3 side side) with integer classes (n) and the classes' names."""
+    """Square uint8 RGB images (n 3 side side) with integer classes (n) and the classes' names.
 
-    images: Pixels
+    A set that is large for this machine lies in a file (`mapped`); an index reads from it.
+    """
+
+    images: KeptImages
     targets: Targets
     classes: tuple[str, ...]
 
@@ -64,10 +67,10 @@ class ImageSet:
 
     def rows(self, index: Tensor) -> ImageSet:
         """The images at these rows, in this order."""
-        return ImageSet(self.images[index], self.targets[index], self.classes)
+        return ImageSet(part(self.images, index), self.targets[index], self.classes)
 
     def to(self, device: str) -> ImageSet:
-        """The same images, kept on another device."""
+        """The same images, kept on another device; those in a file stay there, and go to it when they are read."""
         return ImageSet(self.images.to(device), self.targets.to(device), self.classes)
 
     def counts(self) -> dict[str, int]:
@@ -84,7 +87,7 @@ class ImageSet:
         places[list(chosen)] = torch.arange(len(chosen), device=self.targets.device)
         targets = places[self.targets]
         names = tuple(self.classes[target] for target in chosen)
-        return ImageSet(self.images[targets >= 0], targets[targets >= 0], names)
+        return ImageSet(part(self.images, targets >= 0), targets[targets >= 0], names)
 
 
 @dataclass(frozen=True)
@@ -158,24 +161,14 @@ class Split:
 
     def read(self, side: int, progress: Progress = SILENT) -> tuple[ImageSet, Skipped]:
         """As `decode`, but images that cannot be read are left out, with their targets, and told."""
-        shape = (len(self.table), 3, side, side)
-        check_memory(shape, self.source)
-        images = torch.empty(shape, dtype=torch.uint8)
-        kept: list[int] = []
-        bad: list[Bad] = []
-        targets = self.targets
-        rows = progress.track(enumerate(self.table), len(self.table), f"decoding {self.name}")
-        for row, record in rows:
-            try:
-                picture = square(decode(record["image"], self.roots), side)
-            except Unreadable as error:
-                name = self._name(row, record["image"])
-                bad.append(Bad(name, self.classes[int(targets[row])], error.reason, error.detail))
-                continue
-            images[len(kept)] = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-            kept.append(row)
-        found = ImageSet(images[: len(kept)], targets[kept], self.classes)
-        return found, Skipped(self.source, self.name, len(self.table), tuple(bad))
+        part = None if self.rows is None else tuple(self.rows.tolist())
+        found = reading.read(reading.Source(self.table, self.roots, part, side), self.name, progress)
+        targets, bad = self.targets, []
+        for row, reason, detail in found.faults:
+            name = self._name(row, self.table[row]["image"])
+            bad.append(Bad(name, self.classes[int(targets[row])], reason, detail))
+        kept = ImageSet(found.images, targets[found.rows], self.classes)
+        return kept, Skipped(self.source, self.name, len(self.table), tuple(bad))
 
     def _name(self, row: int, image: dict[str, Any] | None) -> str:
         """What a person finds an image by: its path, or its row in the source."""
@@ -188,13 +181,6 @@ class Split:
 def counted(targets: Targets, classes: tuple[str, ...]) -> dict[str, int]:
     """How often each class is among the targets."""
     return dict(zip(classes, torch.bincount(targets, minlength=len(classes)).tolist(), strict=True))
-
-
-def square(picture: Image.Image, side: int) -> Image.Image:
-    """The centre square of a picture, `side` pixels wide."""
-    if picture.size == (side, side):
-        return picture
-    return ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
 
 
 def open_splits(source: str) -> tuple[Split, Split]:
@@ -359,17 +345,6 @@ def _hf_split(
 def _caches() -> list[Path]:
     """Where `datasets` and the Hub's client keep files."""
     return [Path(folder).resolve() for folder in (datasets.config.HF_DATASETS_CACHE, hub.HF_HUB_CACHE)]
-
-
-def check_memory(shape: tuple[int, ...], source: str) -> None:
-    needed = int(np.prod(shape))
-    pages = os.sysconf("SC_AVPHYS_PAGES") if hasattr(os, "sysconf") else None
-    free = pages * os.sysconf("SC_PAGE_SIZE") if pages else needed
-    if needed > free:
-        raise MachineError(
-            f"{source}: {shape[0]} images of {shape[-1]} pixels take {needed / 2**30:.1f} GiB, "
-            f"{free / 2**30:.1f} GiB of memory are free; set a smaller `max_side` in a --config file"
-        )
 
 
 class Material(NamedTuple):

@@ -107,6 +107,13 @@ def picture(content: bytes) -> Image.Image:
         raise Unreadable("truncated" if _is_short_riff(content) else _damage(error), _one_line(error)) from None
 
 
+def square(picture: Image.Image, side: int) -> Image.Image:
+    """The centre square of a picture, `side` pixels wide (bicubic)."""
+    if picture.size == (side, side):
+        return picture
+    return ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
+
+
 @cache
 def formats() -> tuple[str, ...]:
     """The formats of FORMATS that this Pillow has."""

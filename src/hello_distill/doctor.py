@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill.errors import MachineError, nearest
-from hello_distill.machine import cache_folder, environment
+from hello_distill.machine import cache_folder, environment, memory
 
 CORE = {
     "torch": "torch",
@@ -32,7 +32,7 @@ CORE = {
     "rich": "rich",
 }
 """Modules that nothing works without, with their packages."""
-OURS = ("HELLO_DISTILL_CACHE", "HELLO_DISTILL_DEVICE", "HELLO_DISTILL_ENCODERS")
+OURS = ("HELLO_DISTILL_CACHE", "HELLO_DISTILL_DEVICE", "HELLO_DISTILL_ENCODERS", "HELLO_DISTILL_IMAGES")
 OTHERS = ("HF_HUB_OFFLINE", "NO_COLOR", "HF_HOME", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 LEAST_MEMORY = 2 * 2**30
 LEAST_DISK = 2**30
@@ -74,16 +74,6 @@ def import_problem(module: str, package: str) -> str | None:
         said = " ".join(str(error).split()) or type(error).__name__
         return f"{package} cannot be imported ({said}); install it again with `pip install --force-reinstall {package}`"
     return None
-
-
-def memory() -> dict[str, int]:
-    """Bytes of memory: all, and what programs could still take."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return {}
-    kibibytes = {line.partition(":")[0]: int(line.split()[1]) for line in lines}
-    return {"all": 1024 * kibibytes["MemTotal"], "free": 1024 * kibibytes["MemAvailable"]}
 
 
 def memory_problems() -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from hello_distill import ranks
 from hello_distill.artifact import Artifact
 from hello_distill.data import ImageSet
 from hello_distill.fit import fit
@@ -59,9 +60,10 @@ def train_student(
 
     def batches(epoch: int) -> Iterator[tuple[Rows, Batch]]:
         for view in artifact.views(spec.optim.batch_size, epoch, seed):
+            own = ranks.part(len(view.rows))
             if spec.double_forward:
-                move_statistics(student, artifact, view)
-            yield view.rows, artifact.batch(view)
+                move_statistics(student, artifact, view, own)
+            yield view.rows[own], artifact.batch(view, own)
 
     steps = num_batches(len(artifact.data), spec.optim.batch_size)
     fit(
@@ -79,11 +81,11 @@ def train_student(
 
 
 @torch.no_grad()
-def move_statistics(student: nn.Module, artifact: Artifact, view: View) -> None:
+def move_statistics(student: nn.Module, artifact: Artifact, view: View, own: slice = ranks.EVERY) -> None:
     """The forward pass that RDED's code makes before each step: on mixed images under CutMix (its mixing is in
     place), on unmixed ones under Mixup."""
     seen = view if any(view.hole) else view._replace(share=1.0)
-    student(render(artifact.data.images, seen))
+    student(render(artifact.data.images, seen, own))
 
 
 def evaluate(

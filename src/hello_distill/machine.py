@@ -77,6 +77,16 @@ def locked(file: Path, wait: bool = True) -> Iterator[bool]:
         yield True
 
 
+def memory() -> dict[str, int]:
+    """Bytes of memory: all, and what programs could still take."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return {}
+    kibibytes = {line.partition(":")[0]: int(line.split()[1]) for line in lines}
+    return {"all": 1024 * kibibytes["MemTotal"], "free": 1024 * kibibytes["MemAvailable"]}
+
+
 def cache_folder() -> Path:
     """Where fetched and derived files are kept: HELLO_DISTILL_CACHE, else the user's cache folder.
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from hello_distill import artifact as artifacts
-from hello_distill import distillers, encoders, storage, verification
+from hello_distill import distillers, encoders, ranks, storage, verification
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
 from hello_distill.data import ImageSet, Material, hold_back, open_splits, shown_counts
 from hello_distill.distillers.gvbsm import GVBSM
@@ -32,7 +32,7 @@ from hello_distill.models import check_name
 from hello_distill.order import check_order, other_names
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec, lora_numbers
-from hello_distill.publishing import Claim, check_room, claimed
+from hello_distill.publishing import Claim, check_room, claimed, path
 from hello_distill.scores import percent
 from hello_distill.settings import mistake
 from hello_distill.short_classes import Rule, ShortClasses
@@ -225,7 +225,7 @@ def training_images(
         if not 1 <= side <= LARGEST_SIDE:
             raise InputError(f"config: max_side must be between 1 and {LARGEST_SIDE} for these images, not {side}")
         images, skipped = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
-        if report is not None:
+        if report is not None and ranks.first():
             skipped.write(report)
         skipped.check(max_bad)
         if skipped.bad:
@@ -267,6 +267,8 @@ def distill_material(
     short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
     distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed, progress))
     distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
+    if not ranks.first():
+        return path(out)
     settings = replace(recipe, distiller=distiller).settings()
     return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out, source)
 

@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils.save_and_load import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 
+from hello_distill import ranks
 from hello_distill.data import ImageSet
 from hello_distill.encoders import Encoder
 from hello_distill.fit import Optim, fit
@@ -185,16 +186,16 @@ def fit_projector(
 
     Returns the adapter in float32, whatever the spec's precision; `restore` makes the projector of it.
     """
-    start.scale = matching_scale(start, teacher, data)
+    start.scale = ranks.followed(matching_scale(start, teacher, data))
     convolutions = adapted(encoder, spec)
-    ranks = spec.encoder_rank, head_rank(spec, len(data.classes), encoder.width)
+    both = spec.encoder_rank, head_rank(spec, len(data.classes), encoder.width)
     with seeded(seed):
-        lora = add_lora(copy.deepcopy(start), convolutions, *ranks)
+        lora = add_lora(copy.deepcopy(start), convolutions, *both)
 
     match = matching_loss if spec.match == "logits" else probability_loss
     _fit(lora, data, teacher, match(spec.weight), spec, seed, progress)
     matrices = lora_matrices(lora)
-    return Adapter(matrices, matrices, "float32", convolutions, *ranks, start.scale, spec.normalize)
+    return Adapter(matrices, matrices, "float32", convolutions, *both, start.scale, spec.normalize)
 
 
 def _fit(
@@ -211,8 +212,9 @@ def _fit(
     def batches(epoch: int) -> Iterable[tuple[Rows, Batch]]:
         views = sample_views(len(data), data.side, spec.optim.batch_size, spec.augment, seed, epoch)
         for view in views:
-            images, hard = render(data.images, view), mixed_targets(data.targets, view, len(data.classes))
-            yield view.rows, Batch(images, hard if teacher is None else teacher(images), hard)
+            own = ranks.part(len(view.rows))
+            images, hard = render(data.images, view, own), mixed_targets(data.targets, view, len(data.classes))[own]
+            yield view.rows[own], Batch(images, hard if teacher is None else teacher(images), hard)
 
     steps = num_batches(len(data), spec.optim.batch_size)
     fit(model, batches, steps, loss, spec.optim, seed, progress=progress, what="projector")

@@ -7,18 +7,20 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from hello_distill.data import ImageSet
+from hello_distill.mapped import KeptImages
 from hello_distill.progress import SILENT, Progress
-from hello_distill.types import Classifier, Logits, Pixels, Targets
+from hello_distill.types import Classifier, Logits, Targets
 from hello_distill.views import whole
 
 BATCH = 250
 
 
 @torch.no_grad()
-def predict(classifier: Classifier, images: Pixels, progress: Progress = SILENT, what: str = "") -> Logits:
+def predict(classifier: Classifier, images: KeptImages, progress: Progress = SILENT, what: str = "") -> Logits:
     """Logits (n c) of kept images, without augmentation. The classifier's mode is the caller's affair."""
-    parts = images.split(BATCH)
-    return torch.cat([classifier(whole(part)) for part in progress.track(parts, len(parts), what)])
+    starts = range(0, len(images), BATCH)
+    tracked = progress.track(starts, len(starts), what)
+    return torch.cat([classifier(whole(images[start : start + BATCH])) for start in tracked])
 
 
 def top1(classifier: Classifier, data: ImageSet, progress: Progress = SILENT, what: str = "") -> float | None:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from hello_distill import encoders, publishing, storage, tensors
+from hello_distill import encoders, publishing, ranks, storage, tensors
 from hello_distill.data import ImageSet, Material
 from hello_distill.encoders import Encoder
 from hello_distill.machine import locked
@@ -30,7 +32,7 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.scores import percent, top1
+from hello_distill.scores import BATCH, percent, top1
 from hello_distill.teachers import (
     ENCODER_SCALE,
     Ensemble,
@@ -122,10 +124,9 @@ class Stages:
         run = self._place("teachers", only_last(spec), [w.sha256 for w in public_weights(spec.network)])
         if run is None:
             return train_teachers(data, spec, self.seed, self.progress)
-        with locked(run.with_suffix(".lock")):  # another process that wants the same waits for it
-            run.mkdir(exist_ok=True)
-            needed = {*spec.weak_epochs, last}
-            if not all((run / f"epoch-{epoch}").is_dir() for epoch in needed):
+        needed = {*spec.weak_epochs, last}
+        with _missing(run, [f"epoch-{epoch}" for epoch in needed]) as missing:
+            if missing:
                 self._train_and_keep(run, replace(spec, weak_epochs=tuple(sorted(needed | self.more_epochs))))
         return Teachers(
             self._checkpoint(run, spec, last), Ensemble([self._checkpoint(run, spec, e) for e in spec.weak_epochs])
@@ -179,8 +180,8 @@ class Stages:
         place = self._place("projectors", replace(spec, precision="float32"), self.spec, weights)
         if place is None:
             return self._fit(start, encoder, spec)
-        with locked(place.with_suffix(".lock")):
-            if not place.is_dir():
+        with _missing(place) as missing:
+            if missing:
                 publishing.check_room(place, 4 * lora_numbers(encoder, spec, len(start.label_head.weight)))
                 adapter = self._fit(start, encoder, spec)
                 facts = {
@@ -214,8 +215,8 @@ class Stages:
         place = self._place("probes", replace(spec, precision="float32"), self.spec if taught else None, lora, weights)
         if place is None:
             return self._fit_probe(encoder, spec, taught, lora)
-        with locked(place.with_suffix(".lock")):
-            if not place.is_dir():
+        with _missing(place) as missing:
+            if missing:
                 trained, fitted = self._fit_probe(encoder, spec, taught, lora)
                 facts = {"probe.json": storage.as_json({"fitted_numbers": fitted})}
                 _keep(place, {"probe.safetensors": dict(trained.state_dict())}, facts)
@@ -229,19 +230,37 @@ class Stages:
         how = spec, lora, ENCODER_SCALE, self.seed, self.progress
         return fit_probe(encoder, self.material.train, ensemble, *how)
 
+    @cached_property
+    def _images(self) -> str:
+        """The training images' fingerprint; of those in a file it takes minutes."""
+        return fingerprint(self.material.train)
+
     def _place(self, kind: str, *specs: Any) -> Path | None:
         """Where a stage is kept: named by everything that its result depends on."""
         if self.folder is None:
             return None
         what = [repr(spec) for spec in specs]
-        digest = hashlib.sha256(json.dumps([what, self.seed, fingerprint(self.material.train)]).encode())
+        digest = hashlib.sha256(json.dumps([what, self.seed, self._images]).encode())
         return self.folder / kind / digest.hexdigest()[:16]
 
 
+@contextmanager
+def _missing(place: Path, parts: Collection[str] = ()) -> Iterator[bool]:
+    """Whether a stage, or one of its parts, is still to be made. Another run that wants the same waits meanwhile.
+
+    Of several processes that train together the first asks, and when they leave, all find what it has kept.
+    """
+    wanted = [place / part for part in parts] or [place]
+    with locked(place.with_suffix(".lock")) if ranks.first() else nullcontext():
+        yield bool(ranks.followed(not all(folder.is_dir() for folder in wanted)))
+        ranks.followed(0)
+
+
 def fingerprint(data: ImageSet) -> str:
-    """Hash of images, targets and class names."""
+    """Hash of images, targets and class names; the same for images in memory and in a file."""
     digest = hashlib.sha256(json.dumps([list(data.images.shape), *data.classes]).encode())
-    digest.update(data.images.cpu().numpy().data)
+    for start in range(0, len(data), BATCH):
+        digest.update(data.images[start : start + BATCH].cpu().numpy().data)
     digest.update(data.targets.cpu().numpy().data)
     return digest.hexdigest()
 
@@ -253,6 +272,8 @@ def _keep(
 
     Where locks do not hold, another process may have made the same stage: then its folder is as good.
     """
+    if not ranks.first():
+        return
     needed = sum(tensors.size(content) for content in weights.values()) + sum(map(len, texts.values()))
     with publishing.reserved(place, wait=True) as claim:
         if place.is_dir():

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from hello_distill.mapped import KeptImages
+from hello_distill.ranks import EVERY
 from hello_distill.sizes import num_batches
 from hello_distill.types import Images, Pixels, Targets, View
 
@@ -102,12 +104,30 @@ def _sample_mix(
     return partner, 1 - hole[2] * hole[3] / side**2, hole
 
 
-def render(images: Pixels, view: View) -> Images:
-    """The pixels of a view, at the size the images are kept in: crop, resize, flip, mix. Pure."""
-    pairs = zip(view.rows.tolist(), view.box.tolist(), strict=True)
-    x = torch.stack([crop(images[row], box, images.shape[-1]) for row, box in pairs])
+def render(images: KeptImages, view: View, own: slice = EVERY) -> Images:
+    """The pixels of a view, at the size the images are kept in: crop, resize, flip, mix. Pure.
+
+    `own` asks for some rows of the batch; only these, and what is mixed into them, are looked at.
+    """
+    if own != EVERY:
+        return render(images, _with_partners(view, own))[: own.stop - own.start]
+    pairs = zip(images[view.rows], view.box.tolist(), strict=True)
+    x = torch.stack([crop(image, box, images.shape[-1]) for image, box in pairs])
     flip = view.flip.to(x.device)[:, None, None, None]
     return mix(torch.where(flip, x.flip(-1), x), view)
+
+
+def _with_partners(view: View, own: slice) -> View:
+    """The view of some rows of a batch, and behind them of their partners, which nothing is mixed into."""
+    partners = view.partner[own]
+    places = torch.cat([torch.arange(own.start, own.stop), partners])
+    behind = torch.arange(len(partners), len(places))
+    return view._replace(
+        rows=view.rows[places],
+        box=view.box[places],
+        flip=view.flip[places],
+        partner=torch.cat([behind, behind]),
+    )
 
 
 def crop(image: UInt8[Tensor, "3 h w"], box: Sequence[int], size: int) -> Float[Tensor, "3 {size} {size}"]:

@@ -12,6 +12,7 @@ from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.rded import Patches
 from hello_distill.errors import InputError
 from hello_distill.labels.projector import ProjectorLabels, describe
+from hello_distill.mapped import in_memory
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import Adapter, Projector, ProjectorSpec
 from hello_distill.stages import Fitted, Stages
@@ -72,9 +73,9 @@ class HeLlO:
         if self.update is None:
             return start, {}
         with progress.stage("image update") as stage:
-            per_side = self.patches.factor
-            before = self.update.loss(start.images, projector.encode, per_side)
-            images = self.update(start.images, projector.encode, progress, per_side)
+            patches, per_side = in_memory(start.images), self.patches.factor
+            before = self.update.loss(patches, projector.encode, per_side)
+            images = self.update(patches, projector.encode, progress, per_side)
             after = self.update.loss(images, projector.encode, per_side)
             stage.figure = f"information loss {before:.3g} before, {after:.3g} after"
         return replace(start, images=images), {

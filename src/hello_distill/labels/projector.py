@@ -24,6 +24,8 @@ class ProjectorLabels:
 
     kind = "projector"
     unit: Literal["logits", "probabilities"] = "logits"
+    by_image = True
+    """A label depends on its image alone, so that parts of a batch may be labelled apart."""
 
     def __init__(self, start: Projector, adapter: Adapter, encoder: dict[str, Any], templates: tuple[str, ...]) -> None:
         self.start = start

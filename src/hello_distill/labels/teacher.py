@@ -48,6 +48,11 @@ class TeacherLabels:
         for norm in (part for member in self.members for part in member.modules() if isinstance(part, _BatchNorm)):
             norm.train(batch_statistics)  # and nothing else: dropout would make labels random
 
+    @property
+    def by_image(self) -> bool:
+        """Whether a label depends on its image alone, so that parts of a batch may be labelled apart."""
+        return not self.batch_statistics and (self.combine == "mean" or len(self.members) == 1)
+
     def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
         return sampled
 

@@ -1,4 +1,4 @@
-"""The paper's experiments on ImageNet, for GPUs."""
+"""The paper's experiments on ImageNet, for one GPU or, under `torchrun --nproc-per-node N -m`, several of a machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def imagenet100(ipc: int = 10) -> Recipe:
     at least four lists of that name, neither HeLlO nor RDED says which it took, and so figures beside theirs may be of
     other classes. Another list is a file with one name on a line: `IMAGENET:classes=FILE`.
 
-    The projector takes 666,072 numbers. Images are kept in memory: 18 GiB.
+    The projector takes 666,072 numbers. Decoded images take 18 GiB: in memory, or in a file of the cache where memory
+    does not hold twice that for each process.
     """
     return _imagenet(ipc, head_rank=64)
 
@@ -34,7 +35,11 @@ def imagenet1k(ipc: int = 10) -> Recipe:
         hello-distill distill IMAGENET --recipe imagenet1k --ipc 10 --out OUT
 
     At IPC 200 a class needs 800 images for its patches and the smallest has 732: add `--short-class repeat` (RDED's
-    code cannot run there). The projector takes 853,208 numbers. Images are kept in memory: 180 GiB.
+    code cannot run there). The projector takes 853,208 numbers. Decoded images take 180 GiB: in memory, or in a
+    file of the cache where memory does not hold twice that for each process. How fast teachers train then hangs on its
+    disk. On four GPUs:
+
+        torchrun --nproc-per-node 4 -m hello_distill distill IMAGENET --recipe imagenet1k --ipc 10 --out OUT
     """
     return _imagenet(ipc, head_rank=128)
 

@@ -21,6 +21,7 @@ from hello_distill.data import ImageSet
 from hello_distill.errors import InputError, printable
 from hello_distill.labels.static import static
 from hello_distill.manifest import CONFIG
+from hello_distill.mapped import in_memory
 from hello_distill.pipeline import test_images
 from hello_distill.progress import SILENT, Progress
 from hello_distill.report.page import Figure, Gallery, Picture, Section, Table, Text, count, number, weight, words
@@ -123,7 +124,7 @@ def _update(after: Artifact, before: Artifact, folder: Path, command: str) -> Ga
     same = before.classes == after.classes and before.data.images.shape == after.data.images.shape
     if not same or not torch.equal(before.data.targets, after.data.targets):
         raise InputError(f"--before {folder} has other classes or images than its artefact; make it of the same data")
-    moved = after.data.images.short() - before.data.images.short()
+    moved = in_memory(after.data.images).short() - in_memory(before.data.images).short()
     strips = []
     for (target, old), (_, new) in zip(_rows(before.data), _rows(after.data), strict=True):
         change = (new.short() - old.short()).mul(LOUDER).add(128).clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,254 @@
+"""Several processes that train together do what one does; what they write, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from conftest import SIDE, drawn
+from hello_distill import artifact as artifacts
+from hello_distill import cli, encoders, ranks, storage, verification
+from hello_distill.errors import InputError
+from hello_distill.fit import Optim
+from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.models import build
+from hello_distill.pipeline import Recipe
+from hello_distill.projector import ProjectorSpec, fit_projector, zero_shot
+from hello_distill.ranks import ALONE, EVERY, Team
+from hello_distill.teachers import TeacherSpec, train_teachers
+from hello_distill.views import Augment, render, sample_views
+
+
+def as_one_of(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
+    """This process as torchrun would have started it."""
+    named = {"RANK": rank, "WORLD_SIZE": processes, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": processes}
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", **named}.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+def test_every_row_of_a_batch_belongs_to_one_process(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for count in (7, 16, 50):
+        rows = []
+        for rank in range(processes):
+            monkeypatch.setattr(ranks, "_joined", [Team(rank, processes, rank, processes)])
+            rows.append(list(range(count))[ranks.part(count)])
+        assert [row for part in rows for row in part] == list(range(count))
+        assert max(map(len, rows)) - min(map(len, rows)) <= 1
+
+
+def test_a_batch_that_is_too_small_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "_joined", [Team(0, 8, 0, 8)])
+    told = "a batch of 7 images cannot be shared by 8 processes; start fewer with --nproc-per-node"
+    with pytest.raises(InputError, match=told):
+        ranks.part(7)
+
+
+def test_alone_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where torchrun's variables are set, but nobody has joined: a caller of the library trains by itself."""
+    as_one_of(monkeypatch, 1, 2)
+    assert ranks.launched() == Team(1, 2, 1, 2) and ranks._joined == [ALONE]
+    assert (ranks.first(), ranks.part(1), ranks.seed_of(3), ranks.followed(0.1)) == (True, EVERY, 3, 0.1)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name)
+    assert ranks.launched() == ALONE
+
+
+@pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])
+def test_rows_of_a_view_are_those_of_the_whole(mix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = drawn(8, seed=0)
+    for view in sample_views(len(data), SIDE, 11, Augment(mix=mix), seed=0, epoch=0):
+        whole = render(data.images, view)
+        assert torch.equal(render(data.images, view, EVERY), whole)
+        for rank in range(3):
+            monkeypatch.setattr(ranks, "_joined", [Team(rank, 3, rank, 3)])
+            own = ranks.part(len(view.rows))
+            assert torch.equal(render(data.images, view, own), whole[own])
+
+
+@pytest.mark.parametrize("batch_statistics", [False, True])
+def test_labels_of_rows_are_those_of_the_whole(artefact: Path, batch_statistics: bool) -> None:
+    """A teacher that looks at the whole batch labels the whole of it."""
+    artifact = artifacts.load(artefact)
+    names = ["convnet2_w8"] * 2
+    members = [build(name, 4, SIDE, seed) for seed, name in enumerate(names)]
+    sources = [
+        artifact.labels,
+        *(TeacherLabels(names, members, SIDE, how, batch_statistics) for how in ("mean", "norm")),
+    ]
+    assert [source.by_image for source in sources] == [True, not batch_statistics, False]
+    for source in sources:
+        artifact = artifacts.Artifact(artifact.data, source, artifact.student, artifact.manifest)
+        for view in artifact.views(batch_size=8):
+            whole, part = artifact.batch(view), artifact.batch(view, slice(2, 5))
+            torch.testing.assert_close(part.soft, whole.soft[2:5], rtol=0, atol=2e-3)
+            assert torch.equal(part.images, whole.images[2:5]) and torch.equal(part.hard, whole.hard[2:5])
+
+
+@pytest.mark.parametrize("command", ["compare", "continual", "info", "evaluate"])
+def test_other_commands_are_refused(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    as_one_of(monkeypatch, 0, 2)
+    file = tmp_path / "result.json"
+    given = {"info": ["a"], "evaluate": ["a", "--data", "b"]}.get(command, ["photos", "--out", str(file)])
+    assert cli.main([command, *given]) == 2
+    apart = "" if command in ("info", "evaluate") else "; several of them with one --out share the work"
+    told = f"torchrun is for distill and train; start `hello-distill {command}` without it{apart}"
+    assert capsys.readouterr().err == f"hello-distill: {told}\n" and not file.exists()
+
+
+def test_the_first_process_speaks_and_the_others_leave_it_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    for rank, told in ((0, "hello-distill: "), (1, "hello-distill: process 1 of 2: ")):
+        as_one_of(monkeypatch, rank, 2)
+        assert cli.main(["info", str(tmp_path)]) == 2
+        assert capsys.readouterr().err.startswith(f"{told}torchrun is for distill and train")
+    assert slept == [cli.SECONDS_FOR_THE_FIRST]
+    cli.show({}, lambda result: "nothing", as_json=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def torchrun(*arguments: str, folder: Path, limit: float = 120) -> subprocess.CompletedProcess[str]:
+    """Two processes with gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *arguments]
+    settings = {**os.environ, "HELLO_DISTILL_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=limit)
+
+
+PARTS = """
+import sys, torch
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from hello_distill import ranks
+from test_ranks import trained
+
+torch.set_num_threads(1)
+with ranks.joined():
+    team = ranks._joined[0]
+    assert (team.processes, ranks.seed_of(0)) == (2, 1_000_003 * team.rank)
+    torch.save(trained({clip!r}), Path({out!r}) / f"{{team.rank}}.pt")
+assert ranks._joined == [ranks.ALONE]
+"""
+
+
+def trained(clip: str) -> dict[str, dict[str, torch.Tensor]]:
+    """Batches of 8 and 7: a network without batch statistics (an encoder), the projector's LoRA, one with them."""
+    data, spec = drawn(9, seed=1), ProjectorSpec(clip, encoder_rank=2, head_rank=3, optim=Optim(2, 8))
+    sgd = Optim(epochs=2, batch_size=8, lr=0.01, name="sgd", weight_decay=1e-3)
+    whole = train_teachers(data, TeacherSpec(f"encoder/{clip}", (1,), Augment(), sgd), seed=0)
+    encoder = encoders.load(clip)
+    start = zero_shot(encoder, data.classes, spec)
+    adapter = fit_projector(start, encoder, data, whole.ensemble, spec, seed=0)
+    batched = train_teachers(data, TeacherSpec("convnet2_w8", (1, 2), Augment(), sgd), seed=0)
+    return {
+        "encoder": dict(whole.observer.state_dict()),
+        "lora": {**adapter.matrices, "scale": torch.tensor(adapter.scale)},
+        "batched": dict(batched.observer.state_dict()),
+        "checkpoint": dict(batched.ensemble.members[0].state_dict()),
+    }
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(clip_folder: Path, tmp_path: Path) -> None:
+    """Without batch statistics within 1e-5; with them, the two have the same weights and statistics to the bit."""
+    script = tmp_path / "parts.py"
+    clip = f"local-dir:{clip_folder}"
+    script.write_text(PARTS.format(tests=str(Path(__file__).parent), clip=clip, out=str(tmp_path)))
+    run = torchrun(str(script), folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for kind, state in first.items():
+        assert state.keys() == second[kind].keys()
+        assert all(torch.equal(value, second[kind][name]) for name, value in state.items()), kind
+    alone = trained(clip)
+    for kind in ("encoder", "lora"):
+        for name, value in alone[kind].items():
+            torch.testing.assert_close(first[kind][name], value, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    moved = alone["lora"]["base_model.model.label_head.lora_B.weight"].abs().max()
+    assert moved > 1e-3, "there is something to compare"
+
+
+@pytest.fixture
+def config(recipe: Recipe, tmp_path: Path) -> str:
+    """The tiny recipe as a file."""
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(json.loads(json.dumps(recipe.settings()))))
+    return str(file)
+
+
+@pytest.mark.slow
+def test_one_artefact_is_written_and_one_table_printed(tree: Path, config: str, tmp_path: Path) -> None:
+    command = ["-m", "hello_distill", "distill", str(tree), "--config", config]
+    run = torchrun(*command, "--out", "a", "--stages", "stages", "--report", "bad.json", folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "a is ready; `hello-distill info a` says what it holds\n"
+    assert run.stderr.count("\nteachers  ") == run.stderr.count("\nimage update  ") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "bad.json", "recipe.yaml", "stages"]
+    assert verification.check_files(tmp_path / "a")["ipc"] == 2
+    again = torchrun(*command, "--out", "b", "--stages", "stages", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert storage.sha256(tmp_path / "a" / "SHA256SUMS") == storage.sha256(tmp_path / "b" / "SHA256SUMS")
+    train = torchrun(
+        "-m", "hello_distill", "train", "a", "--data", str(tree), "--seeds", "0", "--json", folder=tmp_path
+    )
+    assert train.returncode == 0, train.stderr
+    found = json.loads(train.stdout)
+    assert found["seeds"] == [0] and found["tested"]["0"].keys() == {"2", "3"} and found["test_images"] == 24
+
+
+PLANTED = """
+import os, signal, sys
+from hello_distill import cli, fit
+from hello_distill.errors import MachineError
+
+real, steps = fit.learning_rate, []
+
+def planted(*given):
+    steps.append(1)
+    if os.environ["RANK"] == "1" and len(steps) == 4:
+        {fault}
+    return real(*given)
+
+fit.learning_rate = planted
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("raise MachineError('planted')", "hello-distill: process 1 of 2: planted\n"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "local_rank: 1"),
+    ],
+)
+def test_a_process_that_fails_ends_all(tree: Path, config: str, tmp_path: Path, fault: str, told: str) -> None:
+    """In the midst of the teachers' training: within a minute, not 0, the process named, nothing left."""
+    (tmp_path / "planted.py").write_text(PLANTED.format(fault=fault))
+    start = time.monotonic()
+    run = torchrun("planted.py", "distill", str(tree), "--config", config, "--out", "a", folder=tmp_path)
+    assert run.returncode == 1 and time.monotonic() - start < 60
+    assert told in run.stderr and run.stdout == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["planted.py", "recipe.yaml"]
+
+
+@pytest.mark.slow
+def test_what_is_wrong_with_the_call_is_said_once(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    run = torchrun("-m", "hello_distill", "distill", str(tree), "--out", "a", folder=tmp_path)
+    assert run.returncode == 1 and "exitcode  : 2" in run.stderr
+    told = [line for line in run.stderr.splitlines() if line.startswith("hello-distill: ")]
+    assert told == ["hello-distill: a exists already; choose another --out or remove it"]
+    assert not list((tmp_path / "a").iterdir())
