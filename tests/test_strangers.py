@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -343,8 +342,7 @@ def test_what_no_artefact_could_say_is_told_before_any_training(
 
 def test_every_recipe_asks_for_what_an_artefact_can_say() -> None:
     for name in RECIPES:
-        student = dataclasses.asdict(find(name).student)
-        check_wanted({"student": student, "codec": dataclasses.asdict(find(name).codec), "projector": None})
+        check_wanted(pipeline.wanted(find(name)))
 
 
 def test_crops_of_a_stranger_name_the_smaller_number_first(artefact: Path, tmp_path: Path) -> None:

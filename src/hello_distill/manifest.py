@@ -41,6 +41,8 @@ LARGEST_SIDE = 4096
 """Pixels of an image's side."""
 LONGEST_TEXT = 1000
 """Letters of a class name or another text."""
+LARGEST_COUNT = 2**40
+"""Also of seeds."""
 
 
 def clean(text: str) -> str:
@@ -56,7 +58,7 @@ def _prompt(text: str) -> str:
     return text
 
 
-Count: TypeAlias = Annotated[int, Field(ge=0, le=2**40)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Few: TypeAlias = Annotated[int, Field(ge=1, le=2**24)]
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Rank: TypeAlias = Annotated[int, Field(ge=1, le=1024)]
@@ -280,13 +282,21 @@ class WantedProjector(Part):
     templates: Templates
     encoder_rank: Rank
     head_rank: Rank | None
+    augment: Augment
+
+
+class WantedTeachers(Part):
+    """What a recipe asks of teachers."""
+
+    augment: Augment
 
 
 class Wanted(Part):
-    """What a recipe asks for, of what its artefact must be able to say."""
+    """What a recipe asks for: what its artefact must be able to say, and every range of crops."""
 
     student: Student
     codec: Codec
+    teachers: WantedTeachers
     projector: WantedProjector | None
 
 
@@ -460,6 +470,13 @@ def check_wanted(wanted: Mapping[str, Any]) -> None:
         Wanted.model_validate_json(json.dumps(wanted))
     except ValidationError as error:
         raise InputError(f"config: {_first(error)}") from None
+
+
+def check_seeds(seeds: Sequence[int], option: str = "--seeds") -> None:
+    """Raise InputError, naming the option, for a seed that no artefact can state."""
+    for seed in seeds:
+        if not 0 <= seed <= LARGEST_COUNT:
+            raise InputError(f"{option} is {seed}; seeds are 0 or more, and {LARGEST_COUNT} at most")
 
 
 def _values(text: bytes) -> int:
