@@ -127,6 +127,25 @@ def test_a_folder_gives_open_clips_own_features(tiny: Encoder, clip_folder: Path
     assert tiny.weights[0].bytes == (clip_folder / openclip.FILE).stat().st_size
 
 
+def test_prompts_are_encoded_some_at_a_time(tiny: Encoder, clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """600 prompts by 256, 256 and 88, and the features that all of them at once have."""
+    sizes: list[int] = []
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{clip_folder}")
+
+    def counted(sentences: list[str]) -> torch.Tensor:
+        sizes.append(len(sentences))
+        return tokenizer(sentences)
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", lambda _: counted)
+    sentences = [f"a photo of {'a very ' * (number % 7)}{number}" for number in range(600)]
+    found = encoders.load(f"local-dir:{clip_folder}").encode_text(sentences)
+    assert sizes == [256, 256, 88]
+    model = open_clip.create_model(f"local-dir:{clip_folder}").eval()
+    with torch.no_grad():
+        at_once = model.encode_text(tokenizer(sentences), normalize=True)
+    torch.testing.assert_close(found, at_once, atol=1e-6, rtol=0)
+
+
 def test_the_papers_encoder_from_random_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The official path up to the download: quick GELU, 224 pixels, 1,024 features, OpenAI's mean and deviation."""
     model = open_clip.create_model("RN50-quickgelu", pretrained=None)
