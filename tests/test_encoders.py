@@ -19,6 +19,7 @@ from hello_distill import encoders
 from hello_distill.encoders import Encoder, lite, openclip
 from hello_distill.errors import InputError, MachineError
 from hello_distill.projector import ProjectorSpec, adapted, add_lora, zero_shot
+from hello_distill.teachers import check_network
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,11 @@ def test_the_regression_is_the_same_from_the_cache_and_anew(monkeypatch: pytest.
 def test_lite_sizes_and_missing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="divisible by 32, not 100; 128 is one"):
         encoders.load("lite", 100)
+    for size in (4128, 2**40, -32):
+        with pytest.raises(InputError, match=f"encoder 'lite' takes sizes from 32 to 4096 pixels, not {size}"):
+            encoders.load("lite", size)
+    with pytest.raises(InputError, match="encoder 'lite' takes sizes from 32 to 4096 pixels, not 99999999"):
+        check_network("encoder/lite@99999999")
     monkeypatch.setattr(lite, "TEXT_WHEEL", "no-such-wheel")
     with pytest.raises(MachineError, match=r"needs the package no-such-wheel; install it with .*\[lite\]"):
         encoders.load("lite")
