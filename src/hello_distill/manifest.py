@@ -472,6 +472,16 @@ def parse(text: bytes, file: Path) -> dict[str, Any]:
         raise ArtifactError(f"{file} cannot be read as JSON ({type(error).__name__}); get the artefact again") from None
 
 
+def check_stated(folder: Path, stated: Mapping[str, Any], counted: Mapping[str, Any]) -> None:
+    """Raise ArtifactError where labels state another number than was counted in their files."""
+    for name, number in counted.items():
+        if stated[name] != number:
+            raise ArtifactError(
+                f"{folder} states {stated[name]} as `labels.{name}`, and its files hold {number}; "
+                "get the artefact again"
+            )
+
+
 def check_wanted(wanted: Mapping[str, Any]) -> None:
     """Raise InputError where a recipe asks for what no artefact can say (see `Wanted`)."""
     try:
