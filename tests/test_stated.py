@@ -70,6 +70,6 @@ def test_info_counts_files_and_says_what_is_only_stated(
     assert rungs["teacher float16"]["stated"] and not rungs["stored float16"]["stated"]
     assert cli.main(["info", str(folder)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"projector, stated to be 7 numbers, {size(ours)}" in shown
+    assert f"projector, states 7 numbers, {size(ours)}" in shown
     assert "as projector int8 │ 11 B as the manifest states" in shown
     assert f"as projector float16 │ {size(ours)} │" in shown

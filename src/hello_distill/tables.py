@@ -69,7 +69,7 @@ def info(found: dict[str, Any]) -> Table:
     table = Table("what", "value", show_header=False)
     table.add_row("classes, images per class", f"{found['classes']}, {found['ipc']}")
     table.add_row("images", f"{images['count']} of {images['side']} pixels, {size(images['bytes'])}")
-    numbers = f"stated to be {labels['parameters']:,} numbers"
+    numbers = f"states {labels['parameters']:,} numbers"
     table.add_row("labels", f"{labels['kind']}, {numbers}, {size(labels['bytes'])}")
     if labels["index_bytes"]:
         table.add_row("  of which index", size(labels["index_bytes"]))
