@@ -12,7 +12,8 @@ import pytest
 
 import hello_distill as hd
 from conftest import seal
-from hello_distill import cli
+from hello_distill import artifact as artifacts
+from hello_distill import cli, verification
 from hello_distill.artifact import load
 from hello_distill.distillers.rded import RDED
 from hello_distill.errors import ArtifactError
@@ -73,3 +74,26 @@ def test_info_counts_files_and_says_what_is_only_stated(
     assert f"projector, states 7 numbers, {size(ours)}" in shown
     assert "as projector int8 │ 11 B as the manifest states" in shown
     assert f"as projector float16 │ {size(ours)} │" in shown
+
+
+def test_a_file_that_changes_after_it_was_checked_is_not_copied(
+    artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest of the copy would otherwise state the hash of what nobody has looked at."""
+    folder, out = shutil.copytree(artefact, tmp_path / "a"), tmp_path / "b"
+    opened, check = load(folder), verification.check_files
+
+    def then_changed(root: Path) -> dict[str, Any]:
+        manifest = check(root)
+        (folder / "config.json").write_text("{}")
+        return manifest
+
+    monkeypatch.setattr(verification, "check_files", then_changed)
+    for save in (
+        lambda: artifacts.save_relabelled(folder, opened.labels, opened.student, out),
+        lambda: artifacts.save_measured(folder, {}, out),
+    ):
+        shutil.copyfile(artefact / "config.json", folder / "config.json")
+        with pytest.raises(ArtifactError, match=r"a/config\.json has changed while it was copied"):
+            save()
+        assert not out.exists()
