@@ -27,7 +27,7 @@ from hello_distill import cli, decoding
 from hello_distill.data import open_splits
 from hello_distill.decoding import Unreadable, decode, picture
 from hello_distill.distillers.random import RandomImages
-from hello_distill.errors import InputError
+from hello_distill.errors import InputError, MachineError
 from hello_distill.pipeline import Recipe
 
 SIDE = 16
@@ -532,6 +532,16 @@ def test_rows_of_a_part_are_told_as_rows_of_the_whole(tmp_path: Path) -> None:
     assert len(skipped.bad) == 10 and max(part.rows.tolist()) > 10
     with pytest.raises(InputError, match=r"no image can be read: row .* and 7 more; mend or remove them$"):
         skipped.check(1.0)
+
+
+def test_full_memory_is_not_the_files_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    content = encoded(smooth(), "PNG")
+    monkeypatch.setattr(decoding, "_to_rgb", full)
+    with pytest.raises(MachineError, match=f"memory is full: an image of {len(content):,} bytes cannot be decoded"):
+        picture(content)
 
 
 def test_the_side_is_that_of_the_readable_images(tmp_path: Path) -> None:

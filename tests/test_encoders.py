@@ -19,6 +19,7 @@ from hello_distill import encoders
 from hello_distill.encoders import Encoder, lite, openclip
 from hello_distill.errors import InputError, MachineError
 from hello_distill.projector import ProjectorSpec, adapted, add_lora, zero_shot
+from hello_distill.teachers import check_network
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,11 @@ def test_the_regression_is_the_same_from_the_cache_and_anew(monkeypatch: pytest.
 def test_lite_sizes_and_missing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="divisible by 32, not 100; 128 is one"):
         encoders.load("lite", 100)
+    for size in (4128, 2**40, -32):
+        with pytest.raises(InputError, match=f"encoder 'lite' takes sizes from 32 to 4096 pixels, not {size}"):
+            encoders.load("lite", size)
+    with pytest.raises(InputError, match="encoder 'lite' takes sizes from 32 to 4096 pixels, not 99999999"):
+        check_network("encoder/lite@99999999")
     monkeypatch.setattr(lite, "TEXT_WHEEL", "no-such-wheel")
     with pytest.raises(MachineError, match=r"needs the package no-such-wheel; install it with .*\[lite\]"):
         encoders.load("lite")
@@ -125,6 +131,25 @@ def test_a_folder_gives_open_clips_own_features(tiny: Encoder, clip_folder: Path
         torch.testing.assert_close(tiny.visual(x), model.encode_image(x))
     assert tiny.mean == (0.48, 0.46, 0.41)  # from the folder's own preprocess_cfg
     assert tiny.weights[0].bytes == (clip_folder / openclip.FILE).stat().st_size
+
+
+def test_prompts_are_encoded_some_at_a_time(tiny: Encoder, clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """600 prompts by 256, 256 and 88, and the features that all of them at once have."""
+    sizes: list[int] = []
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{clip_folder}")
+
+    def counted(sentences: list[str]) -> torch.Tensor:
+        sizes.append(len(sentences))
+        return tokenizer(sentences)
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", lambda _: counted)
+    sentences = [f"a photo of {'a very ' * (number % 7)}{number}" for number in range(600)]
+    found = encoders.load(f"local-dir:{clip_folder}").encode_text(sentences)
+    assert sizes == [256, 256, 88]
+    model = open_clip.create_model(f"local-dir:{clip_folder}").eval()
+    with torch.no_grad():
+        at_once = model.encode_text(tokenizer(sentences), normalize=True)
+    torch.testing.assert_close(found, at_once, atol=1e-6, rtol=0)
 
 
 def test_the_papers_encoder_from_random_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

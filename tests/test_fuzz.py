@@ -8,10 +8,10 @@ import json
 import mmap
 import random
 import re
-import resource
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -52,18 +52,22 @@ def test_what_a_reader_may_and_may_not_do(fuzzer: ModuleType, tmp_path: Path, mo
         while time.process_time() < end:
             pass
 
-    def swell(folder: Path) -> None:
-        resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-        size = fuzzer.peak() - resident + 80 * 2**20
-        with mmap.mmap(-1, size) as pages:  # new ones, whatever the allocator has kept
-            pages.write(bytes(2**20) * (size // 2**20))
+    def swell(megabytes: int) -> Callable[[Path], None]:
+        def read(folder: Path) -> None:
+            with mmap.mmap(-1, megabytes * 2**20) as pages:  # new ones, whatever the allocator has kept
+                for _ in range(megabytes):
+                    pages.write(bytes(2**20))
+
+        return read
 
     assert fuzzer.attempt(refuse, tmp_path) is None and fuzzer.attempt(costs.info, tmp_path) is None
     name, told = fuzzer.attempt(crash, tmp_path)
     assert name == "KeyError-outside" and told.endswith("KeyError: 'encoder'\n")
     assert fuzzer.attempt(dawdle, tmp_path)[0] == "slow"
     monkeypatch.setattr(fuzzer, "SECONDS", 60.0)
-    assert fuzzer.attempt(swell, tmp_path)[0] == "memory"
+    for megabytes in (300, 80, 80):  # what took more before hides nothing
+        assert fuzzer.attempt(swell(megabytes), tmp_path)[0] == "memory"
+    assert fuzzer.attempt(swell(32), tmp_path) is None
 
 
 def test_a_crash_is_named_by_its_place_in_the_package(fuzzer: ModuleType, artefact: Path, tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
+from conftest import cheap
+from hello_distill import models
 from hello_distill.errors import InputError
 from hello_distill.models import IMAGENET_MEAN, IMAGENET_STD, build, check_name
 
@@ -64,6 +67,31 @@ def test_unknown_networks_are_answered_with_the_nearest(name: str, told: str) ->
 def test_networks_that_cannot_take_such_small_images_say_so(name: str) -> None:
     with pytest.raises(InputError, match="images"):
         build(name, 10, 8, seed=0)
+
+
+def test_large_images_are_tried_without_their_memory() -> None:
+    """Of two images of 4096 pixels the first layer alone would take 800 MB."""
+    build("shufflenet_v2_x0_5", 4, 64, seed=0)
+    with cheap(3.0):
+        build("shufflenet_v2_x0_5", 4, 4096, seed=0)
+
+
+def test_a_network_that_looks_at_values_is_tried_with_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Picky(nn.Module):
+        def __init__(self, least: float) -> None:
+            super().__init__()
+            self.least = least
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.amax().item() < self.least:
+                raise RuntimeError("too dark")
+            return x.mean((2, 3))
+
+    monkeypatch.setattr(models, "_backbone", lambda *_: Picky(-9.0))
+    assert isinstance(build("convnet1", 3, 8, seed=0).backbone, Picky)
+    monkeypatch.setattr(models, "_backbone", lambda *_: Picky(9.0))
+    with pytest.raises(InputError, match="network 'convnet1' cannot take images of 8 pixels: too dark"):
+        build("convnet1", 3, 8, seed=0)
 
 
 def test_networks_with_auxiliary_heads_give_logits_while_they_train() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,7 +187,7 @@ def save(
     data = distilled.data
     content, settings = _images(data, codec), _public(config)
     images = {"count": len(data), "side": data.side, "codec": dataclasses.asdict(codec), "made_of": distilled.made_of}
-    with _published(
+    with published(
         out, len(content) + distilled.labels.size() + len(storage.as_json(settings)) + text_bytes(data.classes)
     ) as partial:
         (partial / IMAGES).parent.mkdir()
@@ -216,8 +216,8 @@ def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpe
     """
     root, manifest = Path(folder), verification.check_files(folder)
     copied = [IMAGES, CONFIG]
-    with _published(out, _size(root, copied) + labels.size() + text_bytes(manifest["classes"])) as partial:
-        _copy(root, partial, copied)
+    with published(out, _size(root, copied) + labels.size() + text_bytes(manifest["classes"])) as partial:
+        _copy(root, partial, {name: manifest["files"][name]["sha256"] for name in copied})
         manifest |= {"labels": labels.save(partial), "student": dataclasses.asdict(student), "versions": versions()}
         _describe(partial, {**manifest, "expected": None})
     return publishing.path(out)
@@ -227,8 +227,8 @@ def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path 
     """Write an artefact again, together with the accuracy to expect of it (see `manifest.Expected`)."""
     root, manifest = Path(folder), verification.check_files(folder)
     copied = sorted(set(manifest["files"]) - {CARD})
-    with _published(out, _size(root, copied) + text_bytes(manifest["classes"])) as partial:
-        _copy(root, partial, copied)
+    with published(out, _size(root, copied) + text_bytes(manifest["classes"])) as partial:
+        _copy(root, partial, {name: manifest["files"][name]["sha256"] for name in copied})
         _describe(partial, {**manifest, "expected": expected})
     return publishing.path(out)
 
@@ -249,11 +249,13 @@ def _size(root: Path, names: Iterable[str]) -> int:
     return sum((root / name).stat().st_size for name in names)
 
 
-def _copy(root: Path, target: Path, names: Iterable[str]) -> None:
-    """Copy files of an artefact into another."""
-    for name in names:
+def _copy(root: Path, target: Path, hashes: Mapping[str, str]) -> None:
+    """Copy files of an artefact into another. Raises ArtifactError where one is no longer what was checked."""
+    for name, digest in hashes.items():
         (target / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(root / name, target / name)
+        if storage.sha256(target / name) != digest:
+            raise ArtifactError(f"{root / name} has changed while it was copied; get the artefact again")
 
 
 def _describe(folder: Path, manifest: dict[str, Any]) -> None:
@@ -271,7 +273,7 @@ def _describe(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _published(out: str | Path | Claim, needed: int) -> Iterator[Path]:
+def published(out: str | Path | Claim, needed: int) -> Iterator[Path]:
     """A folder to write into, which gets its name and its sums when all went well, and else disappears."""
     with publishing.published(out, needed) as partial:
         yield partial
@@ -293,17 +295,16 @@ def _images(data: ImageSet, codec: Codec) -> bytes:
     return buffer.getvalue()
 
 
-def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept", verify: bool = True) -> Artifact:
+def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept") -> Artifact:
     """Open a saved artefact, a stranger's, too: its files are checked against its manifest before they are opened.
 
-    `labels="hard"` leaves its soft labels aside and needs no encoder. `verify=False` spares reading every file for its
-    SHA-256, where an artefact is large and known; names, sizes and what it holds are looked at all the same.
+    `labels="hard"` leaves its soft labels aside and needs no encoder.
 
     Raises InputError where there is no artefact, ArtifactError where it is not what its manifest says, MachineError
     where a public weight that it names is missing.
     """
     root = Path(folder)
-    manifest = verification.check_files(root) if verify else verification.check_sizes(root)
+    manifest = verification.check_files(root)
     data = _read_images(root, manifest).to(device())
     if labels == "hard":
         source: LabelSource = HardLabels(data.targets, len(data.classes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import datasets
 import huggingface_hub
 from datasets.info import DatasetInfosDict
 
-from hello_distill.errors import listed
+from hello_distill.errors import listed, printable
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 SIZE_NAMES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M")
@@ -25,14 +26,14 @@ def card(manifest: Mapping[str, Any], images: Mapping[str, Any]) -> str:
     """README.md of an artefact; `images` is the size and hash of its Parquet file."""
     count, classes, source = manifest["images"]["count"], manifest["classes"], manifest["source"]
     licence = source["license"] or "unknown"
+    origin = f" from {quoted(source['name'])}" if source["name"] else ""
+    pixels = quoted(manifest["images"]["made_of"].capitalize())
     parts = [
         f"---\n{front(manifest, images)}\n---",
         f"# A distilled data set: {len(classes)} classes, {manifest['ipc']} images per class",
-        f"{count} images of {manifest['images']['side']} pixels, made by hello-distill"
-        f"{' from ' + source['name'] if source['name'] else ''}. `hello.json` says how they were made, how their labels"
-        " are made while a network trains, and how that training goes.",
-        f"**What the images show.** {manifest['images']['made_of'].capitalize()}. Whoever may not see the original "
-        "images should not see these.",
+        f"{count} images of {manifest['images']['side']} pixels, made by hello-distill{origin}. `hello.json` says "
+        "how they were made, how their labels are made while a network trains, and how that training goes.",
+        f"**What the images show.** {pixels}. Whoever may not see the original images should not see these.",
         *short_classes(manifest["figures"]),
         f"**Licence.** {_licence(licence)}",
         f"**Expected accuracy.** {_expected(manifest)}",
@@ -70,13 +71,26 @@ def front(manifest: Mapping[str, Any], images: Mapping[str, Any]) -> str:
     return data.to_yaml()
 
 
+PLAIN = re.compile(r"([^\W_]|[ /-])+")
+"""Words without meaning in Markdown."""
+
+
+def quoted(text: str) -> str:
+    """A stranger's text as Markdown that shows it: as it is where it is plain words, else as code, on one line."""
+    text = printable(text)
+    if PLAIN.fullmatch(text):
+        return text
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}"
+
+
 def short_classes(figures: Mapping[str, Any]) -> list[str]:
     """A paragraph where classes had too few training images, and none otherwise."""
     if not (short := figures.get("short_classes")):
         return []
     done = "there are fewer images of them" if short["rule"] == "fewer" else "their images were used more than once"
     counts = short["training_images"]
-    told = listed([f"{name} ({count})" for name, count in counts.items()])
+    told = listed([f"{quoted(name)} ({count})" for name, count in counts.items()])
     return [f"**Short classes.** {len(counts)} classes had few training images, so {done}: {told}."]
 
 
@@ -86,7 +100,7 @@ def _licence(licence: str) -> str:
             "The source names none, so none is given here: ask whoever owns the original images before you pass these "
             "on."
         )
-    return f"That of the original images: {licence}. It holds for what is made from them."
+    return f"That of the original images: {quoted(licence)}. It holds for what is made from them."
 
 
 def _expected(manifest: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from hello_distill.errors import DivergedError, InputError, nearest
 from hello_distill.evaluate import tested, train_student
 from hello_distill.ledger import Cell, Ledger, Run
 from hello_distill.machine import commit
+from hello_distill.manifest import check_seeds
 from hello_distill.models import check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent
@@ -52,6 +53,7 @@ def compare(
     split. Raises InputError before any training for unknown names, and where `out` is the result of other settings.
     """
     check(comparison, methods, labels, ipcs, students)
+    check_seeds(seeds)
     file = Path(out)
     commit()  # of the code as it is now
     bench = Bench(data, comparison, file.with_name(f".{file.stem}.work"), progress, max_bad)

@@ -47,6 +47,7 @@ from hello_distill.evaluate import summary, train_student
 from hello_distill.labels.hard import HardLabels
 from hello_distill.ledger import Cell, Ledger, Run, Step
 from hello_distill.machine import commit
+from hello_distill.manifest import check_seeds
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent
 from hello_distill.skipped import MAX_BAD
@@ -133,6 +134,7 @@ def continual(
     result of other settings.
     """
     check(experiment, methods, ipcs)
+    check_seeds(seeds)
     file = Path(out)
     commit()  # of the code as it is now
     bench = Bench(data, experiment.comparison, file.with_name(f".{file.stem}.work"), progress, max_bad)

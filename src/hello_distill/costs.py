@@ -26,7 +26,9 @@ def info(folder: str | Path) -> dict[str, Any]:
     """What an artefact holds and costs, in bytes on disk, and what other labels for the same training would cost.
 
     `stored_labels` is the paper's count (that of SRe2L and LPLD, too): float16 logits alone, for every view of the
-    recorded student training. `ladder` counts whole files. Raises as `verification.check_sizes` does.
+    recorded student training. `ladder` counts whole files. What the manifest states and only opening the labels shows
+    is not checked here: the labels' `parameters`, and rungs that are `stated`. Raises as `verification.check_sizes`
+    does.
     """
     manifest = verification.check_sizes(folder)
     files = manifest["files"]
@@ -71,11 +73,11 @@ def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """Bytes of each way of keeping labels for the same images and the same training.
 
     `smaller_from_ipc` is the number of images per class from which this artefact's projector is the smaller.
-    Teacher and projector are listed where the artefact knows their size.
+    Teacher and projector are listed where the artefact knows their size; `stated` are those of which it has no file.
     """
     classes, images, optim = len(manifest["classes"]), manifest["images"]["count"], manifest["student"]["optim"]
     projector = manifest["labels"].get("bytes_by_precision", {})
-    ours = projector.get(manifest["labels"].get("precision"))
+    ours = bytes_below(manifest["files"], PROJECTOR) if projector else None
 
     def stored(count: int, **how: Any) -> int:
         return sizes.stored_bytes_of(classes, count, optim["epochs"], optim["batch_size"], **how)
@@ -91,11 +93,12 @@ def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     rungs: list[dict[str, Any]] = []
     for name, way in ways.items():
         above = sizes.first_ipc_above(partial(per_class, way), ours) if ours is not None else None
-        rungs.append({"labels": name, "bytes": way(images), "smaller_from_ipc": above})
+        rungs.append({"labels": name, "bytes": way(images), "smaller_from_ipc": above, "stated": False})
     if teacher := manifest["figures"].get("teacher_bytes"):
         above = 1 if ours is not None and ours < teacher else None
-        rungs.append({"labels": "teacher float16", "bytes": teacher, "smaller_from_ipc": above})
-    for precision in ("float32", "float16", "int8", "int4"):
-        if precision in projector:
-            rungs.append({"labels": f"projector {precision}", "bytes": projector[precision], "smaller_from_ipc": None})
+        rungs.append({"labels": "teacher float16", "bytes": teacher, "smaller_from_ipc": above, "stated": True})
+    for precision, stated in projector.items():
+        kept = precision == manifest["labels"]["precision"]
+        size = ours if kept else stated
+        rungs.append({"labels": f"projector {precision}", "bytes": size, "smaller_from_ipc": None, "stated": not kept})
     return rungs

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from hello_distill.errors import MachineError
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 """Formats that are opened, AVIF where Pillow can. EPS never is: it is a program, and Pillow would run it."""
 MAX_PIXELS = 50_000_000
@@ -83,7 +85,7 @@ def picture(content: bytes) -> Image.Image:
 
     An embedded profile is converted to sRGB; one that is broken or made for other channels is left aside, as browsers
     do. Transparent pixels are composited on white (ours), so that colours hidden behind alpha 0 do not show. 16-bit
-    values are divided by 257. Raises Unreadable.
+    values are divided by 257. Raises Unreadable, and MachineError where memory is full, which is no fault of the file.
     """
     if not content:
         raise Unreadable("empty file")
@@ -99,6 +101,10 @@ def picture(content: bytes) -> Image.Image:
                 return _to_rgb(ImageOps.exif_transpose(opened), opened.info.get("icc_profile"))
     except Unreadable:
         raise
+    except MemoryError:
+        raise MachineError(
+            f"memory is full: an image of {len(content):,} bytes cannot be decoded; close other programs"
+        ) from None
     except UnidentifiedImageError:
         raise Unreadable("truncated" if _is_short_riff(content) else _kind(content)) from None
     except Image.DecompressionBombError:

@@ -32,7 +32,7 @@ def export(folder: str | Path, out: str | Path | Claim) -> Path:
     names, seen = folder_names(artifact.classes), Counter[int]()
     stored = list(artifacts.stored_images(folder))
     exact = json.dumps(dict(zip(names, artifact.classes, strict=True)), indent=2, ensure_ascii=False)
-    with artifacts._published(out, sum(len(content) + LINE for _, content in stored) + len(exact.encode())) as partial:
+    with artifacts.published(out, sum(len(content) + LINE for _, content in stored) + len(exact.encode())) as partial:
         for name in names:
             (partial / name).mkdir()
         for target, content in stored:

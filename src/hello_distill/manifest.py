@@ -41,6 +41,8 @@ LARGEST_SIDE = 4096
 """Pixels of an image's side."""
 LONGEST_TEXT = 1000
 """Letters of a class name or another text."""
+LARGEST_COUNT = 2**40
+"""Also of seeds."""
 
 
 def clean(text: str) -> str:
@@ -50,13 +52,20 @@ def clean(text: str) -> str:
     return text
 
 
+def line(text: str) -> str:
+    """The text, of one line. Raises ValueError for line ends and tabs, too."""
+    if any(letter in "\t\n\u2028\u2029" for letter in clean(text)):
+        raise ValueError("must be one line, without tabs")
+    return text
+
+
 def _prompt(text: str) -> str:
     if text.count("{}") != 1 or text.replace("{}", "").count("{") or text.replace("{}", "").count("}"):
         raise ValueError("must hold {} once, for the name of the class, and no other braces")
     return text
 
 
-Count: TypeAlias = Annotated[int, Field(ge=0, le=2**40)]
+Count: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Few: TypeAlias = Annotated[int, Field(ge=1, le=2**24)]
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Rank: TypeAlias = Annotated[int, Field(ge=1, le=1024)]
@@ -64,6 +73,7 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
 Real: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]
 Text: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(clean)]
+Line: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(line)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@-]{0,199}$")]
 """Of an encoder, a network, a layer: never a path that leads elsewhere, nor an address."""
 Prompt: TypeAlias = Annotated[Text, AfterValidator(_prompt)]
@@ -88,7 +98,7 @@ class File(Part):
 class Weights(File):
     """A public weight file that labels rely on."""
 
-    name: Text
+    name: Line
 
 
 class Codec(Part):
@@ -105,17 +115,17 @@ class Images(Part):
     count: Few
     side: Pixels
     codec: Codec
-    made_of: Text
+    made_of: Line
     """Where the pixels come from: a card must say if they are crops of real images."""
 
 
 class Source(Part):
     """What is known of the data set that the images were made from; its licence is inherited, never assumed."""
 
-    name: Text | None
-    license: Text | None
-    license_name: Text | None
-    license_link: Text | None
+    name: Line | None
+    license: Line | None
+    license_name: Line | None
+    license_link: Line | None
 
 
 class Encoder(Part):
@@ -127,7 +137,7 @@ class Encoder(Part):
     mean: Annotated[list[Real], Field(min_length=3, max_length=3)]
     std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     interpolation: Literal["bicubic"]
-    knows: Text
+    knows: Line
     weights: Annotated[list[Weights], Field(min_length=1, max_length=8)]
 
 
@@ -225,7 +235,7 @@ class ProjectorLabels(Part):
     head_rank: Rank
     scale: Positive
     normalize: bool
-    formula: Text
+    formula: Line
 
 
 class Augment(Part):
@@ -280,13 +290,21 @@ class WantedProjector(Part):
     templates: Templates
     encoder_rank: Rank
     head_rank: Rank | None
+    augment: Augment
+
+
+class WantedTeachers(Part):
+    """What a recipe asks of teachers."""
+
+    augment: Augment
 
 
 class Wanted(Part):
-    """What a recipe asks for, of what its artefact must be able to say."""
+    """What a recipe asks for: what its artefact must be able to say, and every range of crops."""
 
     student: Student
     codec: Codec
+    teachers: WantedTeachers
     projector: WantedProjector | None
 
 
@@ -313,7 +331,7 @@ class Expected(Part):
     top1_best: Summary
     test_images: Few
     test_sha256: Sha256
-    environment: dict[Text, Text | int | None]
+    environment: dict[Line, Line | int | None]
 
     @model_validator(mode="after")
     def _sound(self) -> Expected:
@@ -349,7 +367,7 @@ class Figures(BaseModel):
     __pydantic_extra__: dict[str, Real | None]
     fidelity: list[Point] = []
     knee: Point | None = None
-    skipped_images: dict[Text, Count] = {}
+    skipped_images: dict[Line, Count] = {}
     """Training images left out, by reason."""
     short_classes: ShortClasses | None = None
     teacher_bytes: Annotated[Count, Field(strict=False)] = 0
@@ -358,7 +376,7 @@ class Figures(BaseModel):
     @model_validator(mode="after")
     def _named(self) -> Figures:
         for name in self.__pydantic_extra__ or {}:
-            clean(name)
+            line(name)
         return self
 
 
@@ -376,7 +394,7 @@ class Manifest(Part):
     student: Student
     expected: Expected | None
     figures: Figures
-    versions: dict[Text, Text | int | None]
+    versions: dict[Line, Line | int | None]
     files: dict[Annotated[str, Field(max_length=200)], File]
 
     @model_validator(mode="after")
@@ -454,12 +472,29 @@ def parse(text: bytes, file: Path) -> dict[str, Any]:
         raise ArtifactError(f"{file} cannot be read as JSON ({type(error).__name__}); get the artefact again") from None
 
 
+def check_stated(folder: Path, stated: Mapping[str, Any], counted: Mapping[str, Any]) -> None:
+    """Raise ArtifactError where labels state another number than was counted in their files."""
+    for name, number in counted.items():
+        if stated[name] != number:
+            raise ArtifactError(
+                f"{folder} states {stated[name]} as `labels.{name}`, and its files hold {number}; "
+                "get the artefact again"
+            )
+
+
 def check_wanted(wanted: Mapping[str, Any]) -> None:
     """Raise InputError where a recipe asks for what no artefact can say (see `Wanted`)."""
     try:
         Wanted.model_validate_json(json.dumps(wanted))
     except ValidationError as error:
         raise InputError(f"config: {_first(error)}") from None
+
+
+def check_seeds(seeds: Sequence[int], option: str = "--seeds") -> None:
+    """Raise InputError, naming the option, for a seed that no artefact can state."""
+    for seed in seeds:
+        if not 0 <= seed <= LARGEST_COUNT:
+            raise InputError(f"{option} is {seed}; seeds are 0 or more, and {LARGEST_COUNT} at most")
 
 
 def _values(text: bytes) -> int:

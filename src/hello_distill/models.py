@@ -12,6 +12,7 @@ import re
 import torch
 import torchvision
 from torch import nn
+from torch.func import functional_call
 
 from hello_distill.errors import InputError, nearest
 from hello_distill.machine import seeded
@@ -53,11 +54,26 @@ def build(name: str, num_classes: int, side: int, seed: int) -> Normalised:
     with seeded(seed):
         model = Normalised(_backbone(name, num_classes, side))
     try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(2, 3, side, side))
+        _probe(model.eval(), side)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(f"network {name!r} cannot take images of {side} pixels: {error}") from None
     return model
+
+
+@torch.no_grad()
+def _probe(model: Normalised, side: int) -> None:
+    """Raise what the network raises for images of that size.
+
+    Shapes alone are computed: large images, which a stranger may ask for, would take gigabytes. A network that looks at
+    values on its way cannot do so, and is run.
+    """
+    shapes = {name: tensor.to("meta") for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    try:
+        functional_call(model, shapes, torch.zeros(2, 3, side, side, device="meta"))
+    except RuntimeError as error:
+        if "meta" not in str(error).lower():
+            raise
+        model(torch.zeros(2, 3, side, side))
 
 
 def check_name(name: str) -> None:

@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from jaxtyping import Int64
-from torch import Tensor
+import torch
 
 from hello_distill.data import ImageSet
 from hello_distill.errors import ArtifactError
 from hello_distill.folders import folded
-from hello_distill.scores import confusion
-from hello_distill.types import Logits
+from hello_distill.types import Logits, Targets
 
 SIGNIFICANT = 3.5
 """Ours: standard errors by which the images of a cycle's classes must be taken for the next class, not for their own.
@@ -29,29 +27,37 @@ def check_order(logits: Logits, images: ImageSet, what: str) -> None:
     `logits` (n c) are the source's for these images, `what` names it in the message. Two exchanged classes are found
     from about 20 images of each on; with fewer, only a larger disorder is, and with one image of each none.
     """
-    exchanged = cycle(confusion(logits.cpu(), images.targets.cpu(), len(images.classes)))
+    exchanged = cycle(images.targets.cpu(), logits.argmax(1).cpu(), len(images.classes))
     if exchanged:
         told = ", ".join(f"{images.classes[a]!r} for {images.classes[b]!r}" for a, b in exchanged[:3])
         more = f" and {len(exchanged) - 3} more" if len(exchanged) > 3 else ""
         raise ArtifactError(f"{what} has its classes in another order than the images: it takes {told}{more}")
 
 
-def cycle(confusion: Int64[Tensor, "c c"]) -> list[tuple[int, int]]:
+def cycle(targets: Targets, guesses: Targets, classes: int) -> list[tuple[int, int]]:
     """Pairs (class of the images, class they are taken for) of the classes that have changed places.
 
-    `confusion` counts images by their class (rows) and by the class they are taken for. Every class points to the one
-    it is taken for most often; of the cycles of these pointers, those count in which all images together are taken for
-    the next class rather than their own by `SIGNIFICANT` standard errors. A source that only guesses has such cycles,
-    too, but of its images few agree: ours is that a quarter must, and of the classes half have a second one.
+    Images are counted by their class and by the class they are taken for, without a square of all classes. Every class
+    points to the one it is taken for most often; of the cycles of these pointers, those count in which all images
+    together are taken for the next class rather than their own by `SIGNIFICANT` standard errors. A source that only
+    guesses has such cycles, too, but of its images few agree: ours is that a quarter must, and of the classes half have
+    a second one.
     """
-    target = confusion.argmax(1).tolist()
+    pairs, counts = torch.unique(targets * classes + guesses, return_counts=True)
+    target, most, own, total = [0] * classes, [0] * classes, [0] * classes, [0] * classes
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        place, taken = divmod(pair, classes)
+        total[place] += count
+        if taken == place:
+            own[place] = count
+        if count > most[place]:
+            target[place], most[place] = taken, count
     found: dict[int, int] = {}
     for start in range(len(target)):
         ring = _ring(start, target)
-        most = sum(int(confusion[place, target[place]]) for place in ring)
-        own = sum(int(confusion[place, place]) for place in ring)
-        agreed = 4 * most > int(confusion[ring].sum()) and 2 * most > 3 * len(ring)
-        if agreed and most - own > SIGNIFICANT * math.sqrt(most + own):
+        next_class, same = (sum(counted[place] for place in ring) for counted in (most, own))
+        agreed = 4 * next_class > sum(total[place] for place in ring) and 2 * next_class > 3 * len(ring)
+        if agreed and next_class - same > SIGNIFICANT * math.sqrt(next_class + same):
             found |= {place: target[place] for place in ring}
     return sorted(found.items())
 

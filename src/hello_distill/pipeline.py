@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -27,7 +27,7 @@ from hello_distill.expectation import verdict
 from hello_distill.labels.static import static
 from hello_distill.licence import UNKNOWN, Source, source_of
 from hello_distill.machine import device, environment
-from hello_distill.manifest import LARGEST_SIDE, LEAST_RUNS, WantedProjector, check_wanted
+from hello_distill.manifest import LARGEST_SIDE, LEAST_RUNS, WantedProjector, WantedTeachers, check_seeds, check_wanted
 from hello_distill.models import check_name
 from hello_distill.order import check_order, other_names
 from hello_distill.progress import SILENT, Progress
@@ -171,15 +171,27 @@ def check(recipe: Recipe) -> Encoder | None:
     """Raise what can be raised without looking at the data: names, weights. Gives the encoder of a method with one."""
     if recipe.ipc < 1:
         raise InputError(f"--ipc is {recipe.ipc}; a class needs at least one image")
-    if recipe.seed < 0:
-        raise InputError(f"--seed is {recipe.seed}; seeds are 0 or more")
-    projector = recipe.public_encoder
-    asked = {name: getattr(projector, name) for name in WantedProjector.model_fields} if projector else None
-    spec = {"student": dataclasses.asdict(recipe.student), "codec": dataclasses.asdict(recipe.codec)}
-    check_wanted({**spec, "projector": asked})
+    check_seeds([recipe.seed], "--seed")
+    check_wanted(wanted(recipe))
     check_network(recipe.teachers.network)
     check_name(recipe.student.network)
+    projector = recipe.public_encoder
     return encoders.load(projector.encoder, projector.size) if projector else None
+
+
+def wanted(recipe: Recipe) -> dict[str, Any]:
+    """What `manifest.check_wanted` looks at of a recipe."""
+    projector = recipe.public_encoder
+    return {
+        "student": dataclasses.asdict(recipe.student),
+        "codec": dataclasses.asdict(recipe.codec),
+        "teachers": _named(dataclasses.asdict(recipe.teachers), WantedTeachers.model_fields),
+        "projector": _named(dataclasses.asdict(projector), WantedProjector.model_fields) if projector else None,
+    }
+
+
+def _named(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: fields[name] for name in names}
 
 
 def forecast(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
@@ -288,6 +300,7 @@ def train(
     cannot be read are left out, up to the share `max_bad`. Raises InputError, ArtifactError and MachineError before
     any training.
     """
+    check_seeds(seeds)
     check_share(max_bad)
     artifact = opened(folder, student, labels)
     test = test_images(data, artifact, progress, max_bad)
@@ -316,6 +329,7 @@ def reproduce(
     `seeds` are those that it states unless given. Raises InputError where it states nothing, or the test images are
     others than those that it was measured on.
     """
+    check_seeds(seeds or ())
     artifact = artifacts.load(folder)
     expected = artifact.manifest["expected"]
     if expected is None:
@@ -348,6 +362,7 @@ def record(
     if not isinstance(out, Claim):
         with claimed(out) as claim:
             return record(folder, data, claim, seeds, progress)
+    check_seeds(seeds)
     seeds = list(dict.fromkeys(seeds))
     if len(seeds) < LEAST_RUNS:
         raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} different seeds, not {len(seeds)}")

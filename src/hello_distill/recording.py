@@ -23,7 +23,7 @@ from hello_distill import sizes, tensors
 from hello_distill.codecs import LabelCodec, codec
 from hello_distill.data import ImageSet
 from hello_distill.errors import ArtifactError, InputError
-from hello_distill.manifest import LABELS, shard_file
+from hello_distill.manifest import LABELS, check_stated, shard_file
 from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import Augment, render, sample_views
 
@@ -293,5 +293,6 @@ def open_recorded(folder: Path, described: dict[str, Any], side: int) -> Recorde
     form = described["codec"]
     kept = Recording(folder, described, codec(form["name"], form.get("k", 10)))
     kept.check(side)
+    check_stated(folder, described, {"parameters": stored_numbers(described)})
     draw = Draw(**described["draw"]) if described["draw"] else None
     return RecordedLabels(described["kind"], kept, draw)

@@ -18,6 +18,7 @@ from hello_distill.labels.quantized import quantized
 from hello_distill.labels.static import static
 from hello_distill.labels.stored import stored
 from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.manifest import check_seeds
 from hello_distill.progress import SILENT, Progress
 from hello_distill.publishing import Claim, claimed
 from hello_distill.recording import Plan
@@ -48,6 +49,7 @@ class Relabel:
             raise InputError(f"unknown kind of labels {self.kind!r}: {nearest(self.kind, label_kinds.kinds())}")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise InputError(f"--keep {self.keep} is no share; give a number above 0 and up to 1")
+        check_seeds([self.seed], "--seed")
         precision.named(self.precision)
         codec(self.codec, self.k)
 

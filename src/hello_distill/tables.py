@@ -69,7 +69,8 @@ def info(found: dict[str, Any]) -> Table:
     table = Table("what", "value", show_header=False)
     table.add_row("classes, images per class", f"{found['classes']}, {found['ipc']}")
     table.add_row("images", f"{images['count']} of {images['side']} pixels, {size(images['bytes'])}")
-    table.add_row("labels", f"{labels['kind']}, {labels['parameters']:,} numbers, {size(labels['bytes'])}")
+    numbers = f"states {labels['parameters']:,} numbers"
+    table.add_row("labels", f"{labels['kind']}, {numbers}, {size(labels['bytes'])}")
     if labels["index_bytes"]:
         table.add_row("  of which index", size(labels["index_bytes"]))
     if found["teacher"]["bytes"]:
@@ -83,7 +84,8 @@ def info(found: dict[str, Any]) -> Table:
     for rung in found["ladder"]:
         above = rung["smaller_from_ipc"]
         note = "" if above is None else f"; the projector is smaller from IPC {above}"
-        table.add_row(f"as {rung['labels']}", f"{size(rung['bytes'])}{note}")
+        stated = " as the manifest states" if rung["stated"] else ""
+        table.add_row(f"as {rung['labels']}", f"{size(rung['bytes'])}{stated}{note}")
     table.add_section()
     for name, text in told(found["figures"]).items():
         table.add_row(name, text)

@@ -26,6 +26,7 @@ from hello_distill import publishing
 from hello_distill.encoders.encoder import Encoder, TextTower, Weights, frozen
 from hello_distill.errors import InputError, MachineError
 from hello_distill.machine import cache_folder
+from hello_distill.manifest import LARGEST_SIDE
 from hello_distill.types import Features
 
 DEFAULT_SIZE = 96
@@ -43,6 +44,8 @@ def load(size: int | None) -> Encoder:
     Raises InputError for another size, MachineError where the extra `[lite]` is not installed.
     """
     size = size or DEFAULT_SIZE
+    if not 0 < size <= LARGEST_SIDE:
+        raise InputError(f"encoder 'lite' takes sizes from 32 to {LARGEST_SIDE} pixels, not {size}")
     if size % 32:
         raise InputError(f"encoder 'lite' takes sizes divisible by 32, not {size}; {32 * math.ceil(size / 32)} is one")
     files = weight_files()

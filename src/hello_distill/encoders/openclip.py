@@ -19,6 +19,9 @@ from hello_distill.types import Features
 
 LOCAL = "local-dir:"
 FILE = "open_clip_model.safetensors"
+PROMPTS = 256
+"""Sentences that the text tower sees at once: a thousand classes in eighty prompts would take its memory 80,000 times.
+"""
 
 
 def load(name: str, size: int | None) -> Encoder:
@@ -97,6 +100,7 @@ def _assemble(
 def _text_tower(model: Any, tokenizer: Any) -> TextTower:
     @torch.no_grad()
     def encode(sentences: Sequence[str]) -> Features:
-        return model.encode_text(tokenizer(list(sentences)), normalize=True)
+        parts = [sentences[start : start + PROMPTS] for start in range(0, len(sentences), PROMPTS)]
+        return torch.cat([model.encode_text(tokenizer(list(part)), normalize=True) for part in parts])
 
     return encode

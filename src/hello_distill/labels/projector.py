@@ -11,7 +11,7 @@ import torch
 from hello_distill import encoders, sizes, tensors
 from hello_distill.data import ImageSet
 from hello_distill.errors import ArtifactError, InputError
-from hello_distill.manifest import ADAPTER_CONFIG, HEAD, PROJECTOR, adapter_config, adapter_file
+from hello_distill.manifest import ADAPTER_CONFIG, HEAD, PROJECTOR, adapter_config, adapter_file, check_stated
 from hello_distill.precision import PRECISIONS, Precision, layout
 from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_shapes, restore, zero_shot
 from hello_distill.types import Images, Logits, View
@@ -61,9 +61,8 @@ class ProjectorLabels:
         tensors.write(target / adapter_file(self.adapter.precision), self.adapter.kept, METADATA)
         return {
             "kind": self.kind,
-            "parameters": self.adapter.parameters,
+            **counted(self.adapter),
             "precision": self.adapter.precision,
-            "bytes_by_precision": {p: adapter_bytes(self.adapter, p) for p in PRECISIONS},
             "encoder": self.encoder,
             "templates": list(self.templates),
             "convolutions": list(self.adapter.convolutions),
@@ -73,6 +72,12 @@ class ProjectorLabels:
             "normalize": self.adapter.normalize,
             "formula": formula(self.adapter.normalize),
         }
+
+
+def counted(adapter: Adapter) -> dict[str, Any]:
+    """What a manifest states of an adapter's size."""
+    sizes_of = {precision: adapter_bytes(adapter, precision) for precision in PRECISIONS}
+    return {"parameters": adapter.parameters, "bytes_by_precision": sizes_of}
 
 
 def config_text(adapter: Adapter) -> str:
@@ -136,6 +141,7 @@ def load(folder: Path, description: dict[str, Any], data: ImageSet) -> Projector
     kept = tensors.read_as(file, layout(shapes, precision))
     facts = {"scale": description["scale"], "normalize": spec.normalize}
     adapter = Adapter({}, {}, precision, convolutions, **ranks, **facts).reading(kept, shapes, precision)
+    check_stated(folder, description, counted(adapter))
     return ProjectorLabels(start.to(data.images.device), adapter, public, templates)
 
 

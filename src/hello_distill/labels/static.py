@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hello_distill import sizes, tensors
 from hello_distill.data import ImageSet
-from hello_distill.manifest import LABELS, STATIC
+from hello_distill.manifest import LABELS, STATIC, check_stated
 from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import Augment, render, sample_views
 
@@ -58,4 +58,6 @@ def static(images: ImageSet, source: LabelSource) -> StaticLabels:
 def load(folder: Path, description: dict[str, Any], data: ImageSet) -> StaticLabels:
     """The static labels of an artefact. Raises ArtifactError where they do not fit its images."""
     layout = {"logits": ("F16", (len(data), len(data.classes)))}
-    return StaticLabels(tensors.read_as(folder / LABELS / STATIC, layout)["logits"])
+    logits = tensors.read_as(folder / LABELS / STATIC, layout)["logits"]
+    check_stated(folder, description, {"parameters": logits.numel()})
+    return StaticLabels(logits)

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from hello_distill import encoders, tensors
 from hello_distill.data import ImageSet
 from hello_distill.errors import ArtifactError, InputError
-from hello_distill.manifest import TEACHER
+from hello_distill.manifest import TEACHER, check_stated
 from hello_distill.teachers import kept_layout, network, public_weights, trusted_network, weights, weights_bytes
 from hello_distill.types import Images, Logits, View
 
@@ -74,7 +74,7 @@ class TeacherLabels:
             tensors.write(folder / TEACHER / f"{place}.safetensors", weights(member))
         return {
             "kind": self.kind,
-            "parameters": sum(t.numel() for member in self.members for t in weights(member).values()),
+            "parameters": stored_numbers(self.members),
             "networks": [encoders.public_name(name) for name in self.networks],
             "side": self.side,
             "weights": [
@@ -85,6 +85,11 @@ class TeacherLabels:
             "combine": self.combine,
             "batch_statistics": self.batch_statistics,
         }
+
+
+def stored_numbers(members: Sequence[nn.Module]) -> int:
+    """How many numbers are stored of classifiers."""
+    return sum(tensor.numel() for member in members for tensor in weights(member).values())
 
 
 def in_half(model: nn.Module) -> nn.Module:
@@ -107,4 +112,5 @@ def load(folder: Path, description: dict[str, Any], data: ImageSet) -> TeacherLa
             members.append(member.to(data.images.device))
     except InputError as error:
         raise ArtifactError(f"{folder / TEACHER} names a network that cannot be had: {error}") from None
+    check_stated(folder, description, {"parameters": stored_numbers(members)})
     return TeacherLabels(names, members, side, description["combine"], description["batch_statistics"])

@@ -1,0 +1,72 @@
+"""What no run can end well with is refused before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hello_distill import pipeline
+from hello_distill.comparison import compare
+from hello_distill.continual import continual
+from hello_distill.errors import InputError
+from hello_distill.manifest import LARGEST_COUNT
+from hello_distill.pipeline import Recipe
+from hello_distill.recipes import find_comparison, find_continual
+from hello_distill.relabel import Relabel
+
+TOO_LARGE = LARGEST_COUNT + 1
+TOLD = f"is {TOO_LARGE}; seeds are 0 or more, and {LARGEST_COUNT} at most"
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is trained, and no artefact is opened for it."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("training began")
+
+    for name in ("distill_material", "evaluate", "test_images"):
+        monkeypatch.setattr(pipeline, name, never)
+
+
+def test_seeds_that_no_artefact_can_state(
+    untrained: None, artefact: Path, tree: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    out, seeds = tmp_path / "out", [0, 1, TOO_LARGE]
+    with pytest.raises(InputError, match=f"--seed {TOLD}"):
+        pipeline.distill(str(tree), out, recipe.with_changes({"seed": TOO_LARGE}))
+    for run in (
+        lambda: pipeline.record(artefact, str(tree), out, seeds),
+        lambda: pipeline.train(artefact, str(tree), seeds=seeds),
+        lambda: pipeline.reproduce(artefact, str(tree), seeds),
+        lambda: compare("nowhere", out, find_comparison("small"), ["hello"], ["hard"], [1], ["convnet3"], seeds),
+        lambda: continual("nowhere", out, find_continual("small"), ["hello"], [5], [10], seeds),
+    ):
+        with pytest.raises(InputError, match=f"--seeds {TOLD}"):
+            run()
+    with pytest.raises(InputError, match=f"--seed {TOLD}"):
+        Relabel("stored", seed=TOO_LARGE)
+    assert Relabel("stored", seed=LARGEST_COUNT).seed == LARGEST_COUNT
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["teachers", "projector"])
+@pytest.mark.parametrize(
+    ("crops", "told"),
+    [
+        ({"scale": [1.0, 0.5]}, "augment`: Value error, scale and ratio must name the smaller number first"),
+        ({"scale": [0.5, 1.5]}, "augment.scale.1`: Input should be less than or equal to 1"),
+        ({"ratio": [2.0, 0.5]}, "augment`: Value error, scale and ratio must name the smaller number first"),
+        ({"ratio": [0.0, 0.5]}, "augment.ratio.0`: Input should be greater than 0"),
+    ],
+)
+def test_crops_of_teachers_and_projector(
+    untrained: None, name: str, crops: dict[str, Any], told: str, tree: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    spec = {"augment": crops}
+    changes = {"teachers": spec} if name == "teachers" else {"distiller": {"projector": spec}}
+    with pytest.raises(InputError, match=f"config: `{name}.{told}"):
+        pipeline.distill(str(tree), tmp_path / "a", recipe.with_changes(changes))
+    assert list(tmp_path.iterdir()) == []
