@@ -144,6 +144,7 @@ def recipe_of(method: str, recipe: Recipe) -> Recipe:
     configured = {
         "gvbsm": GVBSM(("convnet2_w8",), steps=2, patch=4, batch_size=4, jitter=JITTER),
         "hello": replace(recipe.distiller, patches=patches),
+        "probe": distillers.method("probe")(patches, recipe.distiller.projector),
         "rded": distillers.method("rded")(patches),
         "sre2l": SRe2L(steps=2, batch_size=3, jitter=JITTER),
     }
@@ -169,7 +170,7 @@ def test_short_classes_with_every_method(
         assert short is None and "few training images" not in card
     else:
         few = {"circle": 3, "stripes": 1}
-        mosaic = {"cross": 12, "square": 12} if method in ("hello", "rded") else {}  # five mosaics need twenty
+        mosaic = {"cross": 12, "square": 12} if method in ("hello", "probe", "rded") else {}  # five mosaics need twenty
         assert short == {"rule": rule, "training_images": {**few, **mosaic}}
         told = ", ".join(f"{name} ({count})" for name, count in short["training_images"].items())
         done = "there are fewer images of them" if rule == "fewer" else "their images were used more than once"

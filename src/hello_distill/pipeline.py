@@ -19,6 +19,7 @@ from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
 from hello_distill.data import ImageSet, Material, hold_back, open_splits, shown_counts
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.random import RandomImages
 from hello_distill.encoders import Encoder
 from hello_distill.errors import ArtifactError, InputError, MachineError, listed
@@ -38,7 +39,7 @@ from hello_distill.settings import mistake
 from hello_distill.short_classes import Rule, ShortClasses
 from hello_distill.skipped import MAX_BAD, Skipped, check_report, check_share
 from hello_distill.stages import Stages, fingerprint
-from hello_distill.teachers import TeacherSpec, check_network, network, weights_bytes
+from hello_distill.teachers import TeacherSpec, check_network, encoder_name, network, weights_bytes
 from hello_distill.types import LabelSource
 
 
@@ -71,14 +72,14 @@ class Recipe:
     @property
     def public_encoder(self) -> ProjectorSpec | None:
         """The encoder that the method relies on, if it does."""
-        return self.distiller.projector if isinstance(self.distiller, HeLlO) else None
+        return self.distiller.projector if isinstance(self.distiller, (HeLlO, Probe)) else None
 
     def with_encoder(self, name: str) -> Recipe:
         """The same recipe for another encoder, at the size that encoder was made for.
 
         Raises InputError for a method that has none.
         """
-        if not isinstance(self.distiller, HeLlO):
+        if not isinstance(self.distiller, (HeLlO, Probe)):
             raise InputError(f"the method {self.method} has no encoder; leave --encoder out")
         if name == self.distiller.projector.encoder:
             return self
@@ -209,7 +210,11 @@ def _label_bytes(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int
         return distiller.label_bytes or 2 * lora_numbers(encoder, distiller.projector, len(data.classes))
     if isinstance(distiller, RandomImages):
         return 0
-    names = distiller.networks if isinstance(distiller, GVBSM) else (recipe.teachers.network,)
+    names: tuple[str, ...] = (recipe.teachers.network,)
+    if isinstance(distiller, GVBSM):
+        names = distiller.networks
+    elif isinstance(distiller, Probe):
+        names = (encoder_name(distiller.projector),)
     return sum(weights_bytes(network(name, len(data.classes), data.side)) for name in names)
 
 

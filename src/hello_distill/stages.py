@@ -252,8 +252,8 @@ def _missing(place: Path, parts: Collection[str] = ()) -> Iterator[bool]:
     """
     wanted = [place / part for part in parts] or [place]
     with locked(place.with_suffix(".lock")) if ranks.first() else nullcontext():
-        yield bool(ranks.followed(not all(folder.is_dir() for folder in wanted)))
-        ranks.followed(0)
+        yield bool(ranks.followed(float(not all(folder.is_dir() for folder in wanted))))
+        ranks.followed(0.0)
 
 
 def fingerprint(data: ImageSet) -> str:

@@ -26,6 +26,7 @@ from hello_distill.errors import DivergedError, InputError, nearest
 from hello_distill.evaluate import tested, train_student
 from hello_distill.ledger import Cell, Ledger, Run
 from hello_distill.machine import commit
+from hello_distill.manifest import check_seeds
 from hello_distill.models import check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent
@@ -90,6 +91,7 @@ def study(
     variants, students = variants or list(wanted.comparison.contenders), students or list(wanted.networks)
     ipcs = ipcs or list(wanted.comparison.training)
     check(wanted, variants, ipcs, students)
+    check_seeds(seeds)
     file = Path(out)
     commit()  # of the code as it is now
     bench = Bench(data, wanted.comparison, file.with_name(f".{file.stem}.work"), progress, max_bad)
