@@ -13,6 +13,7 @@ from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.rded import RDED
 from hello_distill.pipeline import Recipe
 from hello_distill.recipes import comparisons
+from hello_distill.recipes.baselines import gvbsm_small
 from hello_distill.recipes.hello import hello_many, hello_small
 from hello_distill.study import Study
 
@@ -161,7 +162,7 @@ def crops(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     """Do students need crops? `compare` gives them none, as RDED's code for CIFAR, and SRe2L's and G_VBSM's do else.
 
     Each method's images as students of `compare` see them, and in crops from 8 % of their area up, with the labels and
-    the student settings that are the method's own there.
+    the student settings that are the method's own there; G_VBSM's images also with the running means of its code.
     """
     method = hello_of(recipe)
     methods: dict[str, tuple[Distiller, dict[str, Any]]] = {
@@ -169,6 +170,7 @@ def crops(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
         "rded": (RDED(method.patches), {"loss": "mse", "beta": 1.0}),
         "sre2l": (comparisons.sre2l(), {"loss": "mse", "beta": 1.0}),
         "gvbsm": (comparisons.gvbsm(), {"loss": "mse", "beta": 1.0}),
+        "gvbsm from zero": (gvbsm_small().distiller, {"loss": "mse", "beta": 1.0}),
     }
     contenders, settings = {}, {}
     for name, (distiller, own) in methods.items():
