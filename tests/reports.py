@@ -52,6 +52,7 @@ def make(folder: Path, tree: Path, recipe: Recipe, artefact: Path) -> Made:
     (results / "budgets.json").write_bytes(storage.as_json(budgets()))
     (results / "novel.json").write_text('{"kind": "of tomorrow"}')
     (results / "broken.json").write_text('{"cells": [')
+    (results / "curveless.json").write_bytes(storage.as_json(curveless(results / "shapes.json")))
     (results / "hostile.json").write_bytes(storage.as_json(hostile(results / "shapes.json")))
     (results / "notes.txt").write_text("not read")
     still = replace(recipe, distiller=replace(recipe.distiller, update=None))
@@ -83,6 +84,14 @@ def budgets() -> dict[str, object]:
         "recipe": {},
         "environment": {"commit": None, "threads": 2, "python": "3.11.7"},
     }
+
+
+def curveless(file: Path) -> dict[str, object]:
+    """A comparison of the days when only the last and the best tested epoch were kept."""
+    found = json.loads(file.read_text())
+    for cell in found["cells"]:
+        cell.pop("tested", None)
+    return {**found, "data": {"name": "curveless"}}
 
 
 def hostile(file: Path) -> dict[str, object]:

@@ -14,7 +14,7 @@ import pytest
 
 import reports
 from hello_distill.pipeline import Recipe
-from hello_distill.report import report
+from hello_distill.report import claims, report
 from reports import Made
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -95,9 +95,9 @@ def test_all_images_are_seen(browser: Any, page: Path, width: int, theme: str) -
         "return [...document.images].map(i => [i.complete, i.naturalWidth, i.getBoundingClientRect().width, "
         "i.getBoundingClientRect().height, i.checkVisibility(), i.alt])"
     )
-    charts = 3 + 1 + 1, 1 + 1 + 1  # accuracy against bytes; learning curves
     strips = 4 + 3 * 4
-    assert len(images) == sum(charts) + strips
+    assert len(images) == page.read_text(encoding="utf-8").count("<img") > strips
+    assert sum(alt.startswith("Top-1") for *_, alt in images) == len(images) - strips
     for complete, natural, wide, high, visible, alt in images:
         assert complete and natural > 0 and wide >= min(100, natural) and high >= 20 and visible and alt
 
@@ -113,15 +113,21 @@ def test_the_tables_have_the_rows_of_the_files(browser: Any, page: Path, made: M
     by_ipc = [sum(cell["ipc"] == ipc for cell in cells["cifar10.json"]) for ipc in (1, 10, 50)]
     assert rows["From results/cifar10.json"][1:4] == by_ipc
     assert rows["From results/shapes.json"][1] == len(cells["shapes.json"]) == 8
-    assert rows["From results/demo.json"][1:] == [3, 3] and rows["From results/presets.json"][1:] == [2]
+    presets = json.loads((made.results / "presets.json").read_text())["presets"]
+    assert rows["From results/demo.json"][1:] == [3, 3] and rows["From results/presets.json"][-1] == len(presets)
     assert rows["From results/budgets.json"][1:] == [2, 2] and rows["From results/students.json"][1:] == [1]
-    assert len(found) == 8, "seven files of known kinds, the hostile copy of one among them, and an artefact"
+    known = {file.name for file in made.results.glob("*.json")} - {"novel.json", "broken.json"}
+    assert len(found) == len(known) + 2, "one of each file, one of the claims, one of an artefact"
+    lines = claims.lines(json.loads((made.results / name).read_text()) for name in sorted(known))
+    assert rows["From all result files"] == [len(lines)] and len(lines) >= 11, "three comparisons have the first claim"
     first = browser.execute_script(
         "const part = [...document.querySelectorAll('section')].find(s => s.innerText.includes(arguments[0]));"
         "return part.querySelectorAll('table')[1].tBodies[0].rows[0].innerText",
         "From results/cifar10.json",
     )
-    assert first.split("\t")[:3] == ["hello", "hard", "22.6 ± 1.0"]
+    cell = min((c for c in cells["cifar10.json"] if c["ipc"] == 1), key=lambda c: (c["method"], c["labels"] != "hard"))
+    top1 = cell["top1_last"]
+    assert first.split("\t")[:3] == [cell["method"], "hard", f"{top1['mean']:.1f} ± {top1['sd']:.1f}"]
     headings = browser.execute_script("return [...document.querySelectorAll('h2')].map(h => h.innerText)")
     assert f"Comparison on {' '.join(reports.HOSTILE.split())}" in headings
     assert browser.execute_script("return document.querySelectorAll('script').length") == 0
