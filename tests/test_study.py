@@ -321,6 +321,9 @@ def test_a_choice_differs_from_the_recipe_in_one_thing() -> None:
     found = {name: differing(wanted, "the recipe", name) for name in wanted.comparison.contenders}
     assert not found.pop("the recipe")
     assert found.pop("mosaics, update of patches") == {".distiller.patches.factor", ".distiller.update.on"}
+    crops, pool, scale = (f".distiller.patches.{name}" for name in ("crops", "pool", "scale"))
+    assert found.pop("easy whole images") == {crops, scale} and found.pop("any crops") == {crops, pool}
+    assert found.pop("any whole images") == {crops, pool, scale}
     no_update = found.pop("no update")
     assert no_update and all(name.startswith(".distiller.update") for name in no_update)
     loss = found.pop("MSE, beta 0.1"), found.pop("MSE, beta 1")

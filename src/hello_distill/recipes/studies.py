@@ -118,7 +118,11 @@ def teacher_stages(
 
 
 def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
-    """What the paper leaves open, one thing changed at a time against the recipe."""
+    """What the paper leaves open, one thing changed at a time against the recipe.
+
+    And what Eq. 6 is worth: its two halves, which are cutting and choosing, left out one by one and together. A pool
+    of one image per class grows to as many as are needed, of which none is then chosen.
+    """
     method = hello_of(recipe)
     spec, update = method.projector, method.update
     assert update is not None
@@ -134,6 +138,9 @@ def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
         "lambda 10": projecting(method, weight=10.0),
         "projector on unmixed images": projecting(method, augment=replace(spec.augment, mix="none")),
         "projector on evenly mixed images": projecting(method, augment=replace(spec.augment, alpha=1.0)),
+        "easy whole images": replace(method, patches=replace(method.patches, crops=1, scale=(1.0, 1.0))),
+        "any crops": replace(method, patches=replace(method.patches, crops=1, pool=1)),
+        "any whole images": replace(method, patches=replace(method.patches, crops=1, pool=1, scale=(1.0, 1.0))),
         "no update": replace(method, update=None),
         "update of factor 4": replace(method, update=replace(update, factor=4)),
         "update of 40 steps": replace(method, update=replace(update, steps=40)),
