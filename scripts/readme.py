@@ -64,9 +64,11 @@ def demo(result: dict[str, Any]) -> str:
 
 
 def made(result: dict[str, Any]) -> str:
-    """Where a result was made."""
+    """Where a result was made, and from which commits where its cells say that."""
     where = result["environment"]
-    return f"Made at {(where['commit'] or 'unknown')[:8]} on {where['processor']}, {where['threads']} threads."
+    commits = sorted({commit[:8] for cell in result.get("cells", []) for commit in cell["commits"]})
+    told = ", ".join(commits) or (where["commit"] or "unknown")[:8]
+    return f"Made at {told} on {processors(result)}, {where['threads']} threads."
 
 
 def comparison(result: dict[str, Any]) -> str:

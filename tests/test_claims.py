@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.stats
 
 from hello_distill.recipes.studies import RATES, STUDIES
 from hello_distill.report import claims, report
-from hello_distill.report.claims import FAILS, HOLDS, OPEN, UNTRIED, difference
+from hello_distill.report.claims import FAILS, HOLDS, OPEN, UNTRIED, contrast, difference
 from hello_distill.report.parts import Summary
 
+REACH = 2.7764 * math.sqrt(2 / 3)
 STEPS = ["linear probe", "+ weak teachers", "+ LoRA", "+ text initialisation", "+ image update"]
 
 
@@ -38,7 +40,9 @@ def place(method: str, mean: float, **changes: Any) -> dict[str, Any]:
 
 def study(table: str, cells: list[dict[str, Any]], order: list[str] | None = None) -> dict[str, Any]:
     order = order or list(dict.fromkeys(cell["method"] for cell in cells))
-    recipe = {"experiment": "study", "question": "?", "table": table, "order": order, "training": {}}
+    networks = {cell["student"]: {} for cell in cells}
+    recipe = {"experiment": "study", "question": "?", "table": table, "order": order, "networks": networks}
+    recipe["training"] = {}
     return {"data": {"name": "shapes"}, "environment": {}, "recipe": recipe, "cells": cells, "stages": {}}
 
 
@@ -50,14 +54,32 @@ def judged(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def test_a_difference_reaches_as_far_as_student_s_t_test_says() -> None:
-    found = difference(Summary(**around(52.0)), Summary(**around(49.0)))
+    ours, theirs = Summary(**summary(52.0, 54.5, 51.0)), Summary(**summary(49.0, 50.0, 48.5, 47.0))
+    found = difference(ours, theirs)
+    low, high = scipy.stats.ttest_ind(ours.runs, theirs.runs).confidence_interval(0.95)
+    assert found.points - found.reach == pytest.approx(low) and found.points + found.reach == pytest.approx(high)
     # t with 4 degrees of freedom is 2.776 at 97.5 %; both standard deviations are 1, so the difference has sqrt(2/3).
-    assert found.points == 3.0 and found.reach == pytest.approx(2.7764 * math.sqrt(2 / 3), rel=1e-4)
-    assert found.verdict == HOLDS and difference(Summary(**around(49.0)), Summary(**around(52.0))).verdict == FAILS
-    assert difference(Summary(**around(51.0)), Summary(**around(49.0))).verdict == OPEN
-    single = difference(Summary(**summary(90.0)), Summary(**around(10.0)))
-    assert single.verdict == OPEN and single.reach == math.inf
-    assert difference(Summary(**summary(50.0, 50.0)), Summary(**summary(49.0, 49.0))) == (1.0, 0.0)
+    assert difference(Summary(**around(52.0)), Summary(**around(49.0))).reach == pytest.approx(REACH, rel=1e-4)
+    single = difference(Summary(**summary(90.0)), Summary(**summary(10.0)))
+    assert single.reach == math.inf and single.positive == single.equal == OPEN
+
+
+def test_a_contrast_counts_rows_that_two_gains_share() -> None:
+    rows = [Summary(**around(mean)) for mean in (20.0, 30.0, 50.0)]
+    found = contrast([(1, rows[2]), (-2, rows[1]), (1, rows[0])])
+    # The variance is 1, n is 3, degrees of freedom 6: 2.447 * sqrt((1 + 4 + 1) / 3).
+    assert found.points == 10.0 and found.reach == pytest.approx(2.4469 * math.sqrt(2), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("points", "positive", "equal"),
+    [(2.4, HOLDS, OPEN), (2.2, OPEN, OPEN), (-2.4, FAILS, OPEN), (0.0, OPEN, OPEN), (5.0, HOLDS, FAILS)],
+)
+def test_a_difference_that_was_not_seen_is_not_equality(points: float, positive: str, equal: str) -> None:
+    found = difference(Summary(**around(40 + points)), Summary(**around(40.0)))
+    assert (found.positive, found.equal) == (positive, equal)
+    close = difference(Summary(**summary(40.0, 40.2, 40.4)), Summary(**summary(40.1, 40.3, 40.5)))
+    assert (close.positive, close.equal) == (OPEN, HOLDS)
 
 
 @pytest.mark.parametrize(
@@ -74,40 +96,74 @@ def test_the_largest_step_is_that_of_lora_or_not(means: tuple[int, ...], verdict
 
 
 @pytest.mark.parametrize(
-    ("numbers", "mean", "verdict"), [(80, 40, HOLDS), (80, 39, HOLDS), (80, 35, FAILS), (100, 40, FAILS)]
+    ("numbers", "mean", "spread", "verdict"),
+    [(80, 40, 0.2, HOLDS), (80, 40, 1.0, OPEN), (80, 45, 1.0, HOLDS), (80, 35, 1.0, FAILS), (100, 40, 0.2, FAILS)],
 )
-def test_text_must_save_storage_and_cost_nothing(numbers: int, mean: int, verdict: str) -> None:
-    cells = [place(name, 40.0) for name in STEPS]
-    cells[3] = place(STEPS[3], mean, numbers=numbers)
+def test_text_must_save_storage_and_cost_nothing(numbers: int, mean: int, spread: float, verdict: str) -> None:
+    cells = [place(name, 40.0, top1_last=summary(40 - spread, 40, 40 + spread)) for name in STEPS]
+    top1 = summary(mean - spread, mean, mean + spread)
+    cells[3] = place(STEPS[3], mean, numbers=numbers, top1_last=top1)
     found = judged(study("Table 3", cells, STEPS))["Text initialisation saves"]
-    assert found[0] == verdict and found[1].startswith(f"{numbers} numbers in the place of 100, ")
+    assert found[0] == verdict
+    assert found[1].endswith(f"points; {numbers} numbers in the place of 100, {100 - numbers:.1f} % less")
 
 
-def test_an_ablation_with_a_row_missing_says_nothing() -> None:
-    cells = [place(name, 40.0) for name in STEPS[:4]]
+def test_an_unfinished_study_says_nothing() -> None:
+    tables = ["Table 3", "Table 4, left", "Table 4, right", "Table 2"]
+    assert [judged_or_nothing(study(table, [place(name, 40.0) for name in STEPS[:4]], STEPS)) for table in tables] == [
+        {}
+    ] * 4
+    two = summary(40.0, 41.0)
+    cells = [place(name, 40.0) for name in STEPS[:4]] + [place(STEPS[4], 40.0, top1_last=two)]
     assert judged_or_nothing(study("Table 3", cells, STEPS)) == {}
+    pairs = [place(method, 40.0, student=name) for method in ("hello", "rded") for name in ("resnet18", "vgg11")]
+    assert judged_or_nothing(study("Table 2", pairs)) != {} == judged_or_nothing(study("Table 2", pairs[:3]))
 
 
 def judged_or_nothing(content: dict[str, Any]) -> dict[str, str]:
     return {line.claim: line.verdict for line in claims.lines([content]) if line.verdict != UNTRIED}
 
 
+def ranks(*means: float, spread: float = 0.2) -> list[dict[str, Any]]:
+    """Encoder ranks 8, 1, 2, 4 and 16 with the head's rule, as the study orders them."""
+    cells = []
+    for rank, mean in zip((8, 1, 2, 4, 16), means, strict=True):
+        top1 = summary(mean - spread, mean, mean + spread)
+        cells.append(place(f"encoder {rank}, head by rule", mean, numbers=10 * rank, top1_last=top1))
+    return cells
+
+
 @pytest.mark.parametrize(
-    ("means", "verdict", "told"),
+    ("cells", "verdict", "told"),
     [
-        ((30, 40, 41, 41), HOLDS, "flat from 20 numbers on: 30.0 with 10, 40.0 with 20"),
-        ((40, 40, 41, 41), HOLDS, "flat at every rank tried: "),
-        ((20, 30, 40, 50), FAILS, "20.0 with 10, "),
+        (ranks(41, 30, 35, 41, 41), HOLDS, "encoder: flat from 40 numbers on (30.0 with 10, 35.0 with 20, "),
+        (ranks(40, 40, 40, 40, 40), HOLDS, "encoder: flat from 10 numbers on ("),
+        (ranks(40, 10, 20, 30, 50), FAILS, "encoder: flat nowhere for sure ("),
+        (ranks(50, 10, 20, 30, 40), FAILS, "encoder: flat nowhere for sure ("),
+        (ranks(40, 40, 40, 40, 40, spread=3), OPEN, "encoder: flat nowhere for sure ("),
     ],
 )
-def test_ranks_are_flat_from_somewhere_on_or_not(means: tuple[int, ...], verdict: str, told: str) -> None:
-    cells = [place(f"rank {at}", mean, numbers=10 * at) for at, mean in enumerate(means, 1)]
+def test_ranks_are_flat_where_they_are_shown_to_be(cells: list[dict[str, Any]], verdict: str, told: str) -> None:
     found = judged(study("Table 4, left", cells))["Accuracy is flat"]
     assert found[0] == verdict and found[1].startswith(told)
 
 
-@pytest.mark.parametrize(("few", "many", "verdict"), [(5, -5, HOLDS), (-5, 5, FAILS), (5, 4, OPEN)])
-def test_earlier_teachers_suit_few_images_if_their_gain_falls(few: int, many: int, verdict: str) -> None:
+def test_ranks_of_the_head_are_judged_by_themselves() -> None:
+    heads = [
+        place(f"encoder 8, head {rank}", 20.0 + rank, numbers=70 + rank, top1_last=summary(*[20.0 + rank] * 3))
+        for rank in (1, 6)
+    ]
+    verdict, told = judged(study("Table 4, left", [*ranks(41, 41, 41, 41, 41), *heads]))["Accuracy is flat"]
+    assert verdict == f"{HOLDS} in 1 of 2, {FAILS} in 1 of 2"
+    assert "; head: flat nowhere for sure (21.0 with 71, 26.0 with 76, 41.0 with 80)" in told
+
+
+@pytest.mark.parametrize(
+    ("few", "many", "verdict"), [(5, -5, HOLDS), (-5, 5, FAILS), (5, 4, OPEN), (-4, -15, FAILS), (0, -9, OPEN)]
+)
+def test_earlier_teachers_must_be_better_with_few_images_and_less_so_with_many(
+    few: int, many: int, verdict: str
+) -> None:
     cells = [place("early", 30 + few, ipc=1), place("late", 30, ipc=1)]
     cells += [place("early", 60 + many, ipc=50), place("late", 60, ipc=50), place("the recipe", 60, ipc=50)]
     found = judged(study("Table 4, right", cells))["Earlier teachers suit"]
@@ -149,25 +205,36 @@ def test_classes_that_arrive_are_judged_by_the_mean_of_steps() -> None:
     verdict, told = judged(content)["It is better"]
     assert verdict == f"{HOLDS} in 1 of 2, {FAILS} in 1 of 2"
     assert (
-        told == "+10.0 +- 2.3 in 2 steps, labellers of seen classes; -10.0 +- 2.3 in 2 steps, labellers of all classes"
+        told == "+10.0 +- 0.0 in 2 steps, labellers of seen classes; -10.0 +- 0.0 in 2 steps, labellers of all classes"
     )
+
+
+def test_seeds_are_compared_one_by_one() -> None:
+    """The gaps are 1, 2 and 3, whatever the spread over orders: 4.303 * 1 / sqrt(3)."""
+    found = claims.paired([21.0, 42.0, 63.0], [20.0, 40.0, 60.0])
+    assert found.points == 2.0 and found.reach == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
 
 
 def test_the_headline_needs_accuracy_and_bytes() -> None:
     def compared(labels: int) -> dict[str, Any]:
-        sizes = {"images": 1, "labels": labels, "teacher": 0, "public": 0}
+        sizes = {"images": 1, "labels": labels, "teacher": 0, "public": 7}
         cells = [place("hello", 50.0, bytes=sizes)]
         cells += [place("rded", 40.0, labels="teacher", bytes={**sizes, "labels": 0, "teacher": 1000})]
         head = {"data": {"name": "shapes"}, "environment": {}, "recipe": {"training": {}}, "stages": {}, "trials": []}
         return {**head, "cells": cells}
 
-    assert judged(compared(999))["It is more"] == (HOLDS, "+10.0 +- 2.3 at IPC 10, 999 of 1,000 bytes")
+    told = "+10.0 +- 2.3 at IPC 10, 999 bytes and a public encoder of 7 against 1,000"
+    assert judged(compared(999))["It is more"] == (HOLDS, told)
     assert judged(compared(1000))["It is more"][0] == FAILS
 
 
 def test_names_that_claims_ask_for_are_those_of_the_studies() -> None:
     assert list(STUDIES["ablation"]().comparison.contenders) == STEPS
     assert {claims.LORA, claims.TEXT, claims.UPDATE} <= set(STEPS)
+    assert all(
+        name.startswith("encoder 8") or name.endswith(claims.BY_RULE)
+        for name in STUDIES["ranks"]().comparison.contenders
+    )
     assert {claims.EARLY, claims.LATE} <= set(STUDIES["stages"]().comparison.contenders)
     assert claims.SWIN in RATES
 
@@ -182,4 +249,4 @@ def test_every_claim_has_a_line_and_a_report_has_them_first(tmp_path: Path) -> N
     (folder / "a.json").write_text(json.dumps(content))
     page = report(folder, tmp_path / "r.html").read_text()
     assert 0 < page.index("The paper&#39;s claims, tried here") < page.index("convnet3, 10 images per class")
-    assert page.count(UNTRIED) == 6 and "100 numbers in the place of 100, +0.0 +- 2.3 points" in page
+    assert page.count(UNTRIED) == 6 and "100 numbers in the place of 100, 0.0 % less" in page

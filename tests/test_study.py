@@ -26,13 +26,14 @@ from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import stitch
 from hello_distill.encoders import Encoder
-from hello_distill.errors import InputError
+from hello_distill.errors import DivergedError, InputError
 from hello_distill.evaluate import train_student
 from hello_distill.fit import learning_rate
 from hello_distill.ledger import Cell
 from hello_distill.losses import probability_loss
 from hello_distill.pipeline import Recipe
-from hello_distill.projector import ProjectorSpec, fit_probe, lora_numbers
+from hello_distill.progress import ConsoleProgress
+from hello_distill.projector import ProjectorSpec, fit_probe, fit_projector, lora_numbers, zero_shot
 from hello_distill.recipes.studies import STUDIES
 from hello_distill.stages import Stages
 from hello_distill.study import Study
@@ -326,6 +327,8 @@ def test_a_choice_differs_from_the_recipe_in_one_thing() -> None:
     assert found.pop("any whole images") == {crops, pool, scale}
     no_update = found.pop("no update")
     assert no_update and all(name.startswith(".distiller.update") for name in no_update)
+    matched = found.pop("probabilities in Eq. 5, lambda 0.01")
+    assert matched == {".distiller.projector.match", ".distiller.projector.weight"}
     loss = found.pop("MSE, beta 0.1"), found.pop("MSE, beta 1")
     assert loss == ({".student.loss", ".student.beta"},) * 2
     assert {name: len(settings) for name, settings in found.items()} == dict.fromkeys(found, 1)
@@ -336,7 +339,8 @@ def test_rows_of_the_ablation_add_one_thing_each() -> None:
     rows = list(wanted.comparison.contenders)
     steps = [differing(wanted, first, second) for first, second in pairwise(rows)]
     assert steps[0] == {".distiller.taught"} and steps[1] == {".distiller.lora"}
-    assert all(name.startswith(".distiller.update") for name in steps[3])
+    assert ".distiller.taught" in steps[2] and not any(".teachers" in name or ".student" in name for name in steps[2])
+    assert steps[3] and all(name.startswith(".distiller.update") for name in steps[3])
     probe, hello = (wanted.comparison.contenders[rows[place]].distiller for place in (2, 4))
     assert isinstance(probe, Probe) and isinstance(hello, HeLlO)
     assert (probe.patches, probe.projector) == (hello.patches, hello.projector)
@@ -344,8 +348,10 @@ def test_rows_of_the_ablation_add_one_thing_each() -> None:
 
 def test_stages_of_teachers_are_of_one_run() -> None:
     wanted = STUDIES["stages"]()
-    for name in wanted.comparison.contenders:
-        assert differing(wanted, "the recipe", name) <= {".teachers.weak_epochs"}
+    others = [name for name in wanted.comparison.contenders if name != "the recipe"]
+    assert all(differing(wanted, "the recipe", name) == {".teachers.weak_epochs"} for name in others)
+    chosen = [contender.teachers.weak_epochs for contender in wanted.comparison.contenders.values()]
+    assert len(set(chosen)) == 4 and chosen[0] == wanted.comparison.base.teachers.weak_epochs
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -376,3 +382,30 @@ def test_the_command_passes_on_what_is_given(
     assert "Which?" in capsys.readouterr().out
     assert cli.main(["study", "DATA", "--out", out, "--recipe", "ablations"]) == 2
     assert "unknown study 'ablations': did you mean 'ablation'" in capsys.readouterr().err
+
+
+def test_what_diverges_leaves_the_other_cells(
+    tree: Path, wanted: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = Bench.images
+
+    def diverging(bench: Bench, method: str, ipc: int, seed: int) -> Path:
+        if method == "late":
+            raise DivergedError("projector: the loss is nan")
+        return images(bench, method, ipc, seed)
+
+    monkeypatch.setattr(Bench, "images", diverging)
+    result = run(tree, tmp_path / "r.json", wanted, variants=["late", "random"], progress=ConsoleProgress())
+    assert [cell["method"] for cell in result["cells"]] == ["random"]
+    told = " ".join(capsys.readouterr().err.split())
+    assert "late, projector, IPC 2, convnet2_w8, seed 0: no result; projector: the loss is nan" in told
+
+
+def test_a_logit_scale_that_is_given_is_taken(tiny: Encoder, material: Material, recipe: Recipe) -> None:
+    spec = replace(recipe.distiller.projector, scale=100.0)
+    teachers = train_teachers(material.train, recipe.teachers, seed=0)
+    start = zero_shot(tiny, material.train.classes, spec)
+    adapter = fit_projector(start, tiny, material.train, teachers.ensemble, spec, seed=0)
+    assert adapter.scale == start.scale == 100.0
+    matched = fit_projector(start, tiny, material.train, teachers.ensemble, recipe.distiller.projector, seed=0)
+    assert matched.scale != 100.0

@@ -548,7 +548,7 @@ SHARED = ("distill", "train")
 def perform(name: str, options: Namespace) -> None:
     """Run a command. Raises InputError where several processes were started for one that they do not share."""
     if ranks.launched().processes > 1 and name not in SHARED:
-        apart = "; several of them with one --out share the work" if name in ("compare", "continual") else ""
+        apart = "; several of them with one --out share the work" if name in ("compare", "continual", "study") else ""
         raise InputError(f"torchrun is for {' and '.join(SHARED)}; start `hello-distill {name}` without it{apart}")
     COMMANDS[name][1](options)
 

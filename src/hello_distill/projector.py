@@ -50,6 +50,8 @@ class ProjectorSpec:
     layers the counts are the paper's, 0.64 Mi numbers for 100 classes and 0.81 Mi for 1,000."""
     normalize: bool = True
     """Ours: features are L2-normalised as in Eq. 3 also while fitting (Eq. 5 writes them bare)."""
+    scale: float | None = None
+    """Factor from cosine to logit; None: at which zero-shot logits spread as widely as the teachers' (ours)."""
     weight: float = 0.1
     """lambda of Eq. 5. Ours, after G_VBSM's weight for the same form of loss."""
     match: Match = "logits"
@@ -186,7 +188,7 @@ def fit_projector(
 
     Returns the adapter in float32, whatever the spec's precision; `restore` makes the projector of it.
     """
-    start.scale = ranks.followed(matching_scale(start, teacher, data))
+    start.scale = spec.scale or ranks.followed(matching_scale(start, teacher, data))
     convolutions = adapted(encoder, spec)
     both = spec.encoder_rank, head_rank(spec, len(data.classes), encoder.width)
     with seeded(seed):

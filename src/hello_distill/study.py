@@ -103,12 +103,10 @@ def study(
 
     def run(cell: Cell, seed: int) -> None:
         settings = wanted.settings(cell)
-        folder = bench.images(cell.method, cell.ipc, seed)
-        artifact = artifacts.load(folder)
-        if found := _run(bench, cell, artifact, folder, bench.student(cell, settings), seed):
+        if done := _run(bench, cell, bench.student(cell, settings), seed):
+            found, figures = done
             ledger.add_run(cell, settings, seed, found)
-        figures = artifact.manifest["figures"]
-        ledger.add_stages({cell.method: {name: value for name, value in figures.items() if name.endswith("top1")}})
+            ledger.add_stages({cell.method: {name: value for name, value in figures.items() if name.endswith("top1")}})
 
     kinds = {name: kind_of_labels(wanted.comparison.contenders[name].distiller) for name in variants}
     cells = [Cell(name, kinds[name], ipc, network) for network in students for ipc in ipcs for name in variants]
@@ -136,16 +134,17 @@ def check(wanted: Study, variants: Sequence[str], ipcs: Sequence[int], students:
         check_name(name)
 
 
-def _run(
-    bench: Bench, cell: Cell, artifact: artifacts.Artifact, folder: Path, student: StudentSpec, seed: int
-) -> Run | None:
-    """One seed of a cell; None, and a line that says so, where its student diverged: the other cells go on."""
+def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run, dict[str, Any]] | None:
+    """One seed of a cell, and what was measured of its labeller.
+
+    None, and a line that says so, where a projector, an image or the student diverged: the other cells go on.
+    """
     start = time.monotonic()
     with bench.progress.stage(cell.method) as stage:
         try:
-            score = train_student(
-                replace(artifact, student=student), bench.test(), seed, bench.progress, bench.material.held
-            )
+            folder = bench.images(cell.method, cell.ipc, seed)
+            artifact = replace(artifacts.load(folder), student=student)
+            score = train_student(artifact, bench.test(), seed, bench.progress, bench.material.held)
         except DivergedError as error:
             stage.figure = f"{cell.name}, seed {seed}: no result; {error}"
             return None
@@ -154,4 +153,5 @@ def _run(
     figures, labels = artifact.manifest["figures"], artifact.manifest["labels"]
     numbers = int(figures.get("fitted_numbers", labels["parameters"]))
     took = time.monotonic() - start
-    return Run(score.last, score.best, artefact_bytes(folder), took, None, tested(score), score.held, numbers)
+    run = Run(score.last, score.best, artefact_bytes(folder), took, None, tested(score), score.held, numbers)
+    return run, figures

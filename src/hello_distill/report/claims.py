@@ -1,12 +1,18 @@
 """What the paper claims, and what result files have to say to it.
 
-A difference between two means counts where the 95 % confidence interval of Student's t-test (two samples, one variance)
-does not hold zero: with three seeds on each side that is about 2.3 standard deviations. What a file cannot say is said.
+A difference of means is a contrast of Student's, with one variance for all rows in it and a 95 % confidence interval.
+It counts where the interval does not hold zero. Two means are equal where the whole interval lies within `MARGIN`
+points of zero, and unequal where all of it lies outside; that a difference was not seen is not equality. Classes that
+arrive in steps are compared seed by seed, since a seed's order of classes makes most of the spread.
+
+The spread is that of images and students. Teachers, projectors and probes are fitted once, and what another fit would
+give is in no interval. A study of which a row, or a third seed, is missing says nothing yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -18,9 +24,14 @@ from hello_distill.report.kinds.study import Place, Study
 from hello_distill.report.page import Section, Table, words
 from hello_distill.report.parts import Summary, experiment
 
-HOLDS, FAILS, OPEN, UNTRIED = "holds", "does not hold", "cannot be told apart", "not tried yet"
+HOLDS, FAILS, OPEN, UNTRIED = "holds", "does not hold", "open", "not tried yet"
+MARGIN = 2.0
+"""Points of top-1 below which two accuracies are called equal: ours."""
+LEAST_RUNS = 3
+"""Seeds of each row, for anything to be said of them."""
 EARLY, LATE, SWIN = "early", "late", "swin_v2_t"
 LORA, TEXT, UPDATE = "+ LoRA", "+ text initialisation", "+ image update"
+BY_RULE = ", head by rule"
 """Names of variants and students that claims are about."""
 
 
@@ -34,28 +45,41 @@ class Line(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Points between two means, and how far they may be off."""
+    """Points between means, and how far they may be off."""
 
     points: float
     reach: float
 
     @property
-    def verdict(self) -> str:
-        """Of a claim that says it is above zero."""
+    def positive(self) -> str:
+        """Verdict of a claim that says it is above zero."""
         return OPEN if abs(self.points) <= self.reach else HOLDS if self.points > 0 else FAILS
+
+    @property
+    def equal(self) -> str:
+        """Verdict of a claim that says it is nothing."""
+        if abs(self.points) + self.reach < MARGIN:
+            return HOLDS
+        return FAILS if abs(self.points) - self.reach > MARGIN else OPEN
 
     def __str__(self) -> str:
         return f"{self.points:+.1f} +- {self.reach:.1f}"
 
 
+def contrast(rows: Sequence[tuple[int, Summary]]) -> Difference:
+    """The sum of means with these weights, and half of its 95 % confidence interval; one variance for all rows."""
+    points = math.fsum(weight * row.mean for weight, row in rows)
+    freedom = sum(len(row.runs) - 1 for _, row in rows)
+    if not freedom:
+        return Difference(points, math.inf)
+    variance = math.fsum((row.sd or 0.0) ** 2 * (len(row.runs) - 1) for _, row in rows) / freedom
+    error = math.sqrt(variance * math.fsum(weight**2 / len(row.runs) for weight, row in rows))
+    return Difference(points, float(scipy.stats.t.ppf(0.975, freedom)) * error)
+
+
 def difference(ours: Summary, theirs: Summary) -> Difference:
-    """Ours less theirs; a single run has no spread, and nothing follows from it."""
-    if min(len(ours.runs), len(theirs.runs)) < 2:
-        return Difference(ours.mean - theirs.mean, float("inf"))
-    if not ours.sd and not theirs.sd:
-        return Difference(ours.mean - theirs.mean, 0.0)
-    low, high = scipy.stats.ttest_ind(ours.runs, theirs.runs).confidence_interval(0.95)
-    return Difference(ours.mean - theirs.mean, float(high - low) / 2)
+    """Ours less theirs."""
+    return contrast([(1, ours), (-1, theirs)])
 
 
 def lines(contents: Iterable[Mapping[str, Any]]) -> list[Line]:
@@ -95,118 +119,161 @@ def _headline(found: Comparison) -> tuple[str, str] | None:
     told, verdicts = [], []
     for (student, ipc, method, labels), place in sorted(means.items(), key=lambda item: item[0][:2]):
         rded = means.get((student, ipc, "rded", "teacher"))
-        if (method, labels) != ("hello", "projector") or rded is None:
+        if (method, labels) != ("hello", "projector") or rded is None or not _finished([place, rded]):
             continue
         gain = difference(place.top1_last, rded.top1_last)
-        told.append(f"{gain} at IPC {ipc}, {place.bytes.labels:,} of {rded.bytes.teacher:,} bytes")
-        verdicts.append(gain.verdict if place.bytes.labels < rded.bytes.teacher else FAILS)
+        sizes = f"{place.bytes.labels:,} bytes and a public encoder of {place.bytes.public:,} against"
+        told.append(f"{gain} at IPC {ipc}, {sizes} {rded.bytes.teacher:,}")
+        verdicts.append(gain.positive if place.bytes.labels < rded.bytes.teacher else FAILS)
     return (_together(verdicts), "; ".join(told)) if told else None
 
 
+def _finished(places: Iterable[Any]) -> bool:
+    return all(len(place.top1_last.runs) >= LEAST_RUNS for place in places)
+
+
 def _together(verdicts: list[str]) -> str:
-    """One word for several cases."""
+    """One word for several cases, or how many of them have which."""
     counted = {kind: verdicts.count(kind) for kind in (HOLDS, FAILS, OPEN) if kind in verdicts}
     if len(counted) == 1:
         return verdicts[0]
     return ", ".join(f"{kind} in {count} of {len(verdicts)}" for kind, count in counted.items())
 
 
-def _steps_of(found: Study) -> dict[str, Place] | None:
-    """The ablation's rows in their order, where all of them are there."""
+def _rows(found: Study) -> dict[str, Place] | None:
+    """The rows of a study of one network and one number of images, in order; None where it is not finished."""
     cells = {place.method: place for place in found.cells}
     order = found.recipe.order
-    whole = {LORA, TEXT, UPDATE} <= set(order) <= set(cells)
+    whole = set(order) <= set(cells) and _finished(cells.values())
     return {name: cells[name] for name in order} if whole else None
 
 
+def _ablation(found: Study) -> dict[str, Place] | None:
+    rows = _rows(found)
+    return rows if rows is not None and {LORA, TEXT, UPDATE} <= set(rows) else None
+
+
 def _largest_step(found: Study) -> tuple[str, str] | None:
-    if (rows := _steps_of(found)) is None:
+    """LoRA's gain less each other gain, with the rows that both share."""
+    if (rows := _ablation(found)) is None:
         return None
-    places = list(rows.values())
-    gains = {after.method: difference(after.top1_last, before.top1_last) for before, after in pairwise(places)}
-    lora = gains[LORA]
-    others = max(gain.points for name, gain in gains.items() if name != LORA)
-    verdict = HOLDS if lora.points - lora.reach > others else OPEN if lora.points + lora.reach > others else FAILS
+    steps = {after: {after: 1, before: -1} for before, after in pairwise(rows)}
+    ahead = []
+    for name in steps:
+        if name != LORA:
+            weights = {row: steps[LORA].get(row, 0) - steps[name].get(row, 0) for row in rows}
+            ahead.append(contrast([(weights[row], place.top1_last) for row, place in rows.items()]).positive)
+    verdict = HOLDS if set(ahead) == {HOLDS} else FAILS if FAILS in ahead else OPEN
+    gains = {name: difference(rows[name].top1_last, rows[before].top1_last) for before, name in pairwise(rows)}
     return verdict, ", ".join(f"{name.removeprefix('+ ')} {gain}" for name, gain in gains.items())
 
 
 def _text(found: Study) -> tuple[str, str] | None:
-    if (rows := _steps_of(found)) is None:
+    """What is saved is arithmetic; that nothing is lost is the claim."""
+    if (rows := _ablation(found)) is None:
         return None
     before, after = rows[LORA], rows[TEXT]
     gain = difference(after.top1_last, before.top1_last)
-    verdict = FAILS if gain.verdict == FAILS or after.numbers >= before.numbers else HOLDS
-    return verdict, f"{after.numbers:,} numbers in the place of {before.numbers:,}, {gain} points"
+    verdict = FAILS if after.numbers >= before.numbers else HOLDS if gain.positive == HOLDS else gain.equal
+    saved = 100 * (1 - after.numbers / before.numbers)
+    return verdict, f"{gain} points; {after.numbers:,} numbers in the place of {before.numbers:,}, {saved:.1f} % less"
 
 
 def _update(found: Study) -> tuple[str, str] | None:
-    if (rows := _steps_of(found)) is None:
+    if (rows := _ablation(found)) is None:
         return None
     gain = difference(rows[UPDATE].top1_last, rows[TEXT].top1_last)
-    return gain.verdict, f"{gain} points"
+    return gain.positive, f"{gain} points"
 
 
 def _flat(found: Study) -> tuple[str, str] | None:
-    """Flat: from some rank on, no larger number of parameters is better by more than the spread."""
-    places = sorted(found.cells, key=lambda place: place.numbers)
-    if len(places) < 3:
+    """Encoder and head apart: from some rank below the highest on, none differs from the highest."""
+    if (rows := _rows(found)) is None:
         return None
-    best = max(places, key=lambda place: place.top1_last.mean)
-    behind = [difference(best.top1_last, place.top1_last) for place in places]
-    first = next(at for at, gap in enumerate(behind) if all(later.verdict == OPEN for later in behind[at:]))
-    told = ", ".join(f"{place.top1_last.mean:.1f} with {place.numbers:,}" for place in places)
-    if first == len(places) - 1:
-        return FAILS, told
-    where = "at every rank tried" if first == 0 else f"from {places[first].numbers:,} numbers on"
-    return HOLDS, f"flat {where}: {told}"
+    by_rule = {name: place for name, place in rows.items() if name.endswith(BY_RULE)}
+    base = next(iter(rows)).removesuffix(BY_RULE)
+    heads = {name: place for name, place in rows.items() if name.startswith(base)}
+    verdicts, told = [], []
+    for what, sweep in (("encoder", by_rule), ("head", heads)):
+        places = sorted(sweep.values(), key=lambda place: place.numbers)
+        if len(places) < 3:
+            continue
+        below = [difference(place.top1_last, places[-1].top1_last) for place in places[:-1]]
+        verdicts.append(below[-1].equal)
+        flat = [place for at, place in enumerate(places[:-1]) if all(gap.equal == HOLDS for gap in below[at:])]
+        where = f"flat from {flat[0].numbers:,} numbers on" if flat else "flat nowhere for sure"
+        means = ", ".join(f"{place.top1_last.mean:.1f} with {place.numbers:,}" for place in places)
+        told.append(f"{what}: {where} ({means})")
+    return (_together(verdicts), "; ".join(told)) if told else None
 
 
 def _early(found: Study) -> tuple[str, str] | None:
-    by_cell = {(place.ipc, place.method): place for place in found.cells}
-    ipcs = sorted({ipc for ipc, name in by_cell if {(ipc, EARLY), (ipc, LATE)} <= set(by_cell)})
-    if len(ipcs) < 2:
+    """Early teachers are better with the fewest images, and their gain is smaller with the most."""
+    by_cell = {(place.ipc, place.method): place.top1_last for place in found.cells}
+    ipcs = sorted({ipc for ipc, _ in by_cell})
+    if len(ipcs) < 2 or not _finished(found.cells) or not {(i, n) for i in ipcs for n in (EARLY, LATE)} <= set(by_cell):
         return None
-    gains = {ipc: difference(by_cell[ipc, EARLY].top1_last, by_cell[ipc, LATE].top1_last) for ipc in ipcs}
-    few, many = gains[ipcs[0]], gains[ipcs[-1]]
-    trend = Difference(few.points - many.points, (few.reach**2 + many.reach**2) ** 0.5)
+    gains = {ipc: difference(by_cell[ipc, EARLY], by_cell[ipc, LATE]) for ipc in ipcs}
+    few, many = ipcs[0], ipcs[-1]
+    signs = ((1, few, EARLY), (-1, few, LATE), (-1, many, EARLY), (1, many, LATE))
+    trend = contrast([(sign, by_cell[ipc, name]) for sign, ipc, name in signs]).positive
+    both = {gains[few].positive, trend}
+    verdict = FAILS if FAILS in both else HOLDS if both == {HOLDS} else OPEN
     told = ", ".join(f"{gain} at IPC {ipc}" for ipc, gain in gains.items())
-    return trend.verdict, f"early less late teachers: {told}"
+    return verdict, f"early less late teachers: {told}"
 
 
-def _gains(found: Study) -> dict[str, Difference]:
-    """HeLlO less RDED, by student."""
-    by_cell = {(place.student, place.method): place for place in found.cells}
+def _pairs(found: Study) -> dict[str, tuple[Summary, Summary]]:
+    """HeLlO's and RDED's accuracy by student, where all of the study's students are there."""
+    by_cell = {(place.student, place.method): place.top1_last for place in found.cells}
     both = sorted(name for name, method in by_cell if method == "hello" and (name, "rded") in by_cell)
-    return {name: difference(by_cell[name, "hello"].top1_last, by_cell[name, "rded"].top1_last) for name in both}
+    whole = set(both) == set(found.recipe.networks) and _finished(found.cells)
+    return {name: (by_cell[name, "hello"], by_cell[name, "rded"]) for name in both} if whole else {}
 
 
 def _carries(found: Study) -> tuple[str, str] | None:
-    gains = _gains(found)
+    gains = {name: difference(*pair) for name, pair in _pairs(found).items()}
     told = ", ".join(f"{name} {gain}" for name, gain in gains.items())
-    return (_together([gain.verdict for gain in gains.values()]), told) if gains else None
+    return (_together([gain.positive for gain in gains.values()]), told) if gains else None
 
 
 def _swin(found: Study) -> tuple[str, str] | None:
-    gains = _gains(found)
-    if SWIN not in gains or len(gains) < 2:
+    """Swin's gain less that of each other student."""
+    pairs = _pairs(found)
+    if SWIN not in pairs or len(pairs) < 2:
         return None
-    next_best = max((gain.points, name) for name, gain in gains.items() if name != SWIN)
-    swin = gains[SWIN]
-    apart = Difference(swin.points - next_best[0], (swin.reach**2 + gains[next_best[1]].reach ** 2) ** 0.5)
-    return apart.verdict, f"{swin}; the next, {next_best[1]}, {gains[next_best[1]]}"
+    hello, rded = pairs[SWIN]
+    ahead = [
+        contrast([(1, hello), (-1, rded), (-1, ours), (1, theirs)]).positive
+        for name, (ours, theirs) in pairs.items()
+        if name != SWIN
+    ]
+    verdict = HOLDS if set(ahead) == {HOLDS} else FAILS if FAILS in ahead else OPEN
+    best = max((name for name in pairs if name != SWIN), key=lambda name: pairs[name][0].mean - pairs[name][1].mean)
+    return verdict, f"{difference(hello, rded)}; the next, {best}, {difference(*pairs[best])}"
 
 
 def _steps(found: Continual) -> tuple[str, str] | None:
-    means = {(curve.steps, curve.method, curve.labels): curve.top1_mean for curve in found.curves}
+    curves = {(curve.steps, curve.method, curve.labels): curve for curve in found.curves}
     told, verdicts = [], []
     for steps in sorted({curve.steps for curve in found.curves}):
         for knows in ("seen", "all"):
-            pair = means.get((steps, "hello", f"projector-{knows}")), means.get((steps, "rded", f"teacher-{knows}"))
-            if pair[0] is not None and pair[1] is not None:
-                gain = difference(pair[0], pair[1])
-                told.append(f"{gain} in {steps} steps, labellers of {knows} classes")
-                verdicts.append(gain.verdict)
+            ours = curves.get((steps, "hello", f"projector-{knows}"))
+            theirs = curves.get((steps, "rded", f"teacher-{knows}"))
+            if ours is None or theirs is None or ours.seeds != theirs.seeds or len(ours.seeds) < LEAST_RUNS:
+                continue
+            gain = paired(ours.top1_mean.runs, theirs.top1_mean.runs)
+            told.append(f"{gain} in {steps} steps, labellers of {knows} classes")
+            verdicts.append(gain.positive)
     return (_together(verdicts), "; ".join(told)) if told else None
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
+    """Ours less theirs, seed by seed."""
+    gaps = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+    mean = math.fsum(gaps) / len(gaps)
+    spread = math.sqrt(math.fsum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1))
+    return Difference(mean, float(scipy.stats.t.ppf(0.975, len(gaps) - 1)) * spread / math.sqrt(len(gaps)))
 
 
 def section(contents: Iterable[Mapping[str, Any]]) -> Section | None:
@@ -217,7 +284,9 @@ def section(contents: Iterable[Mapping[str, Any]]) -> Section | None:
     rows = [tuple(map(words, line)) for line in found]
     about = [
         "Differences are points of top-1 on the test split after the last epoch, with half of their 95 % confidence "
-        "interval; a claim holds where zero lies outside of it, and nothing is said where it lies inside.",
+        "interval. That one is better holds, or does not, where zero lies outside of it, and is open where it lies "
+        f"inside; that two are equal holds where all of it lies within {MARGIN:g} points. Intervals are those of "
+        "images and students; teachers and projectors are fitted once. A study that is not finished says nothing yet.",
     ]
     table = Table("The paper's claims, tried here", ("claim", "data", "verdict", "figures"), rows, about)
     return Section("The paper's claims", "all result files", [table])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import Any
 
@@ -48,7 +49,9 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     for student, ipc, steps in sorted({(curve.student, curve.ipc, curve.steps) for curve in found.curves}):
         chosen = [curve for curve in found.curves if (curve.student, curve.ipc, curve.steps) == (student, ipc, steps)]
         seeds = sorted({seed for curve in chosen for seed in curve.seeds})
-        call = ["hello-distill", "continual", found.data.name, "--steps", str(steps), "--ipc", str(ipc)]
+        recipe = recipe_name(content["recipe"]) or "RECIPE"
+        call = ["hello-distill", "continual", found.data.name, "--recipe", recipe, "--steps", str(steps)]
+        call += ["--ipc", str(ipc)]
         lines = [shlex.join([*call, "--seeds", *map(str, seeds), "--out", file])]
         blocks += [steps_table(chosen, lines), steps_chart(chosen, lines)]
     return Section(f"Classes that arrive in steps ({found.data.name})", file, blocks)
@@ -85,3 +88,13 @@ def steps_chart(curves: list[Curve], lines: list[str]) -> Gallery:
     )
     picture = Picture("image/svg+xml", charts.curves(drawn, "classes seen"), alt, 520)
     return Gallery("Accuracy by classes seen", [("", [picture])], [], lines)
+
+
+def recipe_name(settings: Any) -> str | None:
+    """The recipe of `continual` whose settings these are, in this version; None where there is none."""
+    from hello_distill.recipes import CONTINUALS
+
+    for name, make in CONTINUALS.items():
+        if json.loads(json.dumps(make().described())) == settings:
+            return name
+    return None

@@ -48,6 +48,7 @@ class Recipe(Part):
     question: str
     table: str | None
     order: list[str]
+    networks: dict[str, dict[str, Any]]
     training: dict[str, list[int]]
 
 
