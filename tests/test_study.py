@@ -409,3 +409,5 @@ def test_a_logit_scale_that_is_given_is_taken(tiny: Encoder, material: Material,
     assert adapter.scale == start.scale == 100.0
     matched = fit_projector(start, tiny, material.train, teachers.ensemble, recipe.distiller.projector, seed=0)
     assert matched.scale != 100.0
+    with pytest.raises(InputError, match=r"distiller.projector.scale must be above 0, not 0\.0"):
+        replace(spec, scale=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from hello_distill import ranks
 from hello_distill.data import ImageSet
 from hello_distill.encoders import Encoder
+from hello_distill.errors import InputError
 from hello_distill.fit import Optim, fit
 from hello_distill.losses import Loss, Match, hard_loss, matching_loss, probability_loss
 from hello_distill.machine import seeded
@@ -59,6 +61,10 @@ class ProjectorSpec:
     augment: Augment = field(default_factory=Augment)
     """Ours: the views that students will see, so that their labels are no extrapolation."""
     optim: Optim = field(default_factory=lambda: Optim(epochs=10, batch_size=128))
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise InputError(f"distiller.projector.scale must be above 0, not {self.scale}; null matches the teachers")
 
 
 @dataclass(frozen=True)
@@ -188,7 +194,7 @@ def fit_projector(
 
     Returns the adapter in float32, whatever the spec's precision; `restore` makes the projector of it.
     """
-    start.scale = spec.scale or ranks.followed(matching_scale(start, teacher, data))
+    start.scale = ranks.followed(matching_scale(start, teacher, data)) if spec.scale is None else spec.scale
     convolutions = adapted(encoder, spec)
     both = spec.encoder_rank, head_rank(spec, len(data.classes), encoder.width)
     with seeded(seed):

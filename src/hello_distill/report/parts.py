@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -35,6 +36,11 @@ def experiment(content: Mapping[str, Any]) -> str | None:
     recipe = content.get("recipe")
     named = recipe.get("experiment") if isinstance(recipe, dict) else None
     return named if isinstance(named, str) else None
+
+
+def recipe_name(settings: Any, recipes: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Which of the recipes, as each is described in this version, has these settings; None where none has."""
+    return next((name for name, told in recipes.items() if json.loads(json.dumps(told)) == settings), None)
 
 
 def made(environment: Mapping[str, Any], about: Mapping[str, object]) -> Table:

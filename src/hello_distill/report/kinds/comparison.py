@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +10,17 @@ from pydantic import Field
 
 from hello_distill.report import charts, published
 from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, count, number, score, weight, words
-from hello_distill.report.parts import Environment, Part, Percent, Summary, Tested, experiment, learning_curves, made
+from hello_distill.report.parts import (
+    Environment,
+    Part,
+    Percent,
+    Summary,
+    Tested,
+    experiment,
+    learning_curves,
+    made,
+    recipe_name,
+)
 
 ORDER = ("hard", "static", "teacher", "stored", "pruned", "quantized", "projector")
 """Families of labels, from the least that students are told to the most."""
@@ -78,7 +87,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         return None
     found = Comparison.model_validate(content)
     places = sorted(found.cells, key=lambda place: place.order)
-    recipe = recipe_name(content["recipe"])
+    recipe = named(content["recipe"])
     commits = sorted({commit[:8] for place in places for commit in place.commits})
     about = {
         "data": found.data.name,
@@ -191,12 +200,9 @@ def commands(data: str, places: list[Place], file: str, recipe: str | None) -> l
     return lines
 
 
-def recipe_name(settings: Any) -> str | None:
+def named(settings: Any) -> str | None:
     """The recipe of `compare` whose settings these are, in this version; None where there is none."""
     from hello_distill.bench import described
     from hello_distill.recipes import COMPARISONS
 
-    for name, make in COMPARISONS.items():
-        if json.loads(json.dumps(described(make()))) == settings:
-            return name
-    return None
+    return recipe_name(settings, {name: described(make()) for name, make in COMPARISONS.items()})

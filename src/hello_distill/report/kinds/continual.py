@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import Any
 
 from hello_distill.report import charts
 from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, number, score, words
-from hello_distill.report.parts import Environment, Part, Summary, experiment, made
+from hello_distill.report.parts import Environment, Part, Summary, experiment, made, recipe_name
 
 
 class Curve(Part):
@@ -49,7 +48,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     for student, ipc, steps in sorted({(curve.student, curve.ipc, curve.steps) for curve in found.curves}):
         chosen = [curve for curve in found.curves if (curve.student, curve.ipc, curve.steps) == (student, ipc, steps)]
         seeds = sorted({seed for curve in chosen for seed in curve.seeds})
-        recipe = recipe_name(content["recipe"]) or "RECIPE"
+        recipe = named(content["recipe"]) or "RECIPE"
         call = ["hello-distill", "continual", found.data.name, "--recipe", recipe, "--steps", str(steps)]
         call += ["--ipc", str(ipc)]
         lines = [shlex.join([*call, "--seeds", *map(str, seeds), "--out", file])]
@@ -90,11 +89,8 @@ def steps_chart(curves: list[Curve], lines: list[str]) -> Gallery:
     return Gallery("Accuracy by classes seen", [("", [picture])], [], lines)
 
 
-def recipe_name(settings: Any) -> str | None:
+def named(settings: Any) -> str | None:
     """The recipe of `continual` whose settings these are, in this version; None where there is none."""
     from hello_distill.recipes import CONTINUALS
 
-    for name, make in CONTINUALS.items():
-        if json.loads(json.dumps(make().described())) == settings:
-            return name
-    return None
+    return recipe_name(settings, {name: make().described() for name, make in CONTINUALS.items()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import Any
 
@@ -10,7 +9,17 @@ from pydantic import Field
 
 from hello_distill.report import published
 from hello_distill.report.page import Cell, Figure, Gallery, Section, Table, Text, count, number, score, weight, words
-from hello_distill.report.parts import Environment, Part, Percent, Summary, Tested, experiment, learning_curves, made
+from hello_distill.report.parts import (
+    Environment,
+    Part,
+    Percent,
+    Summary,
+    Tested,
+    experiment,
+    learning_curves,
+    made,
+    recipe_name,
+)
 
 
 class Bytes(Part):
@@ -120,17 +129,14 @@ def _signed(gain: float) -> Cell:
 
 def command(content: dict[str, Any], found: Study, file: str) -> str:
     """The call that makes these cells."""
-    name = recipe_name(content["recipe"]) or "RECIPE"
+    name = named(content["recipe"]) or "RECIPE"
     seeds = sorted({seed for place in found.cells for seed in place.seeds})
     what = ["hello-distill", "study", found.data.name, "--recipe", name, "--seeds", *map(str, seeds), "--out", file]
     return shlex.join(what)
 
 
-def recipe_name(settings: Any) -> str | None:
+def named(settings: Any) -> str | None:
     """The recipe of `study` whose settings these are, in this version; None where there is none."""
     from hello_distill.recipes import STUDIES
 
-    for name, make in STUDIES.items():
-        if json.loads(json.dumps(make().described())) == settings:
-            return name
-    return None
+    return recipe_name(settings, {name: make().described() for name, make in STUDIES.items()})
