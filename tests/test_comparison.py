@@ -79,7 +79,7 @@ def test_a_comparison_runs_every_cell_and_counts_its_bytes(
     monkeypatch.setattr(stages, "fit_projector", counted("projectors", stages.fit_projector))
     out = tmp_path / "result.json"
     result = run(tree, out, grid)
-    assert not list((tmp_path / ".result.work").glob("labelled-*"))
+    assert not list((tmp_path / ".work").glob("labelled-*"))
     assert trained == {"teachers": 1, "projectors": 1}, "one teacher run and one projector serve all cells"
     assert json.loads(out.read_text()) == json.loads(json.dumps(result))
     assert {"data", "environment", "recipe", "cells"} <= result.keys()
@@ -166,7 +166,7 @@ def test_a_run_that_another_process_holds_is_left_to_it(tree: Path, grid: Compar
         "    print('held', flush=True)\n"
         "    time.sleep(float(sys.argv[2]))"
     )
-    claim = tmp_path / ".two.work" / "claims" / "random-hard-1-convnet2_w8-0"
+    claim = tmp_path / ".two.claims" / "random-hard-1-convnet2_w8-0"
     holder = subprocess.Popen([sys.executable, "-c", script, str(claim), "20"], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
     ends = threading.Timer(4, holder.kill)

@@ -316,7 +316,7 @@ def test_images_are_made_once_and_never_changed(done: Done, tree: Path, experime
     assert not torch.equal(by_source["teacher", False][0][name], by_source["teacher", True][0][name]), (
         "an observer of the classes seen chooses others than one of all classes"
     )
-    bench = Bench(str(tree), experiment.comparison, done.out.with_name(".r.work"))
+    bench = Bench(str(tree), experiment.comparison, done.out.with_name(".work"))
     folder = bench.images("rded", 2, 0)
     cell = next(c for c in done.result["cells"] if (c["labels"], c["steps"], c["step"]) == ("teacher-all", 2, 2))
     assert cell["bytes"]["images"] == sum(len(file) for _, file in artifacts.stored_images(folder))
@@ -331,7 +331,7 @@ def images_of(data: Any, name: str) -> torch.Tensor:
 
 def test_a_class_that_comes_alone_is_kept_as_random_images(done: Done, tree: Path, experiment: Continual) -> None:
     first = CLASSES_SORTED[Arrivals.drawn(4, 4, 0).order[0]]
-    bench = Bench(str(tree), experiment.comparison, done.out.with_name(".r.work"))
+    bench = Bench(str(tree), experiment.comparison, done.out.with_name(".work"))
     random = artifacts.load(bench.images("random", 2, 0)).data
     four_steps = [memory for memory in done.trained.memories[10:] if memory.labels.kind == "teacher"]
     kept_with = {isinstance(m.labels, Restricted): images_of(m.data, first) for m in four_steps}

@@ -218,7 +218,7 @@ def test_each_variant_is_trained_and_tested_as_it_says(done: Path, tree: Path, w
         ("probe", "teacher"),
         ("random", "hard"),
     ]
-    bench = Bench(str(tree), wanted.comparison, done.with_name(".which.work"))
+    bench = Bench(str(tree), wanted.comparison, done.with_name(".work"))
     for cell in result["cells"]:
         place = Cell(*(cell[name] for name in Cell._fields))
         folder = bench.images(cell["method"], 2, 0)

@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 from hello_distill import artifact as artifacts
 from hello_distill import costs, distillers
 from hello_distill.artifact import Artifact, Distiller, StudentSpec
-from hello_distill.data import ImageSet, Material
+from hello_distill.data import ImageSet, Material, short_name
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.labels.projector import ProjectorLabels, describe
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.ledger import Cell
-from hello_distill.machine import locked
+from hello_distill.ledger import Cell, Ledger
+from hello_distill.machine import commit, locked
 from hello_distill.pipeline import Recipe, prepare, test_split
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec
@@ -194,6 +194,27 @@ class Bench:
         optim = replace(base.optim, epochs=epochs, batch_size=batch_size, lr=changes.pop("lr", base.optim.lr))
         augment = replace(base.augment, **changes.pop("augment", {}))
         return replace(base, network=cell.student, optim=optim, augment=augment, **changes)
+
+
+def opened(
+    data: str,
+    out: str | Path,
+    comparison: Comparison,
+    settings: dict[str, Any],
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+) -> tuple[Bench, Ledger]:
+    """A bench, and the result file at `out` that it fills.
+
+    Teachers, projectors and distilled images are kept in the folder `.work` beside it, which all results in one folder
+    share: each is named by everything that it depends on. Raises InputError where `out` is the result of other data or
+    other settings.
+    """
+    commit()  # of the code as it is now
+    file = Path(out)
+    bench = Bench(data, comparison, file.with_name(".work"), progress, max_bad)
+    what = {"name": short_name(data), "training_images": fingerprint(bench.material.train)}
+    return bench, Ledger(file, what, settings)
 
 
 def artefact_bytes(folder: Path) -> dict[str, int]:

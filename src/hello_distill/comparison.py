@@ -15,19 +15,17 @@ from typing import Any
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
 from hello_distill import sizes
-from hello_distill.bench import PROJECTOR, Bench, Comparison, artefact_bytes, described, kind_of
-from hello_distill.data import check_counts, short_name
+from hello_distill.bench import PROJECTOR, Bench, Comparison, artefact_bytes, described, kind_of, opened
+from hello_distill.data import check_counts
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.errors import DivergedError, InputError, nearest
 from hello_distill.evaluate import tested, train_student
 from hello_distill.ledger import Cell, Ledger, Run
-from hello_distill.machine import commit
 from hello_distill.manifest import check_seeds
 from hello_distill.models import check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent
 from hello_distill.skipped import MAX_BAD
-from hello_distill.stages import fingerprint
 from hello_distill.tuning import fit_settings, student_settings
 
 EQUAL_BY_DESIGN = {"stored": "teacher"}
@@ -54,11 +52,7 @@ def compare(
     """
     check(comparison, methods, labels, ipcs, students)
     check_seeds(seeds)
-    file = Path(out)
-    commit()  # of the code as it is now
-    bench = Bench(data, comparison, file.with_name(f".{file.stem}.work"), progress, max_bad)
-    what = {"name": short_name(data), "training_images": fingerprint(bench.material.train)}
-    ledger = Ledger(file, what, described(comparison))
+    bench, ledger = opened(data, out, comparison, described(comparison), progress, max_bad)
     check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))
     for name in _fitted(comparison, methods, labels):
         bench.comparison = bench.comparison.with_fit(name, fit_settings(bench, ledger, name))
@@ -71,7 +65,7 @@ def compare(
             ledger.add_run(cell, settings, seed, found)
         ledger.add_stages(bench.figures())
 
-    ledger.fill(bench.work / "claims", cells, seeds, run)
+    ledger.fill(cells, seeds, run)
     return ledger.read()
 
 

@@ -37,21 +37,19 @@ import torch
 from hello_distill import artifact as artifacts
 from hello_distill import storage
 from hello_distill.artifact import Artifact, StudentSpec
-from hello_distill.bench import Bench, Comparison, artefact_bytes, described
-from hello_distill.data import ImageSet, check_counts, short_name
+from hello_distill.bench import Bench, Comparison, artefact_bytes, described, opened
+from hello_distill.data import ImageSet, check_counts
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.errors import DivergedError, InputError, nearest
 from hello_distill.evaluate import summary, train_student
 from hello_distill.labels.hard import HardLabels
-from hello_distill.ledger import Cell, Ledger, Run, Step
-from hello_distill.machine import commit
+from hello_distill.ledger import Cell, Run, Step
 from hello_distill.manifest import check_seeds
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent
 from hello_distill.skipped import MAX_BAD
-from hello_distill.stages import fingerprint
 from hello_distill.types import Images, LabelSource, Logits, Pixels, View
 
 RANDOM = "random"
@@ -135,14 +133,10 @@ def continual(
     """
     check(experiment, methods, ipcs)
     check_seeds(seeds)
-    file = Path(out)
-    commit()  # of the code as it is now
-    bench = Bench(data, experiment.comparison, file.with_name(f".{file.stem}.work"), progress, max_bad)
+    bench, ledger = opened(data, out, experiment.comparison, experiment.described(), progress, max_bad)
     images = bench.material.train
     drawn = {(count, seed): Arrivals.drawn(len(images.classes), count, seed) for count in steps for seed in seeds}
     check_counts(images, max(ipcs))
-    what = {"name": short_name(data), "training_images": fingerprint(images)}
-    ledger = Ledger(file, what, experiment.described())
 
     def run(step: Step, seed: int) -> None:
         arrivals, settings = drawn[step.steps, seed], dict(experiment.students[step.method])
@@ -152,7 +146,7 @@ def continual(
         ledger.add_stages(_measured(step, arrivals, folders[-1], seed))
         ledger.change(lambda result: _conclude(result, seed, [images.classes[target] for target in arrivals.order]))
 
-    ledger.fill(bench.work / "claims", list(_places(experiment.comparison, methods, steps, ipcs)), seeds, run)
+    ledger.fill(list(_places(experiment.comparison, methods, steps, ipcs)), seeds, run)
     return ledger.read()
 
 

@@ -73,6 +73,8 @@ class Ledger:
     def __init__(self, file: Path, data: dict[str, str], recipe: dict[str, Any]) -> None:
         """Raises InputError where the file holds the result of other data or other settings."""
         self.file = file
+        self.claims = file.with_name(f".{file.stem}.claims")
+        """Folder of the locks by which processes keep out of each other's way."""
         recipe = json.loads(json.dumps(recipe))
         self.head = {"format": FORMAT, "data": data, "recipe": recipe}
         if not file.exists():
@@ -106,17 +108,12 @@ class Ledger:
 
         self.change(add)
 
-    def fill(
-        self, claims: Path, cells: Sequence[Place], seeds: Sequence[int], run: Callable[[Place, int], None]
-    ) -> None:
-        """Call `run(cell, seed)` for what is not there: first what nobody works on, then what others did not finish.
-
-        `claims` is the folder of the locks by which processes keep out of each other's way.
-        """
+    def fill(self, cells: Sequence[Place], seeds: Sequence[int], run: Callable[[Place, int], None]) -> None:
+        """Call `run(cell, seed)` for what is not there: first what nobody works on, then what others did not finish."""
         for wait in (False, True):
             for cell in cells:
                 for seed in seeds:
-                    claim = claims / f"{'-'.join(map(str, cell)).replace('/', '_')}-{seed}"
+                    claim = self.claims / f"{'-'.join(map(str, cell)).replace('/', '_')}-{seed}"
                     with locked(claim, wait) as mine:
                         if mine and not self.has(cell, seed):
                             run(cell, seed)

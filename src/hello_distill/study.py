@@ -18,20 +18,18 @@ from typing import Any
 
 from hello_distill import artifact as artifacts
 from hello_distill.artifact import StudentSpec
-from hello_distill.bench import Bench, Comparison, artefact_bytes, described
-from hello_distill.data import check_counts, short_name
+from hello_distill.bench import Bench, Comparison, artefact_bytes, described, opened
+from hello_distill.data import check_counts
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
 from hello_distill.errors import DivergedError, InputError, nearest
 from hello_distill.evaluate import tested, train_student
-from hello_distill.ledger import Cell, Ledger, Run
-from hello_distill.machine import commit
+from hello_distill.ledger import Cell, Run
 from hello_distill.manifest import check_seeds
 from hello_distill.models import check_name
 from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent
 from hello_distill.skipped import MAX_BAD
-from hello_distill.stages import fingerprint
 
 KINDS = {HeLlO: "projector", RandomImages: "hard"}
 """What labels the images of a kind of method; a teacher, where it is not said."""
@@ -92,14 +90,10 @@ def study(
     ipcs = ipcs or list(wanted.comparison.training)
     check(wanted, variants, ipcs, students)
     check_seeds(seeds)
-    file = Path(out)
-    commit()  # of the code as it is now
-    bench = Bench(data, wanted.comparison, file.with_name(f".{file.stem}.work"), progress, max_bad)
+    bench, ledger = opened(data, out, wanted.comparison, wanted.described(), progress, max_bad)
     if not len(bench.material.held):
         raise InputError("a study tests students on held-back training images, too; set `held_share` above 0")
     check_counts(bench.material.train, max(ipcs))
-    what = {"name": short_name(data), "training_images": fingerprint(bench.material.train)}
-    ledger = Ledger(file, what, wanted.described())
 
     def run(cell: Cell, seed: int) -> None:
         settings = wanted.settings(cell)
@@ -110,7 +104,7 @@ def study(
 
     kinds = {name: kind_of_labels(wanted.comparison.contenders[name].distiller) for name in variants}
     cells = [Cell(name, kinds[name], ipc, network) for network in students for ipc in ipcs for name in variants]
-    ledger.fill(bench.work / "claims", cells, seeds, run)
+    ledger.fill(cells, seeds, run)
     return ledger.read()
 
 

@@ -111,7 +111,7 @@ def _best(
     name = "-".join(key.values()).replace("/", "_")
     for wait in (False, True):  # first what nobody tries, then what others have not finished
         for number, candidate in enumerate(map(dict, candidates)):
-            with locked(bench.work / "claims" / f"trial-{name}-{number}", wait) as mine:
+            with locked(ledger.claims / f"trial-{name}-{number}", wait) as mine:
                 if mine and not any(done["settings"] == candidate for done in ledger.trials(key)):
                     ledger.add_trial(key, candidate, _tried(bench, key, candidate, trial))
     chosen: Mapping[str, Any] = max(ledger.trials(key), key=lambda done: done["held_top1"])["settings"]
