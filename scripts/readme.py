@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill.report import claims
-from hello_distill.tables import DEMO_ROWS, demo_gains, size, spread
+from hello_distill.tables import DEMO_ROWS, demo_gains, diverged, size, spread
 
 LABELS = (
     "hard",
@@ -88,7 +88,7 @@ def comparison(result: dict[str, Any]) -> str:
         f"Student: {students}. {len(result['trials'])} tuning trials on held-back training images, as many for each "
         "method and family of labels; they stand in the result file.",
         *measured(result["stages"], result["recipe"]["base"]["teachers"]["network"]),
-        f"Made at {', '.join(commits)} on {processors(result)}.",
+        f"Made at {', '.join(commits)} on {processors(result)}.{diverged(result)}",
     ]
     return "\n\n".join([*parts, " ".join(notes)]) + "\n"
 
@@ -113,7 +113,7 @@ def continual(result: dict[str, Any]) -> str:
     about = (
         f"Top-1 in percent on the test images of the classes seen, after the last epoch of a new `{student}` at each "
         "step; mean over seeds, each with its own order of classes. `-seen`: teachers and projector know the classes "
-        f"seen so far; `-all`: all of them, from the first step. {made(result)}"
+        f"seen so far; `-all`: all of them, from the first step. {made(result)}{diverged(result)}"
     )
     return "\n\n".join([*parts, about]) + "\n"
 
@@ -143,7 +143,7 @@ def study(result: dict[str, Any]) -> str:
     what = "student" if len(students) > 1 else f"`{students[0]}`"
     about = (
         f"{recipe['question']}, on {result['data']['name']}. Top-1 in percent of a {what} after the last epoch, "
-        f"mean +- sd over {' or '.join(map(str, runs))} seeds of images and students. {made(result)}"
+        f"mean +- sd over {' or '.join(map(str, runs))} seeds of images and students. {made(result)}{diverged(result)}"
     )
     return "\n\n".join([*parts, about]) + "\n"
 

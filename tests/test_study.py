@@ -35,6 +35,8 @@ from hello_distill.pipeline import Recipe
 from hello_distill.progress import ConsoleProgress
 from hello_distill.projector import ProjectorSpec, fit_probe, fit_projector, lora_numbers, zero_shot
 from hello_distill.recipes.studies import STUDIES
+from hello_distill.report.kinds.study import section
+from hello_distill.report.page import Text
 from hello_distill.stages import Stages
 from hello_distill.study import Study
 from hello_distill.teachers import Ensemble, train_teachers
@@ -399,6 +401,15 @@ def test_what_diverges_leaves_the_other_cells(
     assert [cell["method"] for cell in result["cells"]] == ["random"]
     told = " ".join(capsys.readouterr().err.split())
     assert "late, projector, IPC 2, convnet2_w8, seed 0: no result; projector: the loss is nan" in told
+    assert [(run["method"], run["seed"], run["reason"]) for run in result["diverged"]] == [
+        ("late", 0, "projector: the loss is nan")
+    ]
+    sentence = "No result, because training diverged: late, projector, convnet2_w8, IPC 2, seed 0."
+    assert sentence in tables.study(result).caption
+    shown = section("r.json", result)
+    assert shown is not None and [block.notes for block in shown.blocks if isinstance(block, Text)] == [[sentence]]
+    monkeypatch.setattr(Bench, "images", lambda *call: pytest.fail("a run that diverged is tried again"))
+    assert run(tree, tmp_path / "r.json", wanted, variants=["late", "random"]) == result
 
 
 def test_a_logit_scale_that_is_given_is_taken(tiny: Encoder, material: Material, recipe: Recipe) -> None:

@@ -61,8 +61,7 @@ def compare(
 
     def run(cell: Cell, seed: int) -> None:
         settings = student_settings(bench, ledger, cell)
-        if found := _run(bench, ledger, cell, settings, seed):
-            ledger.add_run(cell, settings, seed, found)
+        ledger.add(cell, settings, seed, _run(bench, ledger, cell, settings, seed))
         ledger.add_stages(bench.figures())
 
     ledger.fill(cells, seeds, run)
@@ -95,8 +94,8 @@ def check(
         check_name(student)
 
 
-def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run | None:
-    """One seed of a cell; None, and a line that says so, where its student diverged: the other cells go on."""
+def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run | DivergedError:
+    """One seed of a cell, or why it has no result where its student diverged: the other cells go on."""
     start = time.monotonic()
     twin = ledger.cell(cell._replace(labels=EQUAL_BY_DESIGN.get(cell.labels, "")))
     if twin is not None and seed in twin["seeds"]:
@@ -108,7 +107,7 @@ def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], see
                 score = train_student(artifact, bench.test(), seed, bench.progress)
             except DivergedError as error:
                 stage.figure = f"{cell.name}, seed {seed}: no result; {error}"
-                return None
+                return error
             run = Run(score.last, score.best, artefact_bytes(folder), time.monotonic() - start, None, tested(score))
         stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(score.last)} last, {percent(score.best)} best"
     return run

@@ -141,8 +141,8 @@ def continual(
     def run(step: Step, seed: int) -> None:
         arrivals, settings = drawn[step.steps, seed], dict(experiment.students[step.method])
         folders = [_artefact(bench, step, arrivals.seen(past), seed) for past in range(1, step.step + 1)]
-        if found := _run(bench, step, arrivals, folders, bench.student(Cell(*step[:4]), settings), seed):
-            ledger.add_run(step, settings, seed, found)
+        student = bench.student(Cell(*step[:4]), settings)
+        ledger.add(step, settings, seed, _run(bench, step, arrivals, folders, student, seed))
         ledger.add_stages(_measured(step, arrivals, folders[-1], seed))
         ledger.change(lambda result: _conclude(result, seed, [images.classes[target] for target in arrivals.order]))
 
@@ -185,10 +185,10 @@ def _artefact(bench: Bench, step: Step, seen: Sequence[int], seed: int) -> Path:
 
 def _run(
     bench: Bench, step: Step, arrivals: Arrivals, folders: Sequence[Path], student: StudentSpec, seed: int
-) -> Run | None:
+) -> Run | DivergedError:
     """One seed of a step: a new network, trained on what is kept and tested on the classes seen.
 
-    `folders` are the artefacts from which the images of each step so far are kept. None, and a line that says so, where
+    `folders` are the artefacts from which the images of each step so far are kept. Gives why there is no result where
     the network diverged.
     """
     start = time.monotonic()
@@ -202,7 +202,7 @@ def _run(
             score = train_student(memory, bench.test().only(seen), network_seed(seed, step.step), bench.progress)
         except DivergedError as error:
             stage.figure = f"{step.name}, seed {seed}: no result; {error}"
-            return None
+            return error
         stage.figure = f"{step.name}, seed {seed}: top-1 {percent(score.last)} of {len(seen)} classes"
     sizes = {**artefact_bytes(folders[-1]), "images": image_bytes}
     return Run(score.last, score.best, sizes, time.monotonic() - start)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hello_distill import publishing, storage
-from hello_distill.errors import InputError
+from hello_distill.errors import DivergedError, InputError
 from hello_distill.evaluate import summary
 from hello_distill.machine import commit, environment, locked
 
@@ -123,9 +123,27 @@ class Ledger:
         return _find(self.read(), cell)
 
     def has(self, cell: Cell | Step, seed: int) -> bool:
-        """Whether a run is there."""
-        found = self.cell(cell)
-        return found is not None and seed in found["seeds"]
+        """Whether a run is there, or diverged."""
+        result = self.read()
+        found = _find(result, cell)
+        return (found is not None and seed in found["seeds"]) or _diverged(result, cell, seed)
+
+    def add(self, cell: Cell | Step, settings: dict[str, Any], seed: int, found: Run | DivergedError) -> None:
+        """Keep what became of a seed."""
+        if isinstance(found, Run):
+            self.add_run(cell, settings, seed, found)
+        else:
+            self.add_diverged(cell, settings, seed, found)
+
+    def add_diverged(self, cell: Cell | Step, settings: dict[str, Any], seed: int, error: DivergedError) -> None:
+        """Keep that a seed gave no result and why; it is not tried again, since it would end the same way."""
+
+        def add(result: dict[str, Any]) -> None:
+            if not _diverged(result, cell, seed):
+                entry = {**cell._asdict(), "settings": settings, "seed": seed, "reason": str(error)}
+                result.setdefault("diverged", []).append(entry)
+
+        self.change(add)
 
     def add_run(self, cell: Cell | Step, settings: dict[str, Any], seed: int, run: Run) -> None:
         """Keep a run, unless it is there; mean and sd (n - 1) follow."""
@@ -190,8 +208,12 @@ def _note_machine(result: dict[str, Any]) -> None:
 
 
 def _find(result: dict[str, Any], cell: Cell | Step) -> dict[str, Any] | None:
-    for entry in result["cells"]:
-        if tuple(entry[name] for name in cell._fields) == cell:
-            found: dict[str, Any] = entry
-            return found
-    return None
+    return next((entry for entry in result["cells"] if _is_of(entry, cell)), None)
+
+
+def _diverged(result: dict[str, Any], cell: Cell | Step, seed: int) -> bool:
+    return any(_is_of(entry, cell) and entry["seed"] == seed for entry in result.get("diverged", []))
+
+
+def _is_of(entry: dict[str, Any], cell: Cell | Step) -> bool:
+    return tuple(entry[name] for name in cell._fields) == cell

@@ -97,10 +97,9 @@ def study(
 
     def run(cell: Cell, seed: int) -> None:
         settings = wanted.settings(cell)
-        if done := _run(bench, cell, bench.student(cell, settings), seed):
-            found, figures = done
-            ledger.add_run(cell, settings, seed, found)
-            ledger.add_stages({cell.method: {name: value for name, value in figures.items() if name.endswith("top1")}})
+        found, figures = _run(bench, cell, bench.student(cell, settings), seed)
+        ledger.add(cell, settings, seed, found)
+        ledger.add_stages({cell.method: {name: value for name, value in figures.items() if name.endswith("top1")}})
 
     kinds = {name: kind_of_labels(wanted.comparison.contenders[name].distiller) for name in variants}
     cells = [Cell(name, kinds[name], ipc, network) for network in students for ipc in ipcs for name in variants]
@@ -128,10 +127,10 @@ def check(wanted: Study, variants: Sequence[str], ipcs: Sequence[int], students:
         check_name(name)
 
 
-def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run, dict[str, Any]] | None:
+def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run | DivergedError, dict[str, Any]]:
     """One seed of a cell, and what was measured of its labeller.
 
-    None, and a line that says so, where a projector, an image or the student diverged: the other cells go on.
+    Gives why there is no result where a projector, an image or the student diverged: the other cells go on.
     """
     start = time.monotonic()
     with bench.progress.stage(cell.method) as stage:
@@ -141,7 +140,7 @@ def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run
             score = train_student(artifact, bench.test(), seed, bench.progress, bench.material.held)
         except DivergedError as error:
             stage.figure = f"{cell.name}, seed {seed}: no result; {error}"
-            return None
+            return error, {}
         told = f"{percent(score.held)} on held-back training images, {percent(score.last)} on test images"
         stage.figure = f"{cell.name}, seed {seed}: top-1 {told}"
     figures, labels = artifact.manifest["figures"], artifact.manifest["labels"]

@@ -112,6 +112,18 @@ def told(figures: dict[str, Any]) -> dict[str, str]:
     return rows
 
 
+def diverged(result: dict[str, Any]) -> str:
+    """A sentence on the runs that gave no result, where there are some."""
+    names = ("method", "labels", "student")
+    runs = [
+        f"{', '.join(run[name] for name in names)}, IPC {run['ipc']}"
+        + (f", step {run['step']} of {run['steps']}" if run.get("step") else "")
+        + f", seed {run['seed']}"
+        for run in result.get("diverged", [])
+    ]
+    return f" No result, because training diverged: {'; '.join(runs)}." if runs else ""
+
+
 def comparison(result: dict[str, Any]) -> Table:
     """What `hello-distill compare` prints."""
     table = Table("method", "labels", "IPC", "student", "top-1, last", "top-1, best", "images", "labels", "teacher")
@@ -119,6 +131,7 @@ def comparison(result: dict[str, Any]) -> Table:
         sizes = [size(cell["bytes"][name]) for name in ("images", "labels", "teacher")]
         scores = [spread(cell["top1_last"]), spread(cell["top1_best"])]
         table.add_row(cell["method"], cell["labels"], str(cell["ipc"]), cell["student"], *scores, *sizes)
+    table.caption = f"Top-1 on the test split.{diverged(result)}"
     return table
 
 
@@ -131,6 +144,7 @@ def continual(result: dict[str, Any]) -> Table:
         table.add_row(*names, points, spread(curve["top1_mean"]))
     table.caption = (
         "On the test images of the classes seen; mean over seeds, each with its own order, +- standard deviation."
+        + diverged(result)
     )
     return table
 
@@ -148,7 +162,9 @@ def study(result: dict[str, Any]) -> Table:
         gain = "" if base in (None, cell) else f"{cell['top1_last']['mean'] - base['top1_last']['mean']:+.1f}"
         names = [cell["method"], cell["student"], str(cell["ipc"])]
         table.add_row(*names, spread(cell["held_top1"]), spread(cell["top1_last"]), gain, f"{cell['numbers']:,}")
-    table.caption = f"{result['recipe']['question']}. Top-1; choices may rest on the held-back training images alone."
+    question = result["recipe"]["question"]
+    told = f"{question}. Top-1; choices may rest on the held-back training images alone."
+    table.caption = told + diverged(result)
     return table
 
 

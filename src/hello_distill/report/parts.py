@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from hello_distill.report import charts
-from hello_distill.report.page import Gallery, Picture, Table, words
+from hello_distill.report.page import Gallery, Picture, Table, Text, words
+from hello_distill.tables import diverged
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Tested = dict[str, dict[str, Percent]]
@@ -29,6 +30,24 @@ class Summary(Part):
     mean: Percent
     sd: Percent | None
     runs: Annotated[list[Percent], Field(min_length=1)]
+
+
+class Diverged(Part):
+    """A run that gave no result."""
+
+    method: str
+    labels: str
+    ipc: int
+    student: str
+    seed: int
+    steps: int | None = None
+    step: int | None = None
+
+
+def no_result(runs: Sequence[Diverged]) -> list[Text]:
+    """A paragraph that names the runs without a result, where there are some."""
+    told = diverged({"diverged": [run.model_dump() for run in runs]})
+    return [Text("Runs without a result", [told.strip()])] if told else []
 
 
 def experiment(content: Mapping[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import Field
 from hello_distill.report import charts, published
 from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, count, number, score, weight, words
 from hello_distill.report.parts import (
+    Diverged,
     Environment,
     Part,
     Percent,
@@ -19,6 +20,7 @@ from hello_distill.report.parts import (
     experiment,
     learning_curves,
     made,
+    no_result,
     recipe_name,
 )
 
@@ -79,6 +81,7 @@ class Comparison(Part, title="comparison"):
     cells: list[Place]
     trials: list[dict[str, Any]]
     stages: dict[str, dict[str, Percent | int | None]]
+    diverged: list[Diverged] = Field(default_factory=list)
 
 
 def section(file: str, content: dict[str, Any]) -> Section | None:
@@ -105,6 +108,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     if places:
         blocks += [bytes_charts(found.data.name, places, file), curves(places, every), measured(found, every)]
         blocks.append(published.gains(pairs(found.data.name, places)))
+    blocks += no_result(found.diverged)
     title = f"Comparison on {found.data.name}"
     return Section(title, file, [block for block in blocks if block is not None])
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from pydantic import Field
+
 from hello_distill.report import charts
 from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, number, score, words
-from hello_distill.report.parts import Environment, Part, Summary, experiment, made, recipe_name
+from hello_distill.report.parts import Diverged, Environment, Part, Summary, experiment, made, no_result, recipe_name
 
 
 class Curve(Part):
@@ -37,6 +39,7 @@ class Continual(Part, title="continual"):
     environment: Environment
     curves: list[Curve]
     class_order: dict[str, list[str]]
+    diverged: list[Diverged] = Field(default_factory=list)
 
 
 def section(file: str, content: dict[str, Any]) -> Section | None:
@@ -53,7 +56,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         call += ["--ipc", str(ipc)]
         lines = [shlex.join([*call, "--seeds", *map(str, seeds), "--out", file])]
         blocks += [steps_table(chosen, lines), steps_chart(chosen, lines)]
-    return Section(f"Classes that arrive in steps ({found.data.name})", file, blocks)
+    return Section(f"Classes that arrive in steps ({found.data.name})", file, [*blocks, *no_result(found.diverged)])
 
 
 def steps_table(curves: list[Curve], lines: list[str]) -> Table:

@@ -10,6 +10,7 @@ from pydantic import Field
 from hello_distill.report import published
 from hello_distill.report.page import Cell, Figure, Gallery, Section, Table, Text, count, number, score, weight, words
 from hello_distill.report.parts import (
+    Diverged,
     Environment,
     Part,
     Percent,
@@ -18,6 +19,7 @@ from hello_distill.report.parts import (
     experiment,
     learning_curves,
     made,
+    no_result,
     recipe_name,
 )
 
@@ -69,6 +71,7 @@ class Study(Part, title="study"):
     recipe: Recipe
     cells: list[Place]
     stages: dict[str, dict[str, Percent | None]]
+    diverged: list[Diverged] = Field(default_factory=list)
 
 
 def section(file: str, content: dict[str, Any]) -> Section | None:
@@ -91,7 +94,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     charted: dict[str, dict[str, Tested]] = {}
     for place in places:
         charted.setdefault(f"{place.student}, IPC {place.ipc}", {})[place.method] = place.tested
-    blocks += [published.experiment(found.recipe.table), learning_curves(charted, lines)]
+    blocks += [published.experiment(found.recipe.table), learning_curves(charted, lines), *no_result(found.diverged)]
     title = f"{found.recipe.question} ({found.data.name})"
     return Section(title, file, [block for block in blocks if block is not None])
 
