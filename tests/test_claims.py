@@ -120,6 +120,13 @@ def test_an_unfinished_study_says_nothing() -> None:
     assert judged_or_nothing(study("Table 2", pairs)) != {} == judged_or_nothing(study("Table 2", pairs[:3]))
 
 
+def test_a_study_of_which_a_run_diverged_is_told_apart_from_one_that_was_not_tried() -> None:
+    content = study("Table 3", [place(name, 40.0) for name in STEPS[:4]], STEPS)
+    lost = {"method": STEPS[4], "labels": "projector", "ipc": 10, "student": "convnet3", "seed": 1, "reason": "nan"}
+    found = [line for line in claims.lines([{**content, "diverged": [lost]}]) if line.verdict != UNTRIED]
+    assert {(line.data, line.verdict) for line in found} == {("shapes", claims.DIVERGED)} and len(found) == 3
+
+
 def judged_or_nothing(content: dict[str, Any]) -> dict[str, str]:
     return {line.claim: line.verdict for line in claims.lines([content]) if line.verdict != UNTRIED}
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from hello_distill import bench, comparison, recipes, stages, tuning
-from hello_distill.bench import Comparison, Contender
+from hello_distill.bench import Bench, Comparison, Contender, opened
 from hello_distill.comparison import compare
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
-from hello_distill.errors import InputError
+from hello_distill.errors import DivergedError, InputError
 from hello_distill.ledger import Cell, Ledger, Run
 from hello_distill.pipeline import Recipe
 from hello_distill.plot import plot
@@ -79,7 +79,7 @@ def test_a_comparison_runs_every_cell_and_counts_its_bytes(
     monkeypatch.setattr(stages, "fit_projector", counted("projectors", stages.fit_projector))
     out = tmp_path / "result.json"
     result = run(tree, out, grid)
-    assert not list((tmp_path / ".work").glob("labelled-*"))
+    assert not list((tmp_path / ".work").glob(".labelled*"))
     assert trained == {"teachers": 1, "projectors": 1}, "one teacher run and one projector serve all cells"
     assert json.loads(out.read_text()) == json.loads(json.dumps(result))
     assert {"data", "environment", "recipe", "cells"} <= result.keys()
@@ -121,6 +121,41 @@ def test_stored_cells_without_their_twin_are_trained_and_cost_what_is_on_disk(
     twin = next(cell for cell in twin if cell["labels"] == "stored")
     assert "same_students_as" in twin and "same_students_as" not in alone
     assert alone["bytes"] == twin["bytes"] and alone["top1_last"] == twin["top1_last"]
+
+
+def test_a_projector_that_diverges_is_fitted_once_and_leaves_the_other_cells(
+    tree: Path, grid: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits = 0
+
+    def diverging(*arguments: Any) -> Any:
+        nonlocal fits
+        fits += 1
+        raise DivergedError("projector: the loss is nan")
+
+    monkeypatch.setattr(stages, "fit_projector", diverging)
+    plain = replace(grid, trials={}, fits={})
+    options: dict[str, Any] = {"methods": ["hello", "random"], "labels": ["hard"], "ipcs": [1, 2], "seeds": [0, 1]}
+    result = run(tree, tmp_path / "r.json", plain, **options)
+    assert fits == 1
+    assert [(cell["method"], cell["ipc"], cell["seeds"]) for cell in result["cells"]] == [
+        ("random", 1, [0, 1]),
+        ("random", 2, [0, 1]),
+    ]
+    assert [(lost["method"], lost["ipc"], lost["seed"]) for lost in result["diverged"]] == [
+        ("hello", ipc, seed) for ipc in (1, 2) for seed in (0, 1)
+    ]
+    monkeypatch.setattr(Bench, "images", lambda *call: pytest.fail("a run that diverged is tried again"))
+    assert run(tree, tmp_path / "r.json", plain, **options) == result
+
+
+def test_of_equal_trials_the_first_is_taken_whoever_was_faster(tree: Path, grid: Comparison, tmp_path: Path) -> None:
+    shared, ledger = opened(str(tree), tmp_path / "r.json", grid, {})
+    cell = Cell("random", "hard", 2, recipe_network(grid))
+    key = {"method": "random", "labels": "hard", "student": cell.student}
+    for settings in reversed(grid.trials["hard"]):
+        ledger.add_trial(key, dict(settings), 50.0)
+    assert tuning.student_settings(shared, ledger, cell) == dict(grid.trials["hard"][0])
 
 
 def test_a_stopped_comparison_goes_on_with_the_same_result(

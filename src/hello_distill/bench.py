@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from hello_distill.machine import commit, locked
 from hello_distill.pipeline import Recipe, prepare, test_split
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec
+from hello_distill.publishing import beside, sweep
 from hello_distill.relabel import Relabel, label_source
 from hello_distill.skipped import MAX_BAD
 from hello_distill.stages import Stages, fingerprint
@@ -179,8 +179,8 @@ class Bench:
         artifact = replace(artifacts.load(images), student=student)
         options = replace(self.comparison.labels.get(cell.labels) or Relabel(kind_of(cell.labels)), seed=seed)
         source = label_source(artifact, self.online(artifact, cell.method, cell.labels), options)
-        folder = self.work / f"labelled-{os.getpid()}"
-        shutil.rmtree(folder, ignore_errors=True)
+        sweep(self.work / "labelled")
+        folder = beside(self.work / "labelled")
         try:
             yield artifacts.save_relabelled(images, source, student, folder)
         finally:

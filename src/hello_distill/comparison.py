@@ -18,7 +18,7 @@ from hello_distill import sizes
 from hello_distill.bench import PROJECTOR, Bench, Comparison, artefact_bytes, described, kind_of, opened
 from hello_distill.data import check_counts
 from hello_distill.distillers.hello import HeLlO
-from hello_distill.errors import DivergedError, InputError, nearest
+from hello_distill.errors import InputError, nearest
 from hello_distill.evaluate import tested, train_student
 from hello_distill.ledger import Cell, Ledger, Run
 from hello_distill.manifest import check_seeds
@@ -61,10 +61,10 @@ def compare(
 
     def run(cell: Cell, seed: int) -> None:
         settings = student_settings(bench, ledger, cell)
-        ledger.add(cell, settings, seed, _run(bench, ledger, cell, settings, seed))
+        ledger.add_run(cell, settings, seed, _run(bench, ledger, cell, settings, seed))
         ledger.add_stages(bench.figures())
 
-    ledger.fill(cells, seeds, run)
+    ledger.fill(cells, seeds, run, progress)
     return ledger.read()
 
 
@@ -94,23 +94,18 @@ def check(
         check_name(student)
 
 
-def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run | DivergedError:
-    """One seed of a cell, or why it has no result where its student diverged: the other cells go on."""
+def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run:
+    """One seed of a cell."""
     start = time.monotonic()
     twin = ledger.cell(cell._replace(labels=EQUAL_BY_DESIGN.get(cell.labels, "")))
     if twin is not None and seed in twin["seeds"]:
         return _copied(bench, cell, twin, twin["seeds"].index(seed))
     with bench.progress.stage(cell.labels) as stage:
         with bench.labelled(cell, seed, bench.student(cell, settings)) as folder:
-            artifact = artifacts.load(folder)
-            try:
-                score = train_student(artifact, bench.test(), seed, bench.progress)
-            except DivergedError as error:
-                stage.figure = f"{cell.name}, seed {seed}: no result; {error}"
-                return error
-            run = Run(score.last, score.best, artefact_bytes(folder), time.monotonic() - start, None, tested(score))
+            size = artefact_bytes(folder)
+            score = train_student(artifacts.load(folder), bench.test(), seed, bench.progress)
         stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(score.last)} last, {percent(score.best)} best"
-    return run
+    return Run(score.last, score.best, size, time.monotonic() - start, None, tested(score))
 
 
 def _copied(bench: Bench, cell: Cell, twin: dict[str, Any], place: int) -> Run:

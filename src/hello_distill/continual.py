@@ -42,7 +42,7 @@ from hello_distill.data import ImageSet, check_counts
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
-from hello_distill.errors import DivergedError, InputError, nearest
+from hello_distill.errors import InputError, nearest
 from hello_distill.evaluate import summary, train_student
 from hello_distill.labels.hard import HardLabels
 from hello_distill.ledger import Cell, Run, Step
@@ -142,11 +142,11 @@ def continual(
         arrivals, settings = drawn[step.steps, seed], dict(experiment.students[step.method])
         folders = [_artefact(bench, step, arrivals.seen(past), seed) for past in range(1, step.step + 1)]
         student = bench.student(Cell(*step[:4]), settings)
-        ledger.add(step, settings, seed, _run(bench, step, arrivals, folders, student, seed))
+        ledger.add_run(step, settings, seed, _run(bench, step, arrivals, folders, student, seed))
         ledger.add_stages(_measured(step, arrivals, folders[-1], seed))
         ledger.change(lambda result: _conclude(result, seed, [images.classes[target] for target in arrivals.order]))
 
-    ledger.fill(list(_places(experiment.comparison, methods, steps, ipcs)), seeds, run)
+    ledger.fill(list(_places(experiment.comparison, methods, steps, ipcs)), seeds, run, progress)
     return ledger.read()
 
 
@@ -183,13 +183,10 @@ def _artefact(bench: Bench, step: Step, seen: Sequence[int], seed: int) -> Path:
     return bench.only(seen).images(step.method, step.ipc, seed)
 
 
-def _run(
-    bench: Bench, step: Step, arrivals: Arrivals, folders: Sequence[Path], student: StudentSpec, seed: int
-) -> Run | DivergedError:
+def _run(bench: Bench, step: Step, arrivals: Arrivals, folders: Sequence[Path], student: StudentSpec, seed: int) -> Run:
     """One seed of a step: a new network, trained on what is kept and tested on the classes seen.
 
-    `folders` are the artefacts from which the images of each step so far are kept. Gives why there is no result where
-    the network diverged.
+    `folders` are the artefacts from which the images of each step so far are kept.
     """
     start = time.monotonic()
     seen = arrivals.seen(step.step)
@@ -198,11 +195,7 @@ def _run(
         return Run(100.0, 100.0, {"images": image_bytes, "labels": 0, "teacher": 0, "public": 0}, 0.0)
     with bench.progress.stage(f"step {step.step} of {step.steps}") as stage:
         memory = Artifact(images, labeller(step, seen, folders[-1], images), student, {})
-        try:
-            score = train_student(memory, bench.test().only(seen), network_seed(seed, step.step), bench.progress)
-        except DivergedError as error:
-            stage.figure = f"{step.name}, seed {seed}: no result; {error}"
-            return error
+        score = train_student(memory, bench.test().only(seen), network_seed(seed, step.step), bench.progress)
         stage.figure = f"{step.name}, seed {seed}: top-1 {percent(score.last)} of {len(seen)} classes"
     sizes = {**artefact_bytes(folders[-1]), "images": image_bytes}
     return Run(score.last, score.best, sizes, time.monotonic() - start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -11,6 +12,7 @@ from hello_distill import publishing, storage
 from hello_distill.errors import DivergedError, InputError
 from hello_distill.evaluate import summary
 from hello_distill.machine import commit, environment, locked
+from hello_distill.progress import SILENT, Progress
 
 FORMAT = 2
 
@@ -108,15 +110,33 @@ class Ledger:
 
         self.change(add)
 
-    def fill(self, cells: Sequence[Place], seeds: Sequence[int], run: Callable[[Place, int], None]) -> None:
-        """Call `run(cell, seed)` for what is not there: first what nobody works on, then what others did not finish."""
+    def fill(
+        self,
+        cells: Sequence[Place],
+        seeds: Sequence[int],
+        run: Callable[[Place, int], None],
+        progress: Progress = SILENT,
+    ) -> None:
+        """Call `run(cell, seed)` for what is not there: first what nobody works on, then what others did not finish.
+
+        Where a projector, an image or a student diverges, that is kept and told, and the next run goes on.
+        """
         for wait in (False, True):
             for cell in cells:
                 for seed in seeds:
                     claim = self.claims / f"{'-'.join(map(str, cell)).replace('/', '_')}-{seed}"
                     with locked(claim, wait) as mine:
                         if mine and not self.has(cell, seed):
-                            run(cell, seed)
+                            self._run(cell, seed, run, progress)
+
+    def _run(self, cell: Place, seed: int, run: Callable[[Place, int], None], progress: Progress) -> None:
+        start = time.monotonic()
+        try:
+            run(cell, seed)
+        except DivergedError as error:
+            self.add_diverged(cell, seed, error)
+            told = f"{cell.name}, seed {seed}: no result; {error}"
+            progress.line("diverged", time.monotonic() - start, told)
 
     def cell(self, cell: Cell | Step) -> dict[str, Any] | None:
         """What is known of a cell."""
@@ -128,19 +148,12 @@ class Ledger:
         found = _find(result, cell)
         return (found is not None and seed in found["seeds"]) or _diverged(result, cell, seed)
 
-    def add(self, cell: Cell | Step, settings: dict[str, Any], seed: int, found: Run | DivergedError) -> None:
-        """Keep what became of a seed."""
-        if isinstance(found, Run):
-            self.add_run(cell, settings, seed, found)
-        else:
-            self.add_diverged(cell, settings, seed, found)
-
-    def add_diverged(self, cell: Cell | Step, settings: dict[str, Any], seed: int, error: DivergedError) -> None:
+    def add_diverged(self, cell: Cell | Step, seed: int, error: DivergedError) -> None:
         """Keep that a seed gave no result and why; it is not tried again, since it would end the same way."""
 
         def add(result: dict[str, Any]) -> None:
             if not _diverged(result, cell, seed):
-                entry = {**cell._asdict(), "settings": settings, "seed": seed, "reason": str(error)}
+                entry = {**cell._asdict(), "seed": seed, "reason": str(error)}
                 result.setdefault("diverged", []).append(entry)
 
         self.change(add)

@@ -61,7 +61,7 @@ class Claim:
     def __init__(self, target: Path, owner: Owner) -> None:
         self.target = target
         self.owner = owner
-        self.leaving = _beside(target)
+        self.leaving = beside(target)
         """Where the claim goes when it is given up."""
 
     @property
@@ -149,8 +149,8 @@ def published(out: str | Path | Claim, needed: int) -> Iterator[Path]:
 def write(file: Path, content: bytes) -> None:
     """Write a file, or leave the old one as it is. Raises MachineError where there is no room for it."""
     with room(file, len(content)):
-        _sweep(file)
-        partial = _beside(file)
+        sweep(file)
+        partial = beside(file)
         try:
             with partial.open("xb") as handle:
                 handle.write(content)
@@ -184,7 +184,7 @@ def check_writable(folder: Path) -> None:
     """Make a folder, and raise MachineError where nothing can be written in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = _beside(folder / "probe")
+        probe = beside(folder / "probe")
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
@@ -253,7 +253,7 @@ def _inherit(target: Path, me: Owner, wait: bool) -> None:
             continue
         _placed(target, me, folder / f"after-{owners[-1].token}" if owners else folder)
         if _owners(folder)[-1:] == [me]:
-            _sweep(target)
+            sweep(target)
             return
         tries += 1
         time.sleep(0.01)
@@ -271,7 +271,7 @@ def _refusal(target: Path, owner: Owner) -> InputError:
 
 def _placed(target: Path, owner: Owner, place: Path) -> None:
     """Put a folder with the owner's name in its place, unless another is there."""
-    draft = _beside(target)
+    draft = beside(target)
     try:
         draft.mkdir()
         (draft / "owner.json").write_text(json.dumps(owner._asdict()), encoding="utf-8")
@@ -298,12 +298,12 @@ def _folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.claim")
 
 
-def _beside(target: Path) -> Path:
+def beside(target: Path) -> Path:
     """A new name beside a target, which says whose it is."""
     return target.with_name(f".{target.name}.{seat()}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
-def _sweep(target: Path) -> None:
+def sweep(target: Path) -> None:
     """Remove what processes of this machine left beside a target when they were killed."""
     start = f".{target.name}.{seat()}-"
     for path in target.parent.iterdir():

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from hello_distill import encoders, publishing, ranks, storage, tensors
 from hello_distill.data import ImageSet, Material
 from hello_distill.encoders import Encoder
+from hello_distill.errors import DivergedError
 from hello_distill.machine import locked
 from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import (
@@ -91,13 +92,14 @@ class Stages:
         """The same of the last projector."""
         self._teachers: dict[str, Teachers] = {}
         self._fitted: dict[str, Fitted] = {}
+        self._diverged: dict[str, DivergedError] = {}
 
     def teachers(self, name: str | None = None) -> Teachers:
         """The teachers of the spec, or of the same training of another network."""
         name = None if name == self.spec.network else name
         spec = with_network(self.spec, name)
         if spec.network not in self._teachers:
-            with self.progress.stage(f"teachers {name or ''}".strip()) as stage:
+            with self._once(repr(spec)), self.progress.stage(f"teachers {name or ''}".strip()) as stage:
                 self._teachers[spec.network] = self._kept_teachers(spec)
                 found = self._measure(self._teachers[spec.network])
                 stage.figure = (
@@ -154,7 +156,7 @@ class Stages:
             encoder = encoders.load(spec.encoder, spec.size)
             start = zero_shot(encoder, self.material.train.classes, spec).to(self.material.train.images.device)
             figures = {"zero_shot_top1": self._tested(start, "zero-shot")}
-            with self.progress.stage("projector") as stage:
+            with self._once(key), self.progress.stage("projector") as stage:
                 adapter = self._kept_adapter(start, encoder, spec)
                 start.scale = adapter.scale
                 stage.figure = f"{adapter.parameters:,} numbers fitted, logit scale {adapter.scale:g}"
@@ -203,7 +205,7 @@ class Stages:
 
     def probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> Probed:
         """An encoder with a whole head: fitted to the weak teachers or to classes alone, with LoRA or without."""
-        with self.progress.stage("probe") as stage:
+        with self._once(repr((spec, taught, lora))), self.progress.stage("probe") as stage:
             model, fitted = self._kept_probe(spec, taught, lora)
             found = top1(model, self.material.held, self.progress, "probe")
             stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(found)} on held-back training images"
@@ -229,6 +231,17 @@ class Stages:
         ensemble = self.teachers().ensemble if taught else None
         how = spec, lora, ENCODER_SCALE, self.seed, self.progress
         return fit_probe(encoder, self.material.train, ensemble, *how)
+
+    @contextmanager
+    def _once(self, what: str) -> Iterator[None]:
+        """Raise at once what the same stage came to before: another try would end the same way."""
+        if what in self._diverged:
+            raise self._diverged[what]
+        try:
+            yield
+        except DivergedError as error:
+            self._diverged[what] = error
+            raise
 
     @cached_property
     def _images(self) -> str:

@@ -22,7 +22,7 @@ from hello_distill.bench import Bench, Comparison, artefact_bytes, described, op
 from hello_distill.data import check_counts
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
-from hello_distill.errors import DivergedError, InputError, nearest
+from hello_distill.errors import InputError, nearest
 from hello_distill.evaluate import tested, train_student
 from hello_distill.ledger import Cell, Run
 from hello_distill.manifest import check_seeds
@@ -98,12 +98,12 @@ def study(
     def run(cell: Cell, seed: int) -> None:
         settings = wanted.settings(cell)
         found, figures = _run(bench, cell, bench.student(cell, settings), seed)
-        ledger.add(cell, settings, seed, found)
+        ledger.add_run(cell, settings, seed, found)
         ledger.add_stages({cell.method: {name: value for name, value in figures.items() if name.endswith("top1")}})
 
     kinds = {name: kind_of_labels(wanted.comparison.contenders[name].distiller) for name in variants}
     cells = [Cell(name, kinds[name], ipc, network) for network in students for ipc in ipcs for name in variants]
-    ledger.fill(cells, seeds, run)
+    ledger.fill(cells, seeds, run, progress)
     return ledger.read()
 
 
@@ -127,20 +127,13 @@ def check(wanted: Study, variants: Sequence[str], ipcs: Sequence[int], students:
         check_name(name)
 
 
-def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run | DivergedError, dict[str, Any]]:
-    """One seed of a cell, and what was measured of its labeller.
-
-    Gives why there is no result where a projector, an image or the student diverged: the other cells go on.
-    """
+def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run, dict[str, Any]]:
+    """One seed of a cell, and what was measured of its labeller."""
     start = time.monotonic()
     with bench.progress.stage(cell.method) as stage:
-        try:
-            folder = bench.images(cell.method, cell.ipc, seed)
-            artifact = replace(artifacts.load(folder), student=student)
-            score = train_student(artifact, bench.test(), seed, bench.progress, bench.material.held)
-        except DivergedError as error:
-            stage.figure = f"{cell.name}, seed {seed}: no result; {error}"
-            return error, {}
+        folder = bench.images(cell.method, cell.ipc, seed)
+        artifact = replace(artifacts.load(folder), student=student)
+        score = train_student(artifact, bench.test(), seed, bench.progress, bench.material.held)
         told = f"{percent(score.held)} on held-back training images, {percent(score.last)} on test images"
         stage.figure = f"{cell.name}, seed {seed}: top-1 {told}"
     figures, labels = artifact.manifest["figures"], artifact.manifest["labels"]

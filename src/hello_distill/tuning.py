@@ -5,6 +5,7 @@ Every trial is kept in the result file, and one that is there already is not rep
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -100,7 +101,9 @@ def _best(
     candidates: Sequence[Mapping[str, Any]],
     trial: Trial,
 ) -> Mapping[str, Any]:
-    """The candidate with the highest top-1 on held-back training images; a training that diverged counts as 0.
+    """The candidate with the highest top-1 on held-back training images, of equal ones the first.
+
+    A training that diverged counts as 0.
 
     Raises InputError where no images are held back: then nothing can be chosen.
     """
@@ -114,8 +117,8 @@ def _best(
             with locked(ledger.claims / f"trial-{name}-{number}", wait) as mine:
                 if mine and not any(done["settings"] == candidate for done in ledger.trials(key)):
                     ledger.add_trial(key, candidate, _tried(bench, key, candidate, trial))
-    chosen: Mapping[str, Any] = max(ledger.trials(key), key=lambda done: done["held_top1"])["settings"]
-    return chosen
+    reached = {json.dumps(done["settings"], sort_keys=True): done["held_top1"] for done in ledger.trials(key)}
+    return max(candidates, key=lambda candidate: reached[json.dumps(dict(candidate), sort_keys=True)])
 
 
 def _tried(bench: Bench, key: dict[str, str], candidate: Mapping[str, Any], trial: Trial) -> float:

@@ -35,18 +35,12 @@ class HeLlO:
         if self.label_bytes is not None and not len(material.held):
             raise InputError("--label-bytes needs held-back training images to choose by; set `held_share` above 0")
         observer, _ = stages.teachers()
-        start = self._patches(material.train, observer, ipc, seed, progress)  # line 3: Eq. 6
+        start = self.patches(material.train, observer, ipc, seed, progress)  # line 3: Eq. 6
         fitted = stages.projector(self.projector)  # lines 4-8: Eq. 2-5
         adapter, figures = self._adapter(fitted, material.held, progress)
         labels = ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), self.projector.templates)
         images, moved = self._moved(start, labels.projector, progress)  # lines 9-11: Eq. 7
         return Distilled(images, labels, {**stages.figures, **fitted.figures, **figures, **moved})
-
-    def _patches(self, data: ImageSet, observer: Any, ipc: int, seed: int, progress: Progress) -> ImageSet:
-        with progress.stage("patches") as stage:
-            start = self.patches(data, observer, ipc, seed, progress)
-            stage.figure = f"{len(start)} images of {self.patches.factor**2} patches each"
-        return start
 
     def _adapter(self, fitted: Fitted, held: ImageSet, progress: Progress) -> tuple[Adapter, dict[str, Any]]:
         """The adapter as it will be stored, and how faithful that and other forms are."""

@@ -36,8 +36,6 @@ class Probe:
         self.patches.check(material.train, ipc)
         name = encoder_name(self.projector)
         observer, _ = stages.teachers()
-        with progress.stage("patches") as stage:
-            images = self.patches(material.train, observer, ipc, seed, progress)
-            stage.figure = f"{len(images)} images of {self.patches.factor**2} patches each"
+        images = self.patches(material.train, observer, ipc, seed, progress)
         model, figures = stages.probe(self.projector, self.taught, self.lora)
         return Distilled(images, TeacherLabels([name], [model], images.side), {**stages.figures, **figures})

@@ -61,8 +61,10 @@ class Patches:
     ) -> ImageSet:
         """`ipc` stitched images (uint8) per class, class by class."""
         self.check(data, ipc)
-        classes = progress.track(range(len(data.classes)), len(data.classes), "patches")
-        images = torch.cat([self._one_class(data, target, observer, ipc, seed) for target in classes])
+        with progress.stage("patches") as stage:
+            classes = progress.track(range(len(data.classes)), len(data.classes), "patches")
+            images = torch.cat([self._one_class(data, target, observer, ipc, seed) for target in classes])
+            stage.figure = f"{len(images)} images of {self.factor**2} patches each"
         targets = torch.arange(len(data.classes), device=images.device).repeat_interleave(ipc)
         return ImageSet(to_8_bit(images, self.truncated), targets, data.classes)
 
@@ -104,9 +106,7 @@ class RDED:
     ) -> Distilled:
         self.patches.check(material.train, ipc)
         observer, _ = stages.teachers()
-        with progress.stage("patches") as stage:
-            images = self.patches(material.train, observer, ipc, seed, progress)
-            stage.figure = f"{len(images)} images of {self.patches.factor**2} patches each"
+        images = self.patches(material.train, observer, ipc, seed, progress)
         return Distilled(images, TeacherLabels([stages.spec.network], [observer], images.side), dict(stages.figures))
 
 

@@ -25,6 +25,7 @@ from hello_distill.report.page import Section, Table, words
 from hello_distill.report.parts import Summary, experiment
 
 HOLDS, FAILS, OPEN, UNTRIED = "holds", "does not hold", "open", "not tried yet"
+DIVERGED = "not to be said, a training diverged"
 MARGIN = 2.0
 """Points of top-1 below which two accuracies are called equal: ours."""
 LEAST_RUNS = 3
@@ -111,6 +112,7 @@ def lines(contents: Iterable[Mapping[str, Any]]) -> list[Line]:
 def _each(claim: str, found: list[Any], judge: Callable[[Any], tuple[str, str] | None]) -> list[Line]:
     judged = [(each.data.name, judge(each)) for each in found]
     told = [Line(claim, data, *verdict) for data, verdict in judged if verdict is not None]
+    told += [Line(claim, each.data.name, DIVERGED, "") for each in found if each.diverged and judge(each) is None]
     return told or [Line(claim, "", UNTRIED, "")]
 
 
