@@ -11,6 +11,7 @@ from torch import nn
 from hello_distill.errors import InputError
 from hello_distill.fit import Optim, fit, learning_rate
 from hello_distill.losses import hard_loss, matching_loss
+from hello_distill.teachers import TeacherSpec
 from hello_distill.types import Batch
 
 
@@ -34,6 +35,19 @@ def test_cosine_with_warmup_from_the_formula() -> None:
         expected = 0.4 * (1 + math.cos(math.pi * (done - 0.2) / 0.8)) / 2
         assert learning_rate(optim, done) == pytest.approx(expected)
     assert learning_rate(Optim(1, 1, lr=0.3, schedule="constant"), 0.9) == 0.3
+
+
+def test_the_teachers_rate_is_that_of_pytorch_s_recipe() -> None:
+    optim = TeacherSpec().optim
+    model = torch.nn.Linear(1, 1)
+    reference = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    steps = torch.optim.lr_scheduler.StepLR(reference, step_size=30, gamma=0.1)
+    assert (optim.epochs, optim.batch_size, optim.name, optim.momentum) == (90, 256, "sgd", 0.9)
+    assert (optim.weight_decay, optim.decayed, optim.changes) == (1e-4, "all", "epoch")
+    for epoch in range(90):
+        assert learning_rate(optim, epoch / 90) == pytest.approx(steps.get_last_lr()[0])
+        reference.step()
+        steps.step()
 
 
 def test_one_step_of_sgd_by_hand_and_no_decay_on_biases() -> None:

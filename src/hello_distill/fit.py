@@ -35,8 +35,9 @@ class Optim:
     """
     momentum: float = 0.9
     """Of SGD."""
-    schedule: Literal["cosine", "half-cosine", "constant"] = "cosine"
-    """Cosine falls to zero over all steps. Half a cosine falls to half the rate (RDED's code)."""
+    schedule: Literal["cosine", "half-cosine", "constant", "thirds"] = "cosine"
+    """Cosine falls to zero over all steps. Half a cosine falls to half the rate (RDED's code). `thirds` falls to a
+    tenth after each third, as PyTorch's recipe for ImageNet does after 30 and 60 of its 90 epochs."""
     changes: Literal["step", "epoch"] = "step"
     """When the learning rate changes. The codes of SRe2L, G_VBSM, RDED and LPLD change it once an epoch."""
     warmup: float = 0.0
@@ -139,5 +140,7 @@ def learning_rate(optim: Optim, done: float) -> float:
         return optim.lr * done / optim.warmup
     if optim.schedule == "constant":
         return optim.lr
+    if optim.schedule == "thirds":
+        return optim.lr * 0.1 ** math.floor(3 * done + 1e-9)
     turn = math.pi if optim.schedule == "cosine" else math.pi / 2
     return optim.lr * 0.5 * (1 + math.cos(turn * (done - optim.warmup) / (1 - optim.warmup)))

@@ -264,7 +264,7 @@ class Optim(Part):
     weight_decay: Annotated[float, Field(ge=0, le=1e6)]
     decayed: Literal["matrices", "all"]
     momentum: Share
-    schedule: Literal["cosine", "half-cosine", "constant"]
+    schedule: Literal["cosine", "half-cosine", "constant", "thirds"]
     changes: Literal["step", "epoch"]
     warmup: Share
 

@@ -40,9 +40,17 @@ class TeacherSpec:
     augment: Augment = field(default_factory=lambda: Augment(mix="none"))
     optim: Optim = field(
         default_factory=lambda: Optim(
-            epochs=90, batch_size=256, lr=0.1, name="sgd", weight_decay=1e-4, schedule="cosine"
+            epochs=90,
+            batch_size=256,
+            lr=0.1,
+            name="sgd",
+            weight_decay=1e-4,
+            decayed="all",
+            schedule="thirds",
+            changes="epoch",
         )
     )
+    """PyTorch's recipe for ImageNet, as in the paper."""
 
     def __post_init__(self) -> None:
         if not self.weak_epochs or not set(self.weak_epochs) <= set(range(1, self.optim.epochs + 1)):
