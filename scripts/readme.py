@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill.report import claims
-from hello_distill.tables import DEMO_ROWS, demo_gains, diverged, size, spread
+from hello_distill.tables import DEMO_ROWS, demo_gains, diverged, remade, size, spread, student_settings
 
 LABELS = (
     "hard",
@@ -77,16 +77,18 @@ def comparison(result: dict[str, Any]) -> str:
     ipcs = sorted({cell["ipc"] for cell in cells})
     labels = [name for name in LABELS if any(cell["labels"] == name for cell in cells)]
     parts = [accuracies(result, ipc, labels) for ipc in ipcs]
-    parts.append(f"What is shipped:\n\n{shipped(cells, ipcs, labels)}")
+    parts += [f"What is shipped:\n\n{shipped(cells, ipcs, labels)}", tuned(cells)]
     commits = sorted({commit[:8] for cell in cells for commit in cell["commits"]})
     students = ", ".join(f"`{name}`" for name in sorted({cell["student"] for cell in cells}))
     runs = sorted({len(cell["seeds"]) for cell in cells})
     ahead = max(cell["top1_best"]["mean"] - cell["top1_last"]["mean"] for cell in cells)
     notes = [
         f"Top-1 in percent after the last epoch, mean +- sd over {' or '.join(map(str, runs))} seeds, each with images "
-        f"and a student of its own. At the best of the tested epochs it is at most {ahead:.1f} points higher.",
-        f"Student: {students}. {len(result['trials'])} tuning trials on held-back training images, as many for each "
-        "method and family of labels; they stand in the result file.",
+        f"and a student of its own.{remade(result)} At the better of two tested epochs it is at most {ahead:.1f} "
+        "points higher.",
+        f"Student: {students}. {len(result['trials'])} tuning trials on held-back training images: of students as many "
+        "for each method and family of labels, some of the projector and of the encoder as a teacher, none of the "
+        "network that teaches. They stand in the result file.",
         *measured(result["stages"], result["recipe"]["base"]["teachers"]["network"]),
         f"Made at {', '.join(commits)} on {processors(result)}.{diverged(result)}",
     ]
@@ -177,14 +179,32 @@ def shipped(cells: list[dict[str, Any]], ipcs: list[int], labels: list[str]) -> 
         rows: dict[tuple[int | None, ...], list[str]] = {}
         chosen = [cell for cell in cells if name in (None, cell["labels"])]
         for method in dict.fromkeys(cell["method"] for cell in chosen):
-            own = {cell["ipc"]: cell["bytes"][part] for cell in chosen if cell["method"] == method}
+            own: dict[int, int] = {}
+            for cell in (cell for cell in chosen if cell["method"] == method):
+                own[cell["ipc"]] = max(own.get(cell["ipc"], 0), cell["bytes"][part])
             if any(own.values()):
                 rows.setdefault(tuple(own.get(ipc) for ipc in ipcs), []).append(method)
         for counts, methods in rows.items():
             what = {"images": "images", "labels": f"{name} labels", "teacher": "the teacher of teacher labels"}[part]
             told = f" ({', '.join(methods)})" if len(rows) > 1 else ""
             lines.append(f"| {what}{told} | {' | '.join('' if c is None else size(c) for c in counts)} |")
+    if public := max(cell["bytes"]["public"] for cell in cells):
+        what = "not shipped: the public encoder that projectors rely on"
+        lines.append(f"| {what} | {' | '.join([size(public)] * len(ipcs))} |")
     return "\n".join(lines)
+
+
+def tuned(cells: list[dict[str, Any]]) -> str:
+    """The settings of students that trials chose, folded away."""
+    rows: dict[str, list[str]] = {}
+    for cell in cells:
+        used = rows.setdefault(student_settings(cell["settings"]), [])
+        if (name := f"{cell['method']} with {cell['labels']}") not in used:
+            used.append(name)
+    lines = ["<details><summary>The students' losses and rates, as trials chose them</summary>", ""]
+    lines += ["| student | of |", "|---|---|"]
+    lines += [f"| {settings} | {', '.join(used)} |" for settings, used in sorted(rows.items())]
+    return "\n".join([*lines, "", "</details>"])
 
 
 def measured(stages: dict[str, Any], network: str) -> list[str]:

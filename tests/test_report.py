@@ -378,6 +378,8 @@ def test_wrong_calls_are_told(made: Made, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_chart_takes_no_text_for_a_formula() -> None:
-    cell = {"method": r"$\frac{", "labels": "hard", "ipc": 1, "student": "a$b$", "bytes": {"labels": 0, "teacher": 0}}
+    cell: dict[str, Any] = {"method": r"$\frac{", "labels": "hard", "ipc": 1, "student": "a$b$"}
+    cell["bytes"] = {"labels": 0, "teacher": 0, "public": 110e6}
     cells = [{**cell, "top1_last": {"mean": 50.0, "sd": None}}]
-    assert plot.picture("$x$", cells, "svg", ["a$b$"], [1]).startswith(b"<?xml")
+    drawn = plot.picture("$x$", cells, "svg", ["a$b$"], [1])
+    assert drawn.startswith(b"<?xml") and b"(projector: and a public encoder of 110 MB)" in drawn

@@ -105,8 +105,14 @@ def _points(panel: Any, cells: list[dict[str, Any]], colours: dict[str, str]) ->
         panel.errorbar(_shipped(cell), score["mean"], yerr=score["sd"] or 0, fmt=mark, color=colour, alpha=0.8)
     panel.set_xscale("symlog", linthresh=1000, linscale=0.6)
     panel.xaxis.set_major_locator(FixedLocator([0, *(10**power for power in range(3, 13))]))
-    panel.set_xlabel("bytes of labels and teacher")
+    panel.set_xlabel(f"bytes of labels and teacher{_beside(cells)}")
     panel.grid(alpha=0.3)
+
+
+def _beside(cells: Sequence[dict[str, Any]]) -> str:
+    """What some of the cells rely on besides, and do not ship."""
+    public = max((cell["bytes"]["public"] for cell in cells), default=0)
+    return f"\n(projector: and a public encoder of {public / 1e6:.0f} MB)" if public else ""
 
 
 def _shipped(cell: dict[str, Any]) -> int:

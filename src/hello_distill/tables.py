@@ -124,6 +124,29 @@ def diverged(result: dict[str, Any]) -> str:
     return f" No result, because training diverged: {'; '.join(runs)}." if runs else ""
 
 
+def remade(result: dict[str, Any]) -> str:
+    """A sentence on images that were not the same ones for all labels, where there are some: their bytes differ."""
+    found: dict[tuple[str, int], set[int]] = {}
+    for cell in result["cells"]:
+        found.setdefault((cell["method"], cell["ipc"]), set()).add(cell["bytes"]["images"])
+    twice = listed([f"{method} at IPC {ipc}" for (method, ipc), sizes in sorted(found.items()) if len(sizes) > 1])
+    if not twice:
+        return ""
+    return (
+        f" Teachers, projector and images of {twice} were made more than once, so columns of a row differ by that, too."
+    )
+
+
+def student_settings(settings: dict[str, Any]) -> str:
+    """A student's tuned settings as people read them."""
+    loss = settings.get("loss")
+    told = {
+        "mse": f"MSE + {settings.get('beta', 0):g} CE",
+        "kl": f"KL at temperature {settings.get('temperature', 0):g}",
+    }
+    return ", ".join([*([told.get(loss, loss)] if loss else ["CE"]), f"rate {settings['lr']:g}"])
+
+
 def comparison(result: dict[str, Any]) -> Table:
     """What `hello-distill compare` prints."""
     table = Table("method", "labels", "IPC", "student", "top-1, last", "top-1, best", "images", "labels", "teacher")
