@@ -257,7 +257,7 @@ def compare_parser() -> ArgumentParser:
     parser.add_argument(
         "--recipe", default="small", help="small (10 classes, 32 pixels, two cores) or many (200 classes)"
     )
-    parser.add_argument("--ipc", type=PositiveInt, nargs="+", default=[1, 10, 50], help="images per class")
+    parser.add_argument("--ipc", type=PositiveInt, nargs="+", help="images per class (default: all that it has)")
     parser.add_argument(
         "--methods", nargs="+", default=["random", "rded", "rded-encoder", "hello"], help="also sre2l, gvbsm"
     )
@@ -298,7 +298,7 @@ def continual_parser() -> ArgumentParser:
         "--recipe", default="small", help="small (10 classes, 32 pixels, two cores) or many (20 classes)"
     )
     parser.add_argument("--steps", type=PositiveInt, nargs="+", default=[5, 10], help="steps that divide the classes")
-    parser.add_argument("--ipc", type=PositiveInt, nargs="+", default=[10], help="images per class")
+    parser.add_argument("--ipc", type=PositiveInt, nargs="+", help="images per class (default: all that it has)")
     parser.add_argument(
         "--methods",
         nargs="+",
