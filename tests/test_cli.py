@@ -283,6 +283,42 @@ def test_an_interrupt_leaves_nothing(
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
 
 
+def spoilt(tree: Path, folder: Path) -> Path:
+    """The tree with a test image that cannot be read, 1 of 25."""
+    copy = shutil.copytree(tree, folder)
+    (copy / "test" / "circle" / "zz.png").write_bytes(b"")
+    return copy
+
+
+def test_bad_test_images_pass_where_they_are_let(
+    capsys: pytest.CaptureFixture[str], artefact: Path, tree: Path, tmp_path: Path
+) -> None:
+    """`evaluate`, `evaluate --record` and `verify --data` as `train`: with one bad image of 25."""
+    data = ["--data", spoilt(tree, tmp_path / "data")]
+    commands = (
+        (["evaluate", artefact, *data, "--record", tmp_path / "b"], "expected"),
+        (["evaluate", tmp_path / "b", *data], "inside"),
+        (["verify", tmp_path / "b", *data], "checks"),
+    )
+    for command, answer in commands:
+        refused(capsys, "split test: 1 of 25 images cannot be read", *command)
+        refused(capsys, "--max-bad 2 is no share", *command, "--max-bad", "2")
+        assert cli.main([*map(str, command), "--max-bad", "0.04", "--json"]) == 0
+        assert answer in json.loads(capsys.readouterr().out)
+
+
+def test_what_is_recorded_is_told_to_machines_and_to_people(
+    capsys: pytest.CaptureFixture[str], artefact: Path, tree: Path, tmp_path: Path
+) -> None:
+    command = ["evaluate", str(artefact), "--data", str(tree), "--record"]
+    assert cli.main([*command, str(tmp_path / "a"), "--json"]) == 0
+    stated = read_manifest(tmp_path / "a")["expected"]
+    assert json.loads(capsys.readouterr().out) == {"artefact": str(tmp_path / "a"), "expected": stated}
+    assert cli.main([*command, str(tmp_path / "b")]) == 0
+    again = f"hello-distill evaluate {tmp_path / 'b'} --data {tree}"
+    assert capsys.readouterr().out == f"{tmp_path / 'b'} is ready; `{again}` checks what it states\n"
+
+
 def test_the_version_that_made_an_artefact_is_in_it(artefact: Path) -> None:
     found = read_manifest(artefact)["versions"]
     assert {"hello_distill", "python", "torch", "peft", "open_clip_torch", "threads"} <= found.keys()

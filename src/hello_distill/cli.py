@@ -129,6 +129,7 @@ def evaluate_parser() -> ArgumentParser:
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", help="one student each (default: those it states)")
     parser.add_argument("--record", help="folder for a copy that states what these students reach; must not exist yet")
+    add_max_bad(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser
 
@@ -137,15 +138,17 @@ def evaluate(options: Namespace) -> None:
     """Run `hello-distill evaluate`."""
     if options.record is not None:
         with publishing.claimed(options.record) as claim:
-            from hello_distill import pipeline
+            from hello_distill import pipeline, storage
 
-            seeds = options.seeds or (0, 1, 2)
-            folder = pipeline.record(options.artefact, options.data, claim, seeds, console())
-        print(f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}` checks what it states")
+            how = options.seeds or (0, 1, 2), console(), options.max_bad
+            folder = pipeline.record(options.artefact, options.data, claim, *how)
+        ready = f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}` checks what it states"
+        made = {"artefact": str(folder), "expected": storage.read_manifest(folder)["expected"]}
+        show(made, lambda _: ready, options.json)
         return
     from hello_distill import pipeline, tables
 
-    result = pipeline.reproduce(options.artefact, options.data, options.seeds, console())
+    result = pipeline.reproduce(options.artefact, options.data, options.seeds, console(), options.max_bad)
     show(result, tables.evaluation, options.json)
     if not result["inside"]:
         raise ArtifactError(f"{options.artefact} does not reach the accuracy that it states")
@@ -157,6 +160,7 @@ def verify_parser() -> ArgumentParser:
     parser.add_argument("artefact", help="folder that `distill` wrote")
     parser.add_argument("--data", help="labelled images (the test split of DATA) to compare the order of classes with")
     parser.add_argument("--teacher", help="an artefact whose teacher or projector to compare the order of classes with")
+    add_max_bad(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser
 
@@ -165,7 +169,7 @@ def verify(options: Namespace) -> None:
     """Run `hello-distill verify`."""
     from hello_distill import pipeline, tables
 
-    result = pipeline.verify(options.artefact, options.data, options.teacher, console())
+    result = pipeline.verify(options.artefact, options.data, options.teacher, console(), options.max_bad)
     show(result, tables.verification, options.json)
     if result["not_checked"]:
         raise MachineError(f"not all of {options.artefact} could be checked on this machine; see above")

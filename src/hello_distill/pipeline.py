@@ -327,14 +327,20 @@ def train(
 
 
 def reproduce(
-    folder: str | Path, data: str, seeds: Sequence[int] | None = None, progress: Progress = SILENT
+    folder: str | Path,
+    data: str,
+    seeds: Sequence[int] | None = None,
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Train students as the artefact records it, and say whether they reach what it states; `hello-distill evaluate`.
 
-    `seeds` are those that it states unless given. Raises InputError where it states nothing, or the test images are
-    others than those that it was measured on.
+    `seeds` are those that it states unless given. Test images that cannot be read are left out, up to the share
+    `max_bad`. Raises InputError where it states nothing, or the test images are others than those that it was measured
+    on.
     """
     check_seeds(seeds or ())
+    check_share(max_bad)
     artifact = artifacts.load(folder)
     expected = artifact.manifest["expected"]
     if expected is None:
@@ -342,13 +348,13 @@ def reproduce(
             f"{folder} states no accuracy to expect; `hello-distill evaluate {folder} --data {data} --record OUT` "
             "measures it and writes an artefact that does"
         )
-    test = test_images(data, artifact, progress)
+    test = test_images(data, artifact, progress, max_bad)
     if fingerprint(test) != expected["test_sha256"]:
         raise InputError(
             f"the {len(test)} test images of {data} are not the {expected['test_images']} on which the stated accuracy "
             "was measured; give the same data"
         )
-    scores = evaluate(artifact, test, list(dict.fromkeys(expected["seeds"] if seeds is None else seeds)), progress)
+    scores = evaluate(artifact, test, expected["seeds"] if seeds is None else seeds, progress)
     found = verdict(expected, [score.last for score in scores])
     return {**found, "expected": expected, "student": artifact.student.network, "environment": environment()}
 
@@ -359,23 +365,25 @@ def record(
     out: str | Path | Claim,
     seeds: Sequence[int] = (0, 1, 2),
     progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
 ) -> Path:
     """Train students as the artefact records it, and write it again at `out` with the accuracy that they reach.
 
+    Test images that cannot be read are left out, up to the share `max_bad`.
     Raises InputError for fewer than three seeds: an expectation needs a spread.
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return record(folder, data, claim, seeds, progress)
+            return record(folder, data, claim, seeds, progress, max_bad)
     check_seeds(seeds)
-    seeds = list(dict.fromkeys(seeds))
+    check_share(max_bad)
     if len(seeds) < LEAST_RUNS:
-        raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} different seeds, not {len(seeds)}")
+        raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} seeds, not {len(seeds)}")
     artifact = artifacts.load(folder)
-    test = test_images(data, artifact, progress)
+    test = test_images(data, artifact, progress, max_bad)
     scores = evaluate(artifact, test, seeds, progress)
     expected = {
-        "seeds": seeds,
+        "seeds": list(seeds),
         "top1_last": summary([score.last for score in scores]),
         "top1_best": summary([score.best for score in scores]),
         "test_images": len(test),
@@ -386,14 +394,19 @@ def record(
 
 
 def verify(
-    folder: str | Path, data: str | None = None, teacher: str | Path | None = None, progress: Progress = SILENT
+    folder: str | Path,
+    data: str | None = None,
+    teacher: str | Path | None = None,
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Look at everything in an artefact that can be looked at; see `hello-distill verify`.
 
-    `data` are labelled images, `teacher` is another artefact with a teacher or a projector: the order of classes is
-    compared with theirs. Raises InputError where there is no artefact, ArtifactError for the first thing that is
-    wrong. What could not be checked on this machine stands in `not_checked`.
+    `data` are labelled images, of which the share `max_bad` may be unreadable, `teacher` is another artefact with a
+    teacher or a projector: the order of classes is compared with theirs. Raises InputError where there is no artefact,
+    ArtifactError for the first thing that is wrong. What could not be checked on this machine stands in `not_checked`.
     """
+    check_share(max_bad)
     manifest = verification.check_files(folder)
     checks = [
         f"{len(manifest['files']) + 2} files of the listed sizes and SHA-256, none beside them",
@@ -406,7 +419,7 @@ def verify(
     except MachineError as error:
         artifact, missing = artifacts.load(folder, "hard"), [f"labels: {error}"]
     if data is not None:
-        checks += _order(artifact.labels, test_images(data, artifact, progress), f"the labels of {folder}")
+        checks += _order(artifact.labels, test_images(data, artifact, progress, max_bad), f"the labels of {folder}")
     if teacher is not None:
         given = artifacts.load(teacher)
         if other := other_names(given.classes, artifact.classes):
