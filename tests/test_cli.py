@@ -235,6 +235,7 @@ def test_a_broken_artefact_ends_with_4(capsys: pytest.CaptureFixture[str], artef
         ("distill x --out", "--out needs a value"),
         ("distill x --out y --ipcs 3", "unknown option --ipcs: did you mean '--ipc'?"),
         ("distill x --out=y --ipcs=3", "unknown option --ipcs: did you mean '--ipc'?"),
+        ("distill x --out y --report z", "unknown option --report: "),
         ("distill x --out y --ip 3", "unknown option --ip: did you mean '--ipc'?"),
         ("distill x y --out z", "'y' is one argument too many; see `hello-distill distill --help`"),
         ("distill x --out y --ipc ten", "--ipc must be a whole number, not 'ten'"),

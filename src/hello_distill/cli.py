@@ -59,7 +59,7 @@ def distill_parser() -> ArgumentParser:
         help="classes with too few images: stop (default), use their images again, or make fewer of them",
     )
     add_max_bad(parser)
-    parser.add_argument("--report", help="JSON file that lists the images that were left out, and why")
+    parser.add_argument("--skipped", help="JSON file that lists the images that were left out, and why")
     parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(
         "--config",
@@ -83,7 +83,7 @@ def distill(options: Namespace) -> None:
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
         given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
-        beside = {name: options[name] for name in ("stages", "max_bad", "report", "short_class")}
+        beside = {name: options[name] for name in ("stages", "max_bad", "skipped", "short_class")}
         folder = pipeline.distill(options.data, claim, replace(recipe, **given), console(), **beside)
     if ranks.launched().rank == 0:
         print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")

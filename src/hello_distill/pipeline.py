@@ -37,7 +37,7 @@ from hello_distill.publishing import Claim, check_room, claimed, path
 from hello_distill.scores import percent
 from hello_distill.settings import mistake
 from hello_distill.short_classes import Rule, ShortClasses
-from hello_distill.skipped import MAX_BAD, Skipped, check_report, check_share
+from hello_distill.skipped import MAX_BAD, Skipped, check_file, check_share
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.teachers import TeacherSpec, check_network, encoder_name, network, weights_bytes
 from hello_distill.types import LabelSource
@@ -145,13 +145,13 @@ def distill(
     progress: Progress = SILENT,
     stages: str | Path | None = None,
     max_bad: float = MAX_BAD,
-    report: str | Path | None = None,
+    skipped: str | Path | None = None,
     short_class: Rule = "error",
 ) -> Path:
     """Distil the training images of `data` (see `hello_distill.data`) into an artefact at `out`.
 
     Teachers and projectors are kept in the folder `stages`, if one is given, and found there by later runs. Images that
-    cannot be read are left out, up to the share `max_bad`, and listed in the file `report`. `short_class` says what
+    cannot be read are left out, up to the share `max_bad`, and listed in the file `skipped`. `short_class` says what
     becomes of classes with too few images (see `short_classes`).
 
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
@@ -159,11 +159,11 @@ def distill(
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return distill(data, claim, recipe, progress, stages, max_bad, report, short_class)
+            return distill(data, claim, recipe, progress, stages, max_bad, skipped, short_class)
     encoder = check(recipe)
-    material, skipped = training_images(data, recipe, progress, max_bad, report, short_class)
+    material, left_out = training_images(data, recipe, progress, max_bad, skipped, short_class)
     check_room(out.target, forecast(material.train, recipe, encoder), rough=True)
-    figures = {"skipped_images": skipped.reasons()} if skipped.bad else {}
+    figures = {"skipped_images": left_out.reasons()} if left_out.bad else {}
     run = material, recipe, recipe.distiller, out, progress, stages
     return distill_material(*run, source_of(data), short_class, figures)
 
@@ -228,32 +228,32 @@ def training_images(
     recipe: Recipe,
     progress: Progress = SILENT,
     max_bad: float = MAX_BAD,
-    report: str | Path | None = None,
+    skipped: str | Path | None = None,
     short_class: Rule = "error",
 ) -> tuple[Material, Skipped]:
     """The training images in two parts, and what was left out of them; see `distill`."""
     check_share(max_bad)
-    if report is not None:
-        check_report(report)
+    if skipped is not None:
+        check_file(skipped)
     with progress.stage("data") as stage:
         train, test = open_splits(data)
         check_classes(data, train.counts(), recipe, short_class)
         side = min(recipe.max_side, train.native_side())
         if not 1 <= side <= LARGEST_SIDE:
             raise InputError(f"config: max_side must be between 1 and {LARGEST_SIDE} for these images, not {side}")
-        images, skipped = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
-        if report is not None and ranks.first():
-            skipped.write(report)
-        skipped.check(max_bad)
-        if skipped.bad:
+        images, left_out = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
+        if skipped is not None and ranks.first():
+            left_out.write(skipped)
+        left_out.check(max_bad)
+        if left_out.bad:
             check_classes(data, images.counts(), recipe, short_class)
         material = hold_back(images, recipe.held_share, recipe.held_limit, recipe.seed)
         stage.figure = (
             f"{len(material.train)} + {len(material.held)} held-back training images of {side} pixels, "
             f"{len(train.classes)} classes; {len(test.table)} test images stay untouched"
-            + (f"; {skipped.told()}" if skipped.bad else "")
+            + (f"; {left_out.told()}" if left_out.bad else "")
         )
-    return Material(material.train.to(device()), material.held.to(device())), skipped
+    return Material(material.train.to(device()), material.held.to(device())), left_out
 
 
 def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_class: Rule = "error") -> None:
