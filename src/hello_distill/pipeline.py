@@ -16,7 +16,7 @@ from PIL import Image
 from hello_distill import artifact as artifacts
 from hello_distill import distillers, encoders, ranks, storage, verification
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
-from hello_distill.data import ImageSet, Material, hold_back, open_splits, shown_counts
+from hello_distill.data import ImageSet, Material, hold_back, left_to_fit, open_splits, shown_counts
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.probe import Probe
@@ -36,7 +36,7 @@ from hello_distill.projector import ProjectorSpec, lora_numbers
 from hello_distill.publishing import Claim, check_room, claimed, path
 from hello_distill.scores import percent
 from hello_distill.settings import mistake
-from hello_distill.short_classes import Rule, ShortClasses
+from hello_distill.short_classes import Rule, ShortClasses, largest_ipc
 from hello_distill.skipped import MAX_BAD, Skipped, check_file, check_share
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.teachers import TeacherSpec, check_network, encoder_name, network, weights_bytes
@@ -246,7 +246,7 @@ def training_images(
             left_out.write(skipped)
         left_out.check(max_bad)
         if left_out.bad:
-            check_classes(data, images.counts(), recipe, short_class)
+            check_classes(data, images.counts(), replace(recipe, train_limit=None), short_class)
         material = hold_back(images, recipe.held_share, recipe.held_limit, recipe.seed)
         stage.figure = (
             f"{len(material.train)} + {len(material.held)} held-back training images of {side} pixels, "
@@ -262,9 +262,12 @@ def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_
         raise InputError(f"{source}: no training image of {listed(empty)} can be read; mend them or remove the class")
     short = {name: count for name, count in counts.items() if count < recipe.ipc}
     if short and short_class == "error":
+        left = left_to_fit(counts, recipe.train_limit, recipe.held_share, recipe.held_limit)
+        fitting = largest_ipc(recipe.distiller, counts, left)
+        lower = f"lower --ipc to {fitting}, for which they suffice after holding some back, " if fitting else ""
         raise InputError(
             f"{source}: fewer than {recipe.ipc} training images in {shown_counts(short)}; "
-            f"lower --ipc to {min(short.values())} or add images, or choose --short-class repeat or fewer"
+            f"{lower}add images, or choose --short-class repeat or fewer"
         )
 
 
