@@ -199,11 +199,11 @@ def labels_parser() -> ArgumentParser:
     parser.add_argument("--source", help="artefact whose teacher or projector makes the labels (default: the same)")
     parser.add_argument("--keep", type=float, help="pruned, quantized: share of a training's batches that is kept")
     parser.add_argument("--replacement", type=bool, help="pruned, quantized: draw batches with replacement")
-    parser.add_argument("--codec", default="topk", help="quantized: topk, int8 or float8")
-    parser.add_argument("--k", type=int, default=10, help="quantized, top-k: logits that are kept of each label")
-    parser.add_argument("--precision", default="float16", help="projector: float32, float16, int8 or int4")
+    parser.add_argument("--codec", help="quantized: topk (default), int8 or float8")
+    parser.add_argument("--k", type=int, help="quantized, topk: logits that are kept of each label (default: 10)")
+    parser.add_argument("--precision", help="projector: float32, float16 (default), int8 or int4")
     parser.add_argument(
-        "--seed", type=NonNegativeInt, default=0, help="stored kinds: the student whose views are stored"
+        "--seed", type=NonNegativeInt, help="stored, pruned, quantized: the student whose views are stored (default: 0)"
     )
     return parser
 
@@ -211,10 +211,9 @@ def labels_parser() -> ArgumentParser:
 def labels(options: Namespace) -> None:
     """Run `hello-distill labels`."""
     with publishing.claimed(options.out) as claim:
-        from hello_distill.relabel import Relabel, relabel
+        from hello_distill.relabel import OPTIONS, chosen, relabel
 
-        names = ("kind", "keep", "replacement", "codec", "k", "precision", "seed")
-        wanted = Relabel(**{name: options[name] for name in names})
+        wanted = chosen(options.kind, {name: options[name] for name in OPTIONS})
         folder = relabel(options.artefact, claim, wanted, options.source, console())
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
