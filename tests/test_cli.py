@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import write_tree
-from hello_distill import cli, evaluate, teachers
+from hello_distill import cli, evaluate, pipeline, teachers
 from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, STUDIES, find
 from hello_distill.storage import read_manifest
 
@@ -40,11 +40,12 @@ def test_help_of_every_command_imports_little_and_is_quick() -> None:
     script = (
         "import contextlib, io, sys\n"
         "from hello_distill.cli import main\n"
-        "with contextlib.redirect_stdout(io.StringIO()) as said:\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()) as noted:\n"
         "    try: main([*sys.argv[1:], '--help'])\n"
         "    except SystemExit as end: assert not end.code\n"
         "assert ' '.join(['usage: hello-distill', *(['[options]', sys.argv[1]] if sys.argv[1:] else '')]) "
         "in said.getvalue()\n"
+        "assert not noted.getvalue()\n"
         f"assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)"
     )
     bare = statistics.median(seconds("import jsonargparse") for _ in range(5))
@@ -159,6 +160,41 @@ def test_mistakes_in_a_distillation(
     shutil.rmtree(copy / "train" / "cross")
     (copy / "train" / "cross").mkdir()
     bad("no images of cross; add some or remove the class", copy)
+
+
+@pytest.mark.parametrize(
+    ("recipe_name", "device", "changes", "told"),
+    [
+        ("paper", "cpu", {}, True),
+        ("imagenet100", "cpu", {"ipc": 1}, True),
+        ("imagenet1k", "cpu", {"student": {"network": "resnet50"}}, True),
+        ("paper", "cuda", {}, False),
+        ("paper", "cpu", {"teachers": {"weak_epochs": [1], "optim": {"epochs": 1}}}, False),
+        ("paper", "cpu", {"max_side": 32}, False),
+        ("cpu", "cpu", {}, False),
+        ("rded-small", "cpu", {}, False),
+    ],
+)
+def test_a_recipe_for_a_gpu_is_told_of_first_where_there_is_none(
+    recipe_name: str,
+    device: str,
+    changes: dict[str, object],
+    told: bool,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HELLO_DISTILL_DEVICE", device)
+    (tmp_path / "c.json").write_text(json.dumps(changes))
+    given = ["--recipe", recipe_name, "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "a")]
+    monkeypatch.setattr(pipeline, "check", lambda recipe: None)
+    assert cli.main(["distill", str(tmp_path / "nowhere"), *given]) == 2
+    note = (
+        f"note: the recipe {recipe_name} is made for a GPU; on this machine's processor ten thousand photographs take "
+        "it a day or more, and --recipe cpu minutes"
+    )
+    *before, last = capsys.readouterr().err.splitlines()
+    assert before == ([note] if told else []) and last.startswith("hello-distill: no data at")
 
 
 def test_an_output_folder_that_exists_is_left_as_it_is(

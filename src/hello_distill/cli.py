@@ -24,6 +24,7 @@ from hello_distill.skipped import MAX_BAD
 from hello_distill.stopping import SENTENCE, stoppable
 
 if TYPE_CHECKING:
+    from hello_distill.pipeline import Recipe
     from hello_distill.progress import Progress
 
 
@@ -82,11 +83,31 @@ def distill(options: Namespace) -> None:
         recipe = find(options.recipe, ipc if isinstance(ipc, int) else None).with_changes(changes)
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
+        tell_what_it_takes(options.recipe, recipe)
         given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
         beside = {name: options[name] for name in ("stages", "max_bad", "skipped", "short_class")}
         folder = pipeline.distill(options.data, claim, replace(recipe, **given), console(), **beside)
     if ranks.launched().rank == 0:
         print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+
+
+def tell_what_it_takes(name: str, recipe: Recipe) -> None:
+    """Say on standard error that a recipe is made for a GPU, where there is none and --config has not made it lighter.
+
+    The first of several processes says it.
+    """
+    from hello_distill.machine import device
+    from hello_distill.recipes import FOR_A_GPU, find
+
+    named = find(name)
+    lighter = (recipe.max_side, recipe.teachers) != (named.max_side, named.teachers)
+    if name in FOR_A_GPU and not lighter and device() == "cpu" and ranks.launched().rank == 0:
+        print(
+            f"note: the recipe {name} is made for a GPU; on this machine's processor ten thousand photographs take it "
+            "a day or more, and --recipe cpu minutes",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @contextmanager
