@@ -191,7 +191,7 @@ def config(recipe: Recipe, tmp_path: Path) -> str:
 @pytest.mark.slow
 def test_one_artefact_is_written_and_one_table_printed(tree: Path, config: str, tmp_path: Path) -> None:
     command = ["-m", "hello_distill", "distill", str(tree), "--config", config]
-    run = torchrun(*command, "--out", "a", "--stages", "stages", "--report", "bad.json", folder=tmp_path)
+    run = torchrun(*command, "--out", "a", "--stages", "stages", "--skipped", "bad.json", folder=tmp_path)
     assert run.returncode == 0, run.stderr
     assert run.stdout == "a is ready; `hello-distill info a` says what it holds\n"
     assert run.stderr.count("\nteachers  ") == run.stderr.count("\nimage update  ") == 1
