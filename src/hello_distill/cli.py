@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from hello_distill import publishing, ranks
+from hello_distill import distributed, publishing
 from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
 from hello_distill.options import ArgumentParser
 from hello_distill.skipped import MAX_BAD
@@ -71,7 +71,7 @@ def distill_parser() -> ArgumentParser:
 
 def distill(options: Namespace) -> None:
     """Run `hello-distill distill`."""
-    with output(options.out) as claim, ranks.joined():
+    with output(options.out) as claim, distributed.joined():
         if options.stages is not None:
             publishing.check_writable(Path(options.stages))
         from hello_distill import pipeline
@@ -87,7 +87,7 @@ def distill(options: Namespace) -> None:
         given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
         beside = {name: options[name] for name in ("stages", "max_bad", "skipped", "short_class")}
         folder = pipeline.distill(options.data, claim, replace(recipe, **given), console(), **beside)
-    if ranks.launched().rank == 0:
+    if distributed.launched().rank == 0:
         print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 
@@ -101,7 +101,7 @@ def tell_what_it_takes(name: str, recipe: Recipe) -> None:
 
     named = find(name)
     lighter = (recipe.max_side, recipe.teachers) != (named.max_side, named.teachers)
-    if name in FOR_A_GPU and not lighter and device() == "cpu" and ranks.launched().rank == 0:
+    if name in FOR_A_GPU and not lighter and device() == "cpu" and distributed.launched().rank == 0:
         print(
             f"note: the recipe {name} is made for a GPU; on this machine's processor ten thousand photographs take it "
             "a day or more, and --recipe cpu minutes",
@@ -113,7 +113,7 @@ def tell_what_it_takes(name: str, recipe: Recipe) -> None:
 @contextmanager
 def output(out: str) -> Iterator[publishing.Claim]:
     """The claim on an output; of several processes the first holds it, and the others write nothing."""
-    if ranks.launched().rank == 0:
+    if distributed.launched().rank == 0:
         with publishing.claimed(out) as claim:
             yield claim
     else:
@@ -138,7 +138,7 @@ def train(options: Namespace) -> None:
     from hello_distill import pipeline, tables
 
     how = options.student, options.labels, options.seeds
-    with ranks.joined():
+    with distributed.joined():
         result = pipeline.train(options.artefact, options.data, *how, console(), options.max_bad)
     show(result, tables.training, options.json)
 
@@ -530,7 +530,7 @@ def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json
 
     Of several processes the first prints.
     """
-    if ranks.launched().rank > 0:
+    if distributed.launched().rank > 0:
         return
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
@@ -546,7 +546,7 @@ def console() -> Progress:
     from hello_distill.progress import SILENT, ConsoleProgress
 
     keep_freed_memory()
-    return ConsoleProgress() if ranks.launched().rank == 0 else SILENT
+    return ConsoleProgress() if distributed.launched().rank == 0 else SILENT
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -571,7 +571,7 @@ SHARED = ("distill", "train")
 
 def perform(name: str, options: Namespace) -> None:
     """Run a command. Raises InputError where several processes were started for one that they do not share."""
-    if ranks.launched().processes > 1 and name not in SHARED:
+    if distributed.launched().processes > 1 and name not in SHARED:
         apart = "; several of them with one --out share the work" if name in ("compare", "continual", "study") else ""
         raise InputError(f"torchrun is for {' and '.join(SHARED)}; start `hello-distill {name}` without it{apart}")
     COMMANDS[name][1](options)
@@ -588,7 +588,7 @@ def run(command: Callable[[], None]) -> int:
         return told(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
         code = getattr(stop, "exit_code", 130)
-        return code if ranks.launched().rank > 0 else told(SENTENCE, code)
+        return code if distributed.launched().rank > 0 else told(SENTENCE, code)
     except BrokenPipeError:  # whoever read the output has enough of it
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -614,7 +614,7 @@ def told(sentence: str, exit_code: int) -> int:
     Of several processes the first prints. Another leaves it time to say the same, for then all are ended, and speaks
     where it does not.
     """
-    rank, processes = ranks.launched()[:2]
+    rank, processes = distributed.launched()[:2]
     if rank > 0:
         time.sleep(SECONDS_FOR_THE_FIRST)
         sentence = f"process {rank} of {processes}: {sentence}"

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from hello_distill import artifact as artifacts
-from hello_distill import distillers, encoders, ranks, storage, verification
+from hello_distill import distillers, distributed, encoders, storage, verification
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
 from hello_distill.data import ImageSet, Material, hold_back, left_to_fit, open_splits, shown_counts
 from hello_distill.distillers.gvbsm import GVBSM
@@ -242,7 +242,7 @@ def training_images(
         if not 1 <= side <= LARGEST_SIDE:
             raise InputError(f"config: max_side must be between 1 and {LARGEST_SIDE} for these images, not {side}")
         images, left_out = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
-        if skipped is not None and ranks.first():
+        if skipped is not None and distributed.first():
             left_out.write(skipped)
         left_out.check(max_bad)
         if left_out.bad:
@@ -287,7 +287,7 @@ def distill_material(
     short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
     distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed, progress))
     distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
-    if not ranks.first():
+    if not distributed.first():
         return path(out)
     settings = replace(recipe, distiller=distiller).settings()
     return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out, source)
