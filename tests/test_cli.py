@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import write_tree
-from hello_distill import cli, evaluate, teachers
+from hello_distill import cli, evaluate, pipeline, teachers
 from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, STUDIES, find
 from hello_distill.storage import read_manifest
 
@@ -40,11 +40,12 @@ def test_help_of_every_command_imports_little_and_is_quick() -> None:
     script = (
         "import contextlib, io, sys\n"
         "from hello_distill.cli import main\n"
-        "with contextlib.redirect_stdout(io.StringIO()) as said:\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()) as noted:\n"
         "    try: main([*sys.argv[1:], '--help'])\n"
         "    except SystemExit as end: assert not end.code\n"
         "assert ' '.join(['usage: hello-distill', *(['[options]', sys.argv[1]] if sys.argv[1:] else '')]) "
         "in said.getvalue()\n"
+        "assert not noted.getvalue()\n"
         f"assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)"
     )
     bare = statistics.median(seconds("import jsonargparse") for _ in range(5))
@@ -145,7 +146,7 @@ def test_mistakes_in_a_distillation(
         assert not out.exists() and not list(tmp_path.glob(".out*"))
 
     bad("fewer than 13 training images in circle (12), cross (12)", tree, "--ipc", 13)
-    bad("lower --ipc to 12 or add images, or choose --short-class repeat or fewer", tree, "--ipc", 13)
+    bad("lower --ipc to 11, for which they suffice after holding some back, add images, or choose", tree, "--ipc", 13)
     bad("--ipc is 0", tree, "--ipc", 0)
     bad("no data at", tmp_path / "nowhere")
     bad("unknown encoder 'ligt': did you mean 'lite'", tree, "--encoder", "ligt")
@@ -159,6 +160,41 @@ def test_mistakes_in_a_distillation(
     shutil.rmtree(copy / "train" / "cross")
     (copy / "train" / "cross").mkdir()
     bad("no images of cross; add some or remove the class", copy)
+
+
+@pytest.mark.parametrize(
+    ("recipe_name", "device", "changes", "told"),
+    [
+        ("paper", "cpu", {}, True),
+        ("imagenet100", "cpu", {"ipc": 1}, True),
+        ("imagenet1k", "cpu", {"student": {"network": "resnet50"}}, True),
+        ("paper", "cuda", {}, False),
+        ("paper", "cpu", {"teachers": {"weak_epochs": [1], "optim": {"epochs": 1}}}, False),
+        ("paper", "cpu", {"max_side": 32}, False),
+        ("cpu", "cpu", {}, False),
+        ("rded-small", "cpu", {}, False),
+    ],
+)
+def test_a_recipe_for_a_gpu_is_told_of_first_where_there_is_none(
+    recipe_name: str,
+    device: str,
+    changes: dict[str, object],
+    told: bool,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HELLO_DISTILL_DEVICE", device)
+    (tmp_path / "c.json").write_text(json.dumps(changes))
+    given = ["--recipe", recipe_name, "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "a")]
+    monkeypatch.setattr(pipeline, "check", lambda recipe: None)
+    assert cli.main(["distill", str(tmp_path / "nowhere"), *given]) == 2
+    note = (
+        f"note: the recipe {recipe_name} is made for a GPU; on this machine's processor ten thousand photographs take "
+        "it a day or more, and --recipe cpu minutes"
+    )
+    *before, last = capsys.readouterr().err.splitlines()
+    assert before == ([note] if told else []) and last.startswith("hello-distill: no data at")
 
 
 def test_an_output_folder_that_exists_is_left_as_it_is(
@@ -235,6 +271,7 @@ def test_a_broken_artefact_ends_with_4(capsys: pytest.CaptureFixture[str], artef
         ("distill x --out", "--out needs a value"),
         ("distill x --out y --ipcs 3", "unknown option --ipcs: did you mean '--ipc'?"),
         ("distill x --out=y --ipcs=3", "unknown option --ipcs: did you mean '--ipc'?"),
+        ("distill x --out y --report z", "unknown option --report: "),
         ("distill x --out y --ip 3", "unknown option --ip: did you mean '--ipc'?"),
         ("distill x y --out z", "'y' is one argument too many; see `hello-distill distill --help`"),
         ("distill x --out y --ipc ten", "--ipc must be a whole number, not 'ten'"),
@@ -281,6 +318,42 @@ def test_an_interrupt_leaves_nothing(
     assert cli.main(arguments) == 130
     assert "nothing is left half-written" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["c.json"]
+
+
+def spoilt(tree: Path, folder: Path) -> Path:
+    """The tree with a test image that cannot be read, 1 of 25."""
+    copy = shutil.copytree(tree, folder)
+    (copy / "test" / "circle" / "zz.png").write_bytes(b"")
+    return copy
+
+
+def test_bad_test_images_pass_where_they_are_let(
+    capsys: pytest.CaptureFixture[str], artefact: Path, tree: Path, tmp_path: Path
+) -> None:
+    """`evaluate`, `evaluate --record` and `verify --data` as `train`: with one bad image of 25."""
+    data = ["--data", spoilt(tree, tmp_path / "data")]
+    commands = (
+        (["evaluate", artefact, *data, "--record", tmp_path / "b"], "expected"),
+        (["evaluate", tmp_path / "b", *data], "inside"),
+        (["verify", tmp_path / "b", *data], "checks"),
+    )
+    for command, answer in commands:
+        refused(capsys, "split test: 1 of 25 images cannot be read", *command)
+        refused(capsys, "--max-bad 2 is no share", *command, "--max-bad", "2")
+        assert cli.main([*map(str, command), "--max-bad", "0.04", "--json"]) == 0
+        assert answer in json.loads(capsys.readouterr().out)
+
+
+def test_what_is_recorded_is_told_to_machines_and_to_people(
+    capsys: pytest.CaptureFixture[str], artefact: Path, tree: Path, tmp_path: Path
+) -> None:
+    command = ["evaluate", str(artefact), "--data", str(tree), "--record"]
+    assert cli.main([*command, str(tmp_path / "a"), "--json"]) == 0
+    stated = read_manifest(tmp_path / "a")["expected"]
+    assert json.loads(capsys.readouterr().out) == {"artefact": str(tmp_path / "a"), "expected": stated}
+    assert cli.main([*command, str(tmp_path / "b")]) == 0
+    again = f"hello-distill evaluate {tmp_path / 'b'} --data {tree}"
+    assert capsys.readouterr().out == f"{tmp_path / 'b'} is ready; `{again}` checks what it states\n"
 
 
 def test_the_version_that_made_an_artefact_is_in_it(artefact: Path) -> None:

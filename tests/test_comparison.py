@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hello_distill import bench, comparison, recipes, stages, tuning
+from hello_distill import bench, cli, comparison, recipes, stages, tuning
 from hello_distill.bench import Bench, Comparison, Contender, opened
 from hello_distill.comparison import compare
 from hello_distill.distillers.random import RandomImages
@@ -61,6 +61,17 @@ def recipe_network(grid: Comparison) -> str:
 def run(tree: Path, out: Path, grid: Comparison, **changes: Any) -> dict[str, Any]:
     methods = {"methods": ["random", "rded", "hello"], "labels": LABELS, "ipcs": [1, 2]}
     return compare(str(tree), out, grid, **{**methods, "students": ["convnet2_w8"], "seeds": [0, 1], **changes})
+
+
+def test_the_command_runs_all_that_its_recipe_has_training_for(
+    tree: Path, grid: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`many` has students' training for IPC 10 alone; here it is 2."""
+    monkeypatch.setattr(recipes, "find_comparison", lambda name: replace(grid, training={2: (2, 4)}))
+    out = tmp_path / "r.json"
+    grid_of_one = ["--methods", "random", "--labels", "hard", "--students", "convnet2_w8", "--seeds", "0"]
+    assert cli.main(["compare", str(tree), "--recipe", "many", *grid_of_one, "--out", str(out)]) == 0
+    assert [cell["ipc"] for cell in json.loads(out.read_text())["cells"]] == [2]
 
 
 def test_a_comparison_runs_every_cell_and_counts_its_bytes(

@@ -435,6 +435,16 @@ def test_the_command_prints_a_line_for_each_run(
     assert "unknown continual experiment 'smal': did you mean 'small'" in capsys.readouterr().err
 
 
+def test_the_command_runs_all_that_its_recipe_has_training_for(
+    tree: Path, experiment: Continual, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "find_continual", lambda name: experiment)
+    out = tmp_path / "r.json"
+    call = ["continual", str(tree), "--steps", "2", "--methods", "random", "--seeds", "0", "--out", str(out)]
+    assert cli.main(call) == 0
+    assert [curve["ipc"] for curve in json.loads(out.read_text())["curves"]] == [2]
+
+
 @pytest.mark.parametrize("name", recipes.CONTINUALS)
 def test_named_experiments_can_be_written_down(name: str) -> None:
     made = recipes.find_continual(name)

@@ -158,9 +158,9 @@ def test_twenty_kinds_of_bad_images_are_left_out_and_listed(
 ) -> None:
     data, expected = mixed
     assert len(expected) == 20
-    report = tmp_path / "report.json"
-    folder = hd.distill(str(data), tmp_path / "a", random_recipe, max_bad=0.1, report=report)
-    told = json.loads(report.read_text())
+    listed = tmp_path / "skipped.json"
+    folder = hd.distill(str(data), tmp_path / "a", random_recipe, max_bad=0.1, skipped=listed)
+    told = json.loads(listed.read_text())
     assert {entry["file"]: entry["reason"] for entry in told["files"]} == expected
     assert {entry["file"]: entry["class"] for entry in told["files"]} == {f: Path(f).parent.name for f in expected}
     assert (told["seen"], told["kept"], told["skipped"]) == (220, 200, 20) and len(told["files"]) == 20
@@ -181,7 +181,7 @@ def test_more_than_one_in_a_hundred_stops_the_run_and_is_reported(
     config = tmp_path / "c.json"
     config.write_text(json.dumps(random_recipe.settings()))
     common = ["distill", str(data), "--config", str(config), "--out", str(tmp_path / "a")]
-    assert cli.main([*common, "--report", str(tmp_path / "r.json")]) == 2
+    assert cli.main([*common, "--skipped", str(tmp_path / "r.json")]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "split train: 20 of 220 images cannot be read: " in said
     assert "00-zero.png (empty file), " in said and said.count("(") == 4 and " and 17 more; " in said
@@ -197,8 +197,8 @@ def test_more_than_one_in_a_hundred_stops_the_run_and_is_reported(
     for wrong in ("1.5", "-0.1"):
         assert cli.main([*common[:-1], str(tmp_path / "b"), "--max-bad", wrong]) == 2
         assert "is no share; give a number from 0 to 1" in capsys.readouterr().err
-    assert cli.main([*common[:-1], str(tmp_path / "b"), "--report", str(tmp_path / "no" / "r.json")]) == 2
-    assert "--report" in capsys.readouterr().err
+    assert cli.main([*common[:-1], str(tmp_path / "b"), "--skipped", str(tmp_path / "no" / "r.json")]) == 2
+    assert f"--skipped {tmp_path}/no/r.json cannot be written; choose a file in a folder" in capsys.readouterr().err
 
 
 def test_up_to_one_in_a_hundred_passes_in_train_and_test(

@@ -37,7 +37,9 @@ def bases(artefact: Path, tree: Path, recipe: Recipe, tmp_path_factory: pytest.T
     """A true artefact of each kind of labels."""
     folder = tmp_path_factory.mktemp("bases")
     taught = distill(str(tree), folder / "teacher", replace(recipe, distiller=RDED(recipe.distiller.patches)))
-    made = {kind: relabel(taught, folder / kind, Relabel(kind, keep=0.5)) for kind in ("pruned", "quantized", "static")}
+    made = {
+        kind: relabel(taught, folder / kind, Relabel(kind, keep=0.5, k=3)) for kind in ("pruned", "quantized", "static")
+    }
     made |= {kind: relabel(taught, folder / kind, Relabel(kind)) for kind in ("stored", "hard")}
     made["int8"] = relabel(artefact, folder / "int8", Relabel("projector", precision="int8"))
     return {"projector": artefact, "teacher": taught, **made}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +16,8 @@ import torch.nn.functional as F
 import hello_distill as hd
 from conftest import seal
 from hello_distill import artifact as artifacts
-from hello_distill import codecs, evaluate, sizes, storage, tensors
+from hello_distill import cli, codecs, costs, evaluate, sizes, storage, tensors
+from hello_distill import labels as label_kinds
 from hello_distill.artifact import Artifact, Codec, Distilled
 from hello_distill.data import ImageSet, Material
 from hello_distill.distillers.rded import RDED
@@ -25,8 +27,10 @@ from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.manifest import IMAGES
 from hello_distill.models import build
 from hello_distill.pipeline import Recipe, distill
+from hello_distill.recipes import find_comparison
 from hello_distill.recording import Draw, Plan
-from hello_distill.relabel import Relabel, relabel
+from hello_distill.relabel import OPTIONS, Relabel, check_smaller, chosen, relabel
+from hello_distill.storage import read_manifest
 from hello_distill.views import Augment, sample_views
 
 
@@ -75,7 +79,7 @@ def test_a_student_of_stored_labels_is_that_of_online_labels_bit_for_bit(
     assert any(not torch.equal(other[name], value) for name, value in expected.items())
 
 
-OPTIONS = {
+FORMS = {
     "stored": (Relabel("stored"), {}),
     "pruned": (Relabel("pruned", keep=0.4), {"keep": 0.4}),
     "topk": (Relabel("quantized", codec="topk", k=3), {"codec": "topk", "k": 3}),
@@ -108,9 +112,9 @@ def test_what_is_stored_is_what_the_online_source_says_of_the_images_on_disk(
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", FORMS)
 def test_bytes_on_disk_are_those_of_the_formula(name: str, taught: Path, tmp_path: Path) -> None:
-    options, how = OPTIONS[name]
+    options, how = FORMS[name]
     opened = artifacts.load(taught)
     for epochs, batch_size in ((3, 4), (7, 3)):
         optim = replace(opened.student.optim, epochs=epochs, batch_size=batch_size)
@@ -187,6 +191,7 @@ def test_the_ipc_from_which_labels_are_larger() -> None:
 
 def test_the_ladder_counts_what_relabelling_writes(artefact: Path, taught: Path, tmp_path: Path) -> None:
     rungs = {rung["labels"]: rung for rung in hd.info(artefact)["ladder"]}
+    assert "top-10 of pruned 10x" not in rungs  # of four classes
     made = relabel(artefact, tmp_path / "stored", Relabel("stored"))
     assert rungs["stored float16"]["bytes"] == hd.info(made)["labels"]["bytes"]
     kept = hd.info(relabel(taught, tmp_path / "static", Relabel("static")))["labels"]["bytes"]
@@ -200,6 +205,13 @@ def test_the_ladder_counts_what_relabelling_writes(artefact: Path, taught: Path,
     from_ipc = rungs["stored float16"]["smaller_from_ipc"]
     ours = hd.info(artefact)["labels"]["bytes"]
     assert sizes.stored_bytes(4, from_ipc, 3, 4) > ours >= sizes.stored_bytes(4, from_ipc - 1, 3, 4)
+
+
+def test_the_ladder_has_top_10_from_eleven_classes_on(artefact: Path) -> None:
+    manifest = read_manifest(artefact)
+    for classes in (10, 11):
+        rungs = costs.ladder({**manifest, "classes": [str(number) for number in range(classes)]})
+        assert ("top-10 of pruned 10x" in {rung["labels"] for rung in rungs}) == (classes == 11)
 
 
 # Codecs.
@@ -338,6 +350,61 @@ def test_stored_labels_cannot_label_anew(taught: Path, tmp_path: Path) -> None:
 def test_wrong_options_are_named(options: dict[str, object], told: str) -> None:
     with pytest.raises(InputError, match=told):
         Relabel(**options)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("stored --codec int8", "--codec is for quantized labels, not stored"),
+        ("stored --keep 0.1", "--keep is for pruned or quantized labels, not stored"),
+        ("stored --k 10", "--k is for quantized labels, not stored"),
+        ("hard --replacement true", "--replacement is for pruned or quantized labels, not hard"),
+        ("teacher --precision int8", "--precision is for projector labels, not teacher"),
+        ("static --seed 0", "--seed is for stored or pruned or quantized labels, not static"),
+        ("quantized --codec int8 --k 5", "--k is for the codec topk, not int8"),
+        ("storred --codec int8", "unknown kind of labels 'storred': did you mean 'stored'?"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    given: str, told: str, taught: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where what is given is the default."""
+    assert cli.main(["labels", str(taught), "--kind", *given.split(), "--out", str(tmp_path / "a")]) == 2
+    assert capsys.readouterr().err.startswith(f"hello-distill: {told}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", label_kinds.kinds())
+def test_options_that_are_not_given_take_their_defaults(kind: str) -> None:
+    assert chosen(kind, dict.fromkeys(OPTIONS)) == Relabel(kind)
+    assert set(OPTIONS) == {field.name for field in dataclasses.fields(Relabel)} - {"kind"}
+
+
+def test_options_of_the_command_reach_the_labels(taught: Path, tmp_path: Path) -> None:
+    what = ["--kind", "quantized", "--codec", "int8", "--keep", "0.5", "--seed", "3", "--out", str(tmp_path / "a")]
+    assert cli.main(["labels", str(taught), *what]) == 0
+    made = relabel(taught, tmp_path / "b", Relabel("quantized", codec="int8", keep=0.5, seed=3))
+    kept = [read_manifest(folder)["labels"] for folder in (tmp_path / "a", made)]
+    assert kept[0] == kept[1] and kept[0]["codec"] == {"name": "int8"}
+    assert kept[0]["batches"] == 3  # of the six of a training
+
+
+@pytest.mark.parametrize("k", [4, 10])
+def test_top_k_of_no_more_classes_is_refused(k: int, taught: Path, tmp_path: Path) -> None:
+    told = f"--k {k} of 4 classes keeps every logit and its class, which takes more bytes than float16 labels; give a"
+    with pytest.raises(InputError, match=f"{told} --k of 1 or less, or --codec float8"):
+        relabel(taught, tmp_path / "a", Relabel("quantized", k=k))
+    assert list(tmp_path.iterdir()) == []
+    for advised in (Relabel("quantized", k=1), Relabel("quantized", codec="float8", k=k)):
+        made = relabel(taught, tmp_path / advised.codec, advised)
+        assert hd.info(made)["labels"]["bytes"] < hd.info(made)["ladder"][0]["bytes"]  # stored float16
+
+
+def test_top_k_of_recorded_comparisons_is_let() -> None:
+    """And of two classes no k is worth it."""
+    check_smaller(find_comparison("small").labels["quantized"], classes=10)
+    with pytest.raises(InputError, match="labels; give --codec float8"):
+        check_smaller(Relabel("quantized", k=2), classes=2)
 
 
 def test_a_teacher_of_another_size_is_refused(taught: Path, tree: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -27,8 +28,8 @@ from hello_distill.distillers.recover import Jitter
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.errors import InputError
 from hello_distill.labels.hard import HardLabels
-from hello_distill.pipeline import Recipe, distill_material
-from hello_distill.short_classes import ShortClasses
+from hello_distill.pipeline import Recipe, distill_material, training_images
+from hello_distill.short_classes import ShortClasses, images_needed
 
 # Eight layouts.
 
@@ -83,7 +84,7 @@ LAYOUTS: list[tuple[Callable[[Path], None], str]] = [
     (hidden, "train holds 0 class folders; a classifier needs at least two; lay the images out as train/CLASS/IMAGE"),
     (hidden_images, "split train: no images of square; add some"),
     (nested, "train: class folders hold folders: circle (images/), square (images/); images in them would be lost"),
-    (few, "fewer than 4 training images in cross (3), stripes (3); lower --ipc to 3 or add images, or choose"),
+    (few, "fewer than 4 training images in cross (3), stripes (3); lower --ipc to 3, for which they suffice"),
     (only_bad, "no training image of circle, cross can be read; mend them or remove the class"),
     (one, "train holds 1 class folders; a classifier needs at least two"),
     (none, "train holds 0 class folders but 1 files; a classifier needs at least two"),
@@ -122,6 +123,40 @@ def test_many_offending_classes_are_counted(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(tmp_path / split / "c0" / "0.png")
     with pytest.raises(InputError, match="no images of c1, c2, c3, c4, c5 and 3 more; add some"):
         open_splits(str(tmp_path))
+
+
+@pytest.mark.parametrize("method", ["random", "rded", "hello", "sre2l"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"held_share": 0.0},
+        {"held_share": 0.5},
+        {"held_share": 0.5, "held_limit": 6},
+        {"train_limit": 30},
+        {"train_limit": 24, "held_share": 0.3},
+    ],
+    ids=str,
+)
+def test_the_images_per_class_that_are_advised_do(
+    method: str, changes: dict[str, float], recipe: Recipe, tree: Path
+) -> None:
+    """Hold-back, a limit and mosaics of four are counted; one more image per class would not do."""
+    base = replace(recipe_of(method, recipe), **{"held_share": 0.1, **changes})
+    with pytest.raises(InputError, match="fewer than 13 training images in circle") as refused:
+        training_images(str(tree), replace(base, ipc=13))
+    advised = int(re.search(r"lower --ipc to (\d+)", str(refused.value))[1])
+    material, _ = training_images(str(tree), replace(base, ipc=advised))
+    counts = material.train.counts().values()
+    assert min(counts) >= images_needed(base.distiller, advised)
+    assert advised == 12 or min(counts) < images_needed(base.distiller, advised + 1)
+
+
+def test_no_number_is_advised_where_none_would_do(recipe: Recipe, tmp_path: Path) -> None:
+    """Three images of a class, and a mosaic takes four."""
+    tree = write_tree(tmp_path / "tree", train=3, test=1)
+    with pytest.raises(InputError, match=r"stripes \(3\); add images, or choose --short-class repeat or fewer"):
+        training_images(str(tree), replace(recipe_of("rded", recipe), ipc=4))
 
 
 # Short classes.

@@ -13,8 +13,9 @@ from hello_distill.continual import continual
 from hello_distill.errors import InputError
 from hello_distill.manifest import LARGEST_COUNT
 from hello_distill.pipeline import Recipe
-from hello_distill.recipes import find_comparison, find_continual
+from hello_distill.recipes import find_comparison, find_continual, find_study
 from hello_distill.relabel import Relabel
+from hello_distill.study import study
 
 TOO_LARGE = LARGEST_COUNT + 1
 TOLD = f"is {TOO_LARGE}; seeds are 0 or more, and {LARGEST_COUNT} at most"
@@ -50,6 +51,31 @@ def test_seeds_that_no_artefact_can_state(
         Relabel("stored", seed=TOO_LARGE)
     assert Relabel("stored", seed=LARGEST_COUNT).seed == LARGEST_COUNT
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [
+        ([0, 0, 0], "--seeds names 0 3 times; give each seed once"),
+        ([2, 1, 2], "--seeds names 2 twice; give each seed once"),
+    ],
+)
+def test_a_seed_that_is_named_twice(
+    untrained: None, seeds: list[int], told: str, artefact: Path, tree: Path, tmp_path: Path
+) -> None:
+    """Its student would count as several, with a spread of nothing."""
+    out = tmp_path / "out"
+    for run in (
+        lambda: pipeline.record(artefact, str(tree), out, seeds),
+        lambda: pipeline.train(artefact, str(tree), seeds=seeds),
+        lambda: pipeline.reproduce(artefact, str(tree), seeds),
+        lambda: compare("nowhere", out, find_comparison("small"), ["hello"], ["hard"], [1], ["convnet3"], seeds),
+        lambda: continual("nowhere", out, find_continual("small"), ["hello"], [5], [10], seeds),
+        lambda: study("nowhere", out, find_study("ablation"), seeds=seeds),
+    ):
+        with pytest.raises(InputError, match=told):
+            run()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["teachers", "projector"])

@@ -23,7 +23,7 @@ from hello_distill.artifact import load
 from hello_distill.errors import ArtifactError, InputError
 from hello_distill.licence import UNKNOWN, source_of
 from hello_distill.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, adapter_config, check_wanted, parse
-from hello_distill.pipeline import Recipe, record, reproduce
+from hello_distill.pipeline import Recipe
 from hello_distill.recipes import RECIPES, find
 from hello_distill.relabel import Relabel, relabel
 
@@ -254,12 +254,6 @@ def test_an_accuracy_is_that_of_its_runs(changes: dict[str, Any], told: str, art
     seal(folder, expected={**sound, **changes})
     with pytest.raises(ArtifactError, match=told):
         load(folder)
-
-
-def test_a_seed_that_is_given_twice_counts_once(artefact: Path, tree: Path, tmp_path: Path) -> None:
-    stated = record(artefact, str(tree), tmp_path / "b", [0, 1, 1, 2])
-    assert load(stated).manifest["expected"]["seeds"] == [0, 1, 2]
-    assert len(reproduce(stated, str(tree), [0, 0])["runs"]) == 1
 
 
 def test_links_are_refused_also_where_hashes_are_not_read(artefact: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hello_distill import encoders, publishing, storage, verification
 from hello_distill import labels as label_kinds
 from hello_distill.card import card, features
 from hello_distill.data import ImageSet, Material
+from hello_distill.distributed import EVERY
 from hello_distill.errors import ArtifactError, InputError
 from hello_distill.fit import Optim
 from hello_distill.labels.hard import HardLabels
@@ -33,7 +34,6 @@ from hello_distill.manifest import CARD, CONFIG, FORMAT, IMAGES, LARGEST_FILE, M
 from hello_distill.mapped import in_memory
 from hello_distill.progress import SILENT, Progress
 from hello_distill.publishing import Claim
-from hello_distill.ranks import EVERY
 from hello_distill.reading import check_memory
 from hello_distill.stages import Stages
 from hello_distill.types import Batch, LabelSource, View

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from hello_distill import publishing, ranks
+from hello_distill import distributed, publishing
 from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
 from hello_distill.options import ArgumentParser
 from hello_distill.skipped import MAX_BAD
 from hello_distill.stopping import SENTENCE, stoppable
 
 if TYPE_CHECKING:
+    from hello_distill.pipeline import Recipe
     from hello_distill.progress import Progress
 
 
@@ -59,7 +60,7 @@ def distill_parser() -> ArgumentParser:
         help="classes with too few images: stop (default), use their images again, or make fewer of them",
     )
     add_max_bad(parser)
-    parser.add_argument("--report", help="JSON file that lists the images that were left out, and why")
+    parser.add_argument("--skipped", help="JSON file that lists the images that were left out, and why")
     parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(
         "--config",
@@ -70,7 +71,7 @@ def distill_parser() -> ArgumentParser:
 
 def distill(options: Namespace) -> None:
     """Run `hello-distill distill`."""
-    with output(options.out) as claim, ranks.joined():
+    with output(options.out) as claim, distributed.joined():
         if options.stages is not None:
             publishing.check_writable(Path(options.stages))
         from hello_distill import pipeline
@@ -82,17 +83,37 @@ def distill(options: Namespace) -> None:
         recipe = find(options.recipe, ipc if isinstance(ipc, int) else None).with_changes(changes)
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
+        tell_what_it_takes(options.recipe, recipe)
         given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
-        beside = {name: options[name] for name in ("stages", "max_bad", "report", "short_class")}
+        beside = {name: options[name] for name in ("stages", "max_bad", "skipped", "short_class")}
         folder = pipeline.distill(options.data, claim, replace(recipe, **given), console(), **beside)
-    if ranks.launched().rank == 0:
+    if distributed.launched().rank == 0:
         print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+
+
+def tell_what_it_takes(name: str, recipe: Recipe) -> None:
+    """Say on standard error that a recipe is made for a GPU, where there is none and --config has not made it lighter.
+
+    The first of several processes says it.
+    """
+    from hello_distill.machine import device
+    from hello_distill.recipes import FOR_A_GPU, find
+
+    named = find(name)
+    lighter = (recipe.max_side, recipe.teachers) != (named.max_side, named.teachers)
+    if name in FOR_A_GPU and not lighter and device() == "cpu" and distributed.launched().rank == 0:
+        print(
+            f"note: the recipe {name} is made for a GPU; on this machine's processor ten thousand photographs take it "
+            "a day or more, and --recipe cpu minutes",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @contextmanager
 def output(out: str) -> Iterator[publishing.Claim]:
     """The claim on an output; of several processes the first holds it, and the others write nothing."""
-    if ranks.launched().rank == 0:
+    if distributed.launched().rank == 0:
         with publishing.claimed(out) as claim:
             yield claim
     else:
@@ -117,7 +138,7 @@ def train(options: Namespace) -> None:
     from hello_distill import pipeline, tables
 
     how = options.student, options.labels, options.seeds
-    with ranks.joined():
+    with distributed.joined():
         result = pipeline.train(options.artefact, options.data, *how, console(), options.max_bad)
     show(result, tables.training, options.json)
 
@@ -129,6 +150,7 @@ def evaluate_parser() -> ArgumentParser:
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", help="one student each (default: those it states)")
     parser.add_argument("--record", help="folder for a copy that states what these students reach; must not exist yet")
+    add_max_bad(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser
 
@@ -137,15 +159,17 @@ def evaluate(options: Namespace) -> None:
     """Run `hello-distill evaluate`."""
     if options.record is not None:
         with publishing.claimed(options.record) as claim:
-            from hello_distill import pipeline
+            from hello_distill import pipeline, storage
 
-            seeds = options.seeds or (0, 1, 2)
-            folder = pipeline.record(options.artefact, options.data, claim, seeds, console())
-        print(f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}` checks what it states")
+            how = options.seeds or (0, 1, 2), console(), options.max_bad
+            folder = pipeline.record(options.artefact, options.data, claim, *how)
+        ready = f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}` checks what it states"
+        made = {"artefact": str(folder), "expected": storage.read_manifest(folder)["expected"]}
+        show(made, lambda _: ready, options.json)
         return
     from hello_distill import pipeline, tables
 
-    result = pipeline.reproduce(options.artefact, options.data, options.seeds, console())
+    result = pipeline.reproduce(options.artefact, options.data, options.seeds, console(), options.max_bad)
     show(result, tables.evaluation, options.json)
     if not result["inside"]:
         raise ArtifactError(f"{options.artefact} does not reach the accuracy that it states")
@@ -157,6 +181,7 @@ def verify_parser() -> ArgumentParser:
     parser.add_argument("artefact", help="folder that `distill` wrote")
     parser.add_argument("--data", help="labelled images (the test split of DATA) to compare the order of classes with")
     parser.add_argument("--teacher", help="an artefact whose teacher or projector to compare the order of classes with")
+    add_max_bad(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser
 
@@ -165,7 +190,7 @@ def verify(options: Namespace) -> None:
     """Run `hello-distill verify`."""
     from hello_distill import pipeline, tables
 
-    result = pipeline.verify(options.artefact, options.data, options.teacher, console())
+    result = pipeline.verify(options.artefact, options.data, options.teacher, console(), options.max_bad)
     show(result, tables.verification, options.json)
     if result["not_checked"]:
         raise MachineError(f"not all of {options.artefact} could be checked on this machine; see above")
@@ -195,11 +220,11 @@ def labels_parser() -> ArgumentParser:
     parser.add_argument("--source", help="artefact whose teacher or projector makes the labels (default: the same)")
     parser.add_argument("--keep", type=float, help="pruned, quantized: share of a training's batches that is kept")
     parser.add_argument("--replacement", type=bool, help="pruned, quantized: draw batches with replacement")
-    parser.add_argument("--codec", default="topk", help="quantized: topk, int8 or float8")
-    parser.add_argument("--k", type=int, default=10, help="quantized, top-k: logits that are kept of each label")
-    parser.add_argument("--precision", default="float16", help="projector: float32, float16, int8 or int4")
+    parser.add_argument("--codec", help="quantized: topk (default), int8 or float8")
+    parser.add_argument("--k", type=int, help="quantized, topk: logits that are kept of each label (default: 10)")
+    parser.add_argument("--precision", help="projector: float32, float16 (default), int8 or int4")
     parser.add_argument(
-        "--seed", type=NonNegativeInt, default=0, help="stored kinds: the student whose views are stored"
+        "--seed", type=NonNegativeInt, help="stored, pruned, quantized: the student whose views are stored (default: 0)"
     )
     return parser
 
@@ -207,10 +232,9 @@ def labels_parser() -> ArgumentParser:
 def labels(options: Namespace) -> None:
     """Run `hello-distill labels`."""
     with publishing.claimed(options.out) as claim:
-        from hello_distill.relabel import Relabel, relabel
+        from hello_distill.relabel import OPTIONS, chosen, relabel
 
-        names = ("kind", "keep", "replacement", "codec", "k", "precision", "seed")
-        wanted = Relabel(**{name: options[name] for name in names})
+        wanted = chosen(options.kind, {name: options[name] for name in OPTIONS})
         folder = relabel(options.artefact, claim, wanted, options.source, console())
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
@@ -257,7 +281,7 @@ def compare_parser() -> ArgumentParser:
     parser.add_argument(
         "--recipe", default="small", help="small (10 classes, 32 pixels, two cores) or many (200 classes)"
     )
-    parser.add_argument("--ipc", type=PositiveInt, nargs="+", default=[1, 10, 50], help="images per class")
+    parser.add_argument("--ipc", type=PositiveInt, nargs="+", help="images per class (default: all that it has)")
     parser.add_argument(
         "--methods", nargs="+", default=["random", "rded", "rded-encoder", "hello"], help="also sre2l, gvbsm"
     )
@@ -298,7 +322,7 @@ def continual_parser() -> ArgumentParser:
         "--recipe", default="small", help="small (10 classes, 32 pixels, two cores) or many (20 classes)"
     )
     parser.add_argument("--steps", type=PositiveInt, nargs="+", default=[5, 10], help="steps that divide the classes")
-    parser.add_argument("--ipc", type=PositiveInt, nargs="+", default=[10], help="images per class")
+    parser.add_argument("--ipc", type=PositiveInt, nargs="+", help="images per class (default: all that it has)")
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -506,7 +530,7 @@ def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json
 
     Of several processes the first prints.
     """
-    if ranks.launched().rank > 0:
+    if distributed.launched().rank > 0:
         return
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
@@ -522,7 +546,7 @@ def console() -> Progress:
     from hello_distill.progress import SILENT, ConsoleProgress
 
     keep_freed_memory()
-    return ConsoleProgress() if ranks.launched().rank == 0 else SILENT
+    return ConsoleProgress() if distributed.launched().rank == 0 else SILENT
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -547,7 +571,7 @@ SHARED = ("distill", "train")
 
 def perform(name: str, options: Namespace) -> None:
     """Run a command. Raises InputError where several processes were started for one that they do not share."""
-    if ranks.launched().processes > 1 and name not in SHARED:
+    if distributed.launched().processes > 1 and name not in SHARED:
         apart = "; several of them with one --out share the work" if name in ("compare", "continual", "study") else ""
         raise InputError(f"torchrun is for {' and '.join(SHARED)}; start `hello-distill {name}` without it{apart}")
     COMMANDS[name][1](options)
@@ -564,7 +588,7 @@ def run(command: Callable[[], None]) -> int:
         return told(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
         code = getattr(stop, "exit_code", 130)
-        return code if ranks.launched().rank > 0 else told(SENTENCE, code)
+        return code if distributed.launched().rank > 0 else told(SENTENCE, code)
     except BrokenPipeError:  # whoever read the output has enough of it
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -590,7 +614,7 @@ def told(sentence: str, exit_code: int) -> int:
     Of several processes the first prints. Another leaves it time to say the same, for then all are ended, and speaks
     where it does not.
     """
-    rank, processes = ranks.launched()[:2]
+    rank, processes = distributed.launched()[:2]
     if rank > 0:
         time.sleep(SECONDS_FOR_THE_FIRST)
         sentence = f"process {rank} of {processes}: {sentence}"

@@ -39,7 +39,7 @@ def compare(
     comparison: Comparison,
     methods: Sequence[str],
     labels: Sequence[str],
-    ipcs: Sequence[int],
+    ipcs: Sequence[int] | None,
     students: Sequence[str],
     seeds: Sequence[int],
     progress: Progress = SILENT,
@@ -47,9 +47,11 @@ def compare(
 ) -> dict[str, Any]:
     """Run the grid, or what is left of it, and keep the result at `out` up to date; see `hello-distill compare`.
 
-    Several processes may work on one `out`: each takes what no other has begun. Accuracies are percent on the test
-    split. Raises InputError before any training for unknown names, and where `out` is the result of other settings.
+    `ipcs` None takes all that the comparison has. Several processes may work on one `out`: each takes what no other has
+    begun. Accuracies are percent on the test split. Raises InputError before any training for unknown names,
+    and where `out` is the result of other settings.
     """
+    ipcs = ipcs or list(comparison.training)
     check(comparison, methods, labels, ipcs, students)
     check_seeds(seeds)
     bench, ledger = opened(data, out, comparison, described(comparison), progress, max_bad)

@@ -120,17 +120,18 @@ def continual(
     experiment: Continual,
     methods: Sequence[str],
     steps: Sequence[int],
-    ipcs: Sequence[int],
+    ipcs: Sequence[int] | None,
     seeds: Sequence[int],
     progress: Progress = SILENT,
     max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Run every step, or what is left, and keep the result at `out` up to date; see `hello-distill continual`.
 
-    Several processes may work on one `out`. Accuracies are percent on the test images of the classes seen. Raises
-    InputError before any training for unknown names, steps that do not divide the classes, and where `out` is the
-    result of other settings.
+    `ipcs` None takes all that the experiment has. Several processes may work on one `out`. Accuracies are percent on
+    the test images of the classes seen. Raises InputError before any training for unknown names, steps that do not
+    divide the classes, and where `out` is the result of other settings.
     """
+    ipcs = ipcs or list(experiment.comparison.training)
     check(experiment, methods, ipcs)
     check_seeds(seeds)
     bench, ledger = opened(data, out, experiment.comparison, experiment.described(), progress, max_bad)

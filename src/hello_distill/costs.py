@@ -18,7 +18,7 @@ LADDER: dict[str, dict[str, Any]] = {
     "pruned 40x": {"keep": 1 / 40},
     "top-10 of pruned 10x": {"codec": "topk", "k": 10, "keep": 1 / 10},
 }
-"""Ways of storing labels that `info` compares."""
+"""Ways of storing labels that `info` compares; top-k only where there are more classes than k."""
 STORED_FORMULA = "epochs x images x classes x 2 bytes (one float16 logit row for every augmented view)"
 
 
@@ -88,7 +88,9 @@ def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     def per_class(way: Callable[[int], int], ipc: int) -> int:
         return way(classes * ipc)
 
-    ways: dict[str, Callable[[int], int]] = {name: partial(stored, **how) for name, how in LADDER.items()}
+    ways: dict[str, Callable[[int], int]] = {
+        name: partial(stored, **how) for name, how in LADDER.items() if how.get("k", 0) < classes
+    }
     ways["static float16"] = static
     rungs: list[dict[str, Any]] = []
     for name, way in ways.items():

@@ -392,5 +392,19 @@ def _drawn(targets: Targets, share: float, least: int, rng: np.random.Generator)
     drawn = []
     for target in range(int(targets.max()) + 1):
         rows = torch.nonzero(targets == target).flatten().numpy()
-        drawn.append(rng.permutation(rows)[: max(least, min(round(share * len(rows)), len(rows) - 1))])
+        drawn.append(rng.permutation(rows)[: _share_of(len(rows), share, least)])
     return torch.from_numpy(np.sort(np.concatenate(drawn)))
+
+
+def _share_of(count: int, share: float, least: int) -> int:
+    """How many of so many images a share of them is; see `_drawn`."""
+    return max(least, min(round(share * count), count - 1))
+
+
+def left_to_fit(counts: Mapping[str, int], limit: int | None, share: float, held_limit: int) -> dict[str, int]:
+    """Images of each class that `limited` and `hold_back` leave to be fitted on, of a split with so many."""
+    left, total = dict(counts), sum(counts.values())
+    if limit is not None and total > limit:
+        left = {name: min(count, _share_of(count, limit / total, 1)) for name, count in left.items()}
+    share = min(share, held_limit / max(1, sum(left.values())))
+    return {name: count - _share_of(count, share, 0) for name, count in left.items()}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from hello_distill import ranks
+from hello_distill import distributed
 from hello_distill.artifact import Artifact
 from hello_distill.data import ImageSet
 from hello_distill.fit import fit
@@ -60,7 +60,7 @@ def train_student(
 
     def batches(epoch: int) -> Iterator[tuple[Rows, Batch]]:
         for view in artifact.views(spec.optim.batch_size, epoch, seed):
-            own = ranks.part(len(view.rows))
+            own = distributed.part(len(view.rows))
             if spec.double_forward:
                 move_statistics(student, artifact, view, own)
             yield view.rows[own], artifact.batch(view, own)
@@ -81,7 +81,7 @@ def train_student(
 
 
 @torch.no_grad()
-def move_statistics(student: nn.Module, artifact: Artifact, view: View, own: slice = ranks.EVERY) -> None:
+def move_statistics(student: nn.Module, artifact: Artifact, view: View, own: slice = distributed.EVERY) -> None:
     """The forward pass that RDED's code makes before each step: on mixed images under CutMix (its mixing is in
     place), on unmixed ones under Mixup."""
     seen = view if any(view.hole) else view._replace(share=1.0)

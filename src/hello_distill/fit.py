@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hello_distill import ranks
+from hello_distill import distributed
 from hello_distill.errors import DivergedError
 from hello_distill.losses import Loss
 from hello_distill.machine import seeded
@@ -58,8 +58,8 @@ def fit(
     """Train the parameters of `model` that require a gradient, in place.
 
     `batches(epoch)` gives that epoch's batches with the places of their images, `num_batches` says how many;
-    `after_epoch(epoch)` is called with epochs counted from 1. Of several processes (`ranks`) each gives its own part of
-    each batch: a step is then that of the whole batch, but batch normalisation sees the part alone; its running
+    `after_epoch(epoch)` is called with epochs counted from 1. Of several processes (`distributed`) each gives its own
+    part of each batch: a step is then that of the whole batch, but batch normalisation sees the part alone; its running
     statistics become those of the first process after each epoch. Raises DivergedError at the first step whose loss or
     gradient is not finite, before the weights follow it.
     """
@@ -67,8 +67,8 @@ def fit(
     optimiser = _optimiser(trained, optim)
     total = optim.epochs * num_batches
     step = 0
-    ranks.follow(ranks.state(model))
-    with seeded(ranks.seed_of(seed)):
+    distributed.follow(distributed.state(model))
+    with seeded(distributed.seed_of(seed)):
         for epoch in progress.track(range(optim.epochs), optim.epochs, what):
             model.train()
             for rows, batch in batches(epoch):
@@ -81,13 +81,13 @@ def fit(
                     raise _diverged(what, f"the loss is {value.item()}", place, rows, batch, optim)
                 optimiser.zero_grad()
                 value.backward()
-                ranks.average(trained, len(rows))
+                distributed.average(trained, len(rows))
                 # Under an infinite limit gradients stay as they are: it is the norm, taken in one go, that counts.
                 if not torch.isfinite(nn.utils.clip_grad_norm_(trained, math.inf, math.inf)):
                     raise _diverged(what, "a gradient is not finite", place, rows, batch, optim)
                 optimiser.step()
                 step += 1
-            ranks.follow(list(model.buffers()))
+            distributed.follow(list(model.buffers()))
             after_epoch(epoch + 1)
     if not all(finite(parameter.detach()) for parameter in trained):
         raise DivergedError(f"{what}: a weight is not finite after the last step; {_remedy(optim)}")

@@ -491,10 +491,16 @@ def check_wanted(wanted: Mapping[str, Any]) -> None:
 
 
 def check_seeds(seeds: Sequence[int], option: str = "--seeds") -> None:
-    """Raise InputError, naming the option, for a seed that no artefact can state."""
+    """Raise InputError, naming the option, for a seed that no artefact can state, and for one that is named twice.
+
+    A student counted twice would make the spread look smaller than it is.
+    """
     for seed in seeds:
         if not 0 <= seed <= LARGEST_COUNT:
             raise InputError(f"{option} is {seed}; seeds are 0 or more, and {LARGEST_COUNT} at most")
+        if (times := seeds.count(seed)) > 1:
+            often = "twice" if times == 2 else f"{times} times"
+            raise InputError(f"{option} names {seed} {often}; give each seed once")
 
 
 def _values(text: bytes) -> int:

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from hello_distill import artifact as artifacts
-from hello_distill import distillers, encoders, ranks, storage, verification
+from hello_distill import distillers, distributed, encoders, storage, verification
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
-from hello_distill.data import ImageSet, Material, hold_back, open_splits, shown_counts
+from hello_distill.data import ImageSet, Material, hold_back, left_to_fit, open_splits, shown_counts
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.probe import Probe
@@ -36,8 +36,8 @@ from hello_distill.projector import ProjectorSpec, lora_numbers
 from hello_distill.publishing import Claim, check_room, claimed, path
 from hello_distill.scores import percent
 from hello_distill.settings import mistake
-from hello_distill.short_classes import Rule, ShortClasses
-from hello_distill.skipped import MAX_BAD, Skipped, check_report, check_share
+from hello_distill.short_classes import Rule, ShortClasses, largest_ipc
+from hello_distill.skipped import MAX_BAD, Skipped, check_file, check_share
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.teachers import TeacherSpec, check_network, encoder_name, network, weights_bytes
 from hello_distill.types import LabelSource
@@ -145,13 +145,13 @@ def distill(
     progress: Progress = SILENT,
     stages: str | Path | None = None,
     max_bad: float = MAX_BAD,
-    report: str | Path | None = None,
+    skipped: str | Path | None = None,
     short_class: Rule = "error",
 ) -> Path:
     """Distil the training images of `data` (see `hello_distill.data`) into an artefact at `out`.
 
     Teachers and projectors are kept in the folder `stages`, if one is given, and found there by later runs. Images that
-    cannot be read are left out, up to the share `max_bad`, and listed in the file `report`. `short_class` says what
+    cannot be read are left out, up to the share `max_bad`, and listed in the file `skipped`. `short_class` says what
     becomes of classes with too few images (see `short_classes`).
 
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
@@ -159,11 +159,11 @@ def distill(
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return distill(data, claim, recipe, progress, stages, max_bad, report, short_class)
+            return distill(data, claim, recipe, progress, stages, max_bad, skipped, short_class)
     encoder = check(recipe)
-    material, skipped = training_images(data, recipe, progress, max_bad, report, short_class)
+    material, left_out = training_images(data, recipe, progress, max_bad, skipped, short_class)
     check_room(out.target, forecast(material.train, recipe, encoder), rough=True)
-    figures = {"skipped_images": skipped.reasons()} if skipped.bad else {}
+    figures = {"skipped_images": left_out.reasons()} if left_out.bad else {}
     run = material, recipe, recipe.distiller, out, progress, stages
     return distill_material(*run, source_of(data), short_class, figures)
 
@@ -228,32 +228,32 @@ def training_images(
     recipe: Recipe,
     progress: Progress = SILENT,
     max_bad: float = MAX_BAD,
-    report: str | Path | None = None,
+    skipped: str | Path | None = None,
     short_class: Rule = "error",
 ) -> tuple[Material, Skipped]:
     """The training images in two parts, and what was left out of them; see `distill`."""
     check_share(max_bad)
-    if report is not None:
-        check_report(report)
+    if skipped is not None:
+        check_file(skipped)
     with progress.stage("data") as stage:
         train, test = open_splits(data)
         check_classes(data, train.counts(), recipe, short_class)
         side = min(recipe.max_side, train.native_side())
         if not 1 <= side <= LARGEST_SIDE:
             raise InputError(f"config: max_side must be between 1 and {LARGEST_SIDE} for these images, not {side}")
-        images, skipped = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
-        if report is not None and ranks.first():
-            skipped.write(report)
-        skipped.check(max_bad)
-        if skipped.bad:
-            check_classes(data, images.counts(), recipe, short_class)
+        images, left_out = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
+        if skipped is not None and distributed.first():
+            left_out.write(skipped)
+        left_out.check(max_bad)
+        if left_out.bad:
+            check_classes(data, images.counts(), replace(recipe, train_limit=None), short_class)
         material = hold_back(images, recipe.held_share, recipe.held_limit, recipe.seed)
         stage.figure = (
             f"{len(material.train)} + {len(material.held)} held-back training images of {side} pixels, "
             f"{len(train.classes)} classes; {len(test.table)} test images stay untouched"
-            + (f"; {skipped.told()}" if skipped.bad else "")
+            + (f"; {left_out.told()}" if left_out.bad else "")
         )
-    return Material(material.train.to(device()), material.held.to(device())), skipped
+    return Material(material.train.to(device()), material.held.to(device())), left_out
 
 
 def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_class: Rule = "error") -> None:
@@ -262,9 +262,12 @@ def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_
         raise InputError(f"{source}: no training image of {listed(empty)} can be read; mend them or remove the class")
     short = {name: count for name, count in counts.items() if count < recipe.ipc}
     if short and short_class == "error":
+        left = left_to_fit(counts, recipe.train_limit, recipe.held_share, recipe.held_limit)
+        fitting = largest_ipc(recipe.distiller, counts, left)
+        lower = f"lower --ipc to {fitting}, for which they suffice after holding some back, " if fitting else ""
         raise InputError(
             f"{source}: fewer than {recipe.ipc} training images in {shown_counts(short)}; "
-            f"lower --ipc to {min(short.values())} or add images, or choose --short-class repeat or fewer"
+            f"{lower}add images, or choose --short-class repeat or fewer"
         )
 
 
@@ -284,7 +287,7 @@ def distill_material(
     short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
     distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed, progress))
     distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
-    if not ranks.first():
+    if not distributed.first():
         return path(out)
     settings = replace(recipe, distiller=distiller).settings()
     return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out, source)
@@ -327,14 +330,20 @@ def train(
 
 
 def reproduce(
-    folder: str | Path, data: str, seeds: Sequence[int] | None = None, progress: Progress = SILENT
+    folder: str | Path,
+    data: str,
+    seeds: Sequence[int] | None = None,
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Train students as the artefact records it, and say whether they reach what it states; `hello-distill evaluate`.
 
-    `seeds` are those that it states unless given. Raises InputError where it states nothing, or the test images are
-    others than those that it was measured on.
+    `seeds` are those that it states unless given. Test images that cannot be read are left out, up to the share
+    `max_bad`. Raises InputError where it states nothing, or the test images are others than those that it was measured
+    on.
     """
     check_seeds(seeds or ())
+    check_share(max_bad)
     artifact = artifacts.load(folder)
     expected = artifact.manifest["expected"]
     if expected is None:
@@ -342,13 +351,13 @@ def reproduce(
             f"{folder} states no accuracy to expect; `hello-distill evaluate {folder} --data {data} --record OUT` "
             "measures it and writes an artefact that does"
         )
-    test = test_images(data, artifact, progress)
+    test = test_images(data, artifact, progress, max_bad)
     if fingerprint(test) != expected["test_sha256"]:
         raise InputError(
             f"the {len(test)} test images of {data} are not the {expected['test_images']} on which the stated accuracy "
             "was measured; give the same data"
         )
-    scores = evaluate(artifact, test, list(dict.fromkeys(expected["seeds"] if seeds is None else seeds)), progress)
+    scores = evaluate(artifact, test, expected["seeds"] if seeds is None else seeds, progress)
     found = verdict(expected, [score.last for score in scores])
     return {**found, "expected": expected, "student": artifact.student.network, "environment": environment()}
 
@@ -359,23 +368,25 @@ def record(
     out: str | Path | Claim,
     seeds: Sequence[int] = (0, 1, 2),
     progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
 ) -> Path:
     """Train students as the artefact records it, and write it again at `out` with the accuracy that they reach.
 
+    Test images that cannot be read are left out, up to the share `max_bad`.
     Raises InputError for fewer than three seeds: an expectation needs a spread.
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return record(folder, data, claim, seeds, progress)
+            return record(folder, data, claim, seeds, progress, max_bad)
     check_seeds(seeds)
-    seeds = list(dict.fromkeys(seeds))
+    check_share(max_bad)
     if len(seeds) < LEAST_RUNS:
-        raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} different seeds, not {len(seeds)}")
+        raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} seeds, not {len(seeds)}")
     artifact = artifacts.load(folder)
-    test = test_images(data, artifact, progress)
+    test = test_images(data, artifact, progress, max_bad)
     scores = evaluate(artifact, test, seeds, progress)
     expected = {
-        "seeds": seeds,
+        "seeds": list(seeds),
         "top1_last": summary([score.last for score in scores]),
         "top1_best": summary([score.best for score in scores]),
         "test_images": len(test),
@@ -386,14 +397,19 @@ def record(
 
 
 def verify(
-    folder: str | Path, data: str | None = None, teacher: str | Path | None = None, progress: Progress = SILENT
+    folder: str | Path,
+    data: str | None = None,
+    teacher: str | Path | None = None,
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Look at everything in an artefact that can be looked at; see `hello-distill verify`.
 
-    `data` are labelled images, `teacher` is another artefact with a teacher or a projector: the order of classes is
-    compared with theirs. Raises InputError where there is no artefact, ArtifactError for the first thing that is
-    wrong. What could not be checked on this machine stands in `not_checked`.
+    `data` are labelled images, of which the share `max_bad` may be unreadable, `teacher` is another artefact with a
+    teacher or a projector: the order of classes is compared with theirs. Raises InputError where there is no artefact,
+    ArtifactError for the first thing that is wrong. What could not be checked on this machine stands in `not_checked`.
     """
+    check_share(max_bad)
     manifest = verification.check_files(folder)
     checks = [
         f"{len(manifest['files']) + 2} files of the listed sizes and SHA-256, none beside them",
@@ -406,7 +422,7 @@ def verify(
     except MachineError as error:
         artifact, missing = artifacts.load(folder, "hard"), [f"labels: {error}"]
     if data is not None:
-        checks += _order(artifact.labels, test_images(data, artifact, progress), f"the labels of {folder}")
+        checks += _order(artifact.labels, test_images(data, artifact, progress, max_bad), f"the labels of {folder}")
     if teacher is not None:
         given = artifacts.load(teacher)
         if other := other_names(given.classes, artifact.classes):

@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils.save_and_load import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 
-from hello_distill import ranks
+from hello_distill import distributed
 from hello_distill.data import ImageSet
 from hello_distill.encoders import Encoder
 from hello_distill.errors import InputError
@@ -194,7 +194,7 @@ def fit_projector(
 
     Returns the adapter in float32, whatever the spec's precision; `restore` makes the projector of it.
     """
-    start.scale = ranks.followed(matching_scale(start, teacher, data)) if spec.scale is None else spec.scale
+    start.scale = distributed.followed(matching_scale(start, teacher, data)) if spec.scale is None else spec.scale
     convolutions = adapted(encoder, spec)
     both = spec.encoder_rank, head_rank(spec, len(data.classes), encoder.width)
     with seeded(seed):
@@ -220,7 +220,7 @@ def _fit(
     def batches(epoch: int) -> Iterable[tuple[Rows, Batch]]:
         views = sample_views(len(data), data.side, spec.optim.batch_size, spec.augment, seed, epoch)
         for view in views:
-            own = ranks.part(len(view.rows))
+            own = distributed.part(len(view.rows))
             images, hard = render(data.images, view, own), mixed_targets(data.targets, view, len(data.classes))[own]
             yield view.rows[own], Batch(images, hard if teacher is None else teacher(images), hard)
 

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from hello_distill import decoding, publishing, ranks
+from hello_distill import decoding, distributed, publishing
 from hello_distill.decoding import Unreadable, decode, square
 from hello_distill.errors import InputError, MachineError
 from hello_distill.machine import cache_folder, device, memory
@@ -114,7 +114,7 @@ def fits(size: int) -> bool:
     free = [memory().get("free", 2 * size)]
     if device().startswith("cuda"):
         free.append(torch.cuda.mem_get_info()[0])
-    return 2 * size * ranks.launched().beside <= min(free)
+    return 2 * size * distributed.launched().beside <= min(free)
 
 
 def check_memory(shape: tuple[int, ...], source: str) -> None:
@@ -238,7 +238,7 @@ def _decoded(source: Source, put: Put, blocks: Sequence[range]) -> Iterator[list
 
 def workers() -> int:
     """Processes that may decode at the same time: the processors that this process may use, shared with its like."""
-    return max(1, len(os.sched_getaffinity(0)) // ranks.launched().beside)
+    return max(1, len(os.sched_getaffinity(0)) // distributed.launched().beside)
 
 
 def _decode_block(source: Source, put: Put, block: range) -> list[Fault]:

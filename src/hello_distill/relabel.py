@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
@@ -54,6 +56,32 @@ class Relabel:
         codec(self.codec, self.k)
 
 
+OPTIONS = {
+    "keep": ("pruned", "quantized"),
+    "replacement": ("pruned", "quantized"),
+    "codec": ("quantized",),
+    "k": ("quantized",),
+    "precision": ("projector",),
+    "seed": ("stored", "pruned", "quantized"),
+}
+"""Kinds of labels that a field of `Relabel` has a meaning for."""
+
+
+def chosen(kind: str, options: Mapping[str, Any]) -> Relabel:
+    """Labels of a kind with these options, of which None takes the default; see `hello-distill labels`.
+
+    Raises InputError for an option that would do nothing: one of other kinds, and `k` of a codec that has none.
+    """
+    wanted = Relabel(kind)
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if kind not in OPTIONS[name]:
+            raise InputError(f"--{name} is for {' or '.join(OPTIONS[name])} labels, not {kind}")
+    if "k" in given and given.get("codec", wanted.codec) != "topk":
+        raise InputError(f"--k is for the codec topk, not {given['codec']}")
+    return replace(wanted, **given)
+
+
 def relabel(
     folder: str | Path,
     out: str | Path | Claim,
@@ -64,7 +92,7 @@ def relabel(
     """Write an artefact with the images of `folder` and labels made by an online source.
 
     `source` names the artefact that keeps the source (a teacher or a projector), `folder` itself unless given. Raises
-    InputError where it cannot label new views, or its classes are others.
+    InputError where it cannot label new views, or its classes are others, and for top-k labels that would save nothing.
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
@@ -78,12 +106,25 @@ def relabel(
             f"the teacher of {source} was trained on images of {given.data.side} pixels, "
             f"{folder} has {artifact.data.side}"
         )
+    check_smaller(options, len(artifact.classes))
     with progress.stage(f"labels {options.kind}") as stage:
         written = artifacts.save_relabelled(
             folder, label_source(artifact, given.labels, options), artifact.student, out
         )
         stage.figure = f"{written}"
     return written
+
+
+def check_smaller(options: Relabel, classes: int) -> None:
+    """Raise InputError where top-k labels would keep every logit, and more bytes than float16 labels take."""
+    if options.kind != "quantized" or options.codec != "topk" or options.k < classes:
+        return
+    smaller = (classes - 1) // 2
+    lower = f"a --k of {smaller} or less, or " if smaller else ""
+    raise InputError(
+        f"--k {options.k} of {classes} classes keeps every logit and its class, which takes more bytes than float16 "
+        f"labels; give {lower}--codec float8"
+    )
 
 
 def label_source(artifact: Artifact, online: LabelSource, options: Relabel) -> LabelSource:

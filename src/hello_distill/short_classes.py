@@ -4,6 +4,7 @@ distilled images cut after it. Teachers and projectors are trained on the images
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,6 +79,13 @@ def images_needed(distiller: Distiller, ipc: int) -> int:
     if isinstance(patches, Patches):
         return patches.needed(ipc)
     return ipc if isinstance(distiller, RandomImages) else 1
+
+
+def largest_ipc(distiller: Distiller, counts: Mapping[str, int], left: Mapping[str, int]) -> int:
+    """The most images per class for which no class is short, of classes with so many images and so many left to fit on;
+    0 where there are too few for one."""
+    fewest = min(left.values())
+    return next((ipc for ipc in range(min(counts.values()), 0, -1) if images_needed(distiller, ipc) <= fewest), 0)
 
 
 def labels_of(labels: LabelSource, data: ImageSet) -> LabelSource:

@@ -76,7 +76,7 @@ class Skipped:
         }
 
     def write(self, file: str | Path) -> None:
-        """Write `described` as JSON, in place of an older report. Raises InputError where that cannot be done.
+        """Write `described` as JSON, in place of an older file. Raises InputError where that cannot be done.
 
         Bytes of a file name that are no UTF-8 are escaped as Python keeps them: `os.fsencode` gives the name again.
         """
@@ -84,7 +84,7 @@ class Skipped:
         try:
             publishing.write(Path(file), content.encode(errors="backslashreplace"))
         except OSError as error:
-            raise InputError(f"--report {file} cannot be written: {error.strerror}; choose another file") from None
+            raise InputError(f"--skipped {file} cannot be written: {error.strerror}; choose another file") from None
 
 
 def check_share(max_bad: float) -> None:
@@ -93,8 +93,8 @@ def check_share(max_bad: float) -> None:
         raise InputError(f"--max-bad {max_bad:g} is no share; give a number from 0 to 1")
 
 
-def check_report(file: str | Path) -> None:
-    """Raise InputError where a report could not be written at the end of the work."""
+def check_file(file: str | Path) -> None:
+    """Raise InputError where the list could not be written at the end of the work."""
     path = Path(file)
     if path.is_dir() or not path.absolute().parent.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(f"--report {file} cannot be written; choose a file in a folder that is there and writable")
+        raise InputError(f"--skipped {file} cannot be written; choose a file in a folder that is there and writable")

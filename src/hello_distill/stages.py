@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from hello_distill import encoders, publishing, ranks, storage, tensors
+from hello_distill import distributed, encoders, publishing, storage, tensors
 from hello_distill.data import ImageSet, Material
 from hello_distill.encoders import Encoder
 from hello_distill.errors import DivergedError
@@ -264,9 +264,9 @@ def _missing(place: Path, parts: Collection[str] = ()) -> Iterator[bool]:
     Of several processes that train together the first asks, and when they leave, all find what it has kept.
     """
     wanted = [place / part for part in parts] or [place]
-    with locked(place.with_suffix(".lock")) if ranks.first() else nullcontext():
-        yield bool(ranks.followed(float(not all(folder.is_dir() for folder in wanted))))
-        ranks.followed(0.0)
+    with locked(place.with_suffix(".lock")) if distributed.first() else nullcontext():
+        yield bool(distributed.followed(float(not all(folder.is_dir() for folder in wanted))))
+        distributed.followed(0.0)
 
 
 def fingerprint(data: ImageSet) -> str:
@@ -285,7 +285,7 @@ def _keep(
 
     Where locks do not hold, another process may have made the same stage: then its folder is as good.
     """
-    if not ranks.first():
+    if not distributed.first():
         return
     needed = sum(tensors.size(content) for content in weights.values()) + sum(map(len, texts.values()))
     with publishing.reserved(place, wait=True) as claim:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from hello_distill import encoders, ranks, sizes
+from hello_distill import distributed, encoders, sizes
 from hello_distill.data import ImageSet
 from hello_distill.errors import InputError
 from hello_distill.fit import Optim, fit
@@ -100,7 +100,7 @@ def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int, progress: Progr
 
     def batches(epoch: int) -> Iterable[tuple[Rows, Batch]]:
         for view in sample_views(len(data), data.side, spec.optim.batch_size, spec.augment, seed, epoch):
-            own = ranks.part(len(view.rows))
+            own = distributed.part(len(view.rows))
             hard = mixed_targets(data.targets, view, len(data.classes))[own]
             yield view.rows[own], Batch(render(data.images, view, own), hard, hard)
 

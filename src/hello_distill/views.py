@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from hello_distill.distributed import EVERY
 from hello_distill.mapped import KeptImages
-from hello_distill.ranks import EVERY
 from hello_distill.sizes import num_batches
 from hello_distill.types import Images, Pixels, Targets, View
 

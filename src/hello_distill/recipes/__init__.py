@@ -35,6 +35,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "gvbsm": gvbsm,
     "gvbsm-small": gvbsm_small,
 }
+FOR_A_GPU = ("paper", "imagenet100", "imagenet1k")
+"""Recipes that a processor alone would take days for."""
 COMPARISONS: dict[str, Callable[[], Comparison]] = {"small": small, "many": many}
 CONTINUALS: dict[str, Callable[[], Continual]] = {"small": arriving_small, "many": arriving_many}
 
@@ -75,6 +77,7 @@ def find_study(name: str) -> Study:
 __all__ = [
     "COMPARISONS",
     "CONTINUALS",
+    "FOR_A_GPU",
     "RECIPES",
     "STUDIES",
     "find",

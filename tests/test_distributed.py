@@ -15,14 +15,14 @@ import yaml
 
 from conftest import SIDE, drawn
 from hello_distill import artifact as artifacts
-from hello_distill import cli, encoders, ranks, storage, verification
+from hello_distill import cli, distributed, encoders, storage, verification
+from hello_distill.distributed import ALONE, EVERY, Team
 from hello_distill.errors import InputError
 from hello_distill.fit import Optim
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.models import build
 from hello_distill.pipeline import Recipe
 from hello_distill.projector import ProjectorSpec, fit_projector, zero_shot
-from hello_distill.ranks import ALONE, EVERY, Team
 from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.views import Augment, render, sample_views
 
@@ -39,27 +39,32 @@ def test_every_row_of_a_batch_belongs_to_one_process(processes: int, monkeypatch
     for count in (7, 16, 50):
         rows = []
         for rank in range(processes):
-            monkeypatch.setattr(ranks, "_joined", [Team(rank, processes, rank, processes)])
-            rows.append(list(range(count))[ranks.part(count)])
+            monkeypatch.setattr(distributed, "_joined", [Team(rank, processes, rank, processes)])
+            rows.append(list(range(count))[distributed.part(count)])
         assert [row for part in rows for row in part] == list(range(count))
         assert max(map(len, rows)) - min(map(len, rows)) <= 1
 
 
 def test_a_batch_that_is_too_small_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "_joined", [Team(0, 8, 0, 8)])
+    monkeypatch.setattr(distributed, "_joined", [Team(0, 8, 0, 8)])
     told = "a batch of 7 images cannot be shared by 8 processes; start fewer with --nproc-per-node"
     with pytest.raises(InputError, match=told):
-        ranks.part(7)
+        distributed.part(7)
 
 
 def test_alone_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where torchrun's variables are set, but nobody has joined: a caller of the library trains by itself."""
     as_one_of(monkeypatch, 1, 2)
-    assert ranks.launched() == Team(1, 2, 1, 2) and ranks._joined == [ALONE]
-    assert (ranks.first(), ranks.part(1), ranks.seed_of(3), ranks.followed(0.1)) == (True, EVERY, 3, 0.1)
+    assert distributed.launched() == Team(1, 2, 1, 2) and distributed._joined == [ALONE]
+    assert (distributed.first(), distributed.part(1), distributed.seed_of(3), distributed.followed(0.1)) == (
+        True,
+        EVERY,
+        3,
+        0.1,
+    )
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name)
-    assert ranks.launched() == ALONE
+    assert distributed.launched() == ALONE
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])
@@ -69,8 +74,8 @@ def test_rows_of_a_view_are_those_of_the_whole(mix: str, monkeypatch: pytest.Mon
         whole = render(data.images, view)
         assert torch.equal(render(data.images, view, EVERY), whole)
         for rank in range(3):
-            monkeypatch.setattr(ranks, "_joined", [Team(rank, 3, rank, 3)])
-            own = ranks.part(len(view.rows))
+            monkeypatch.setattr(distributed, "_joined", [Team(rank, 3, rank, 3)])
+            own = distributed.part(len(view.rows))
             assert torch.equal(render(data.images, view, own), whole[own])
 
 
@@ -131,15 +136,15 @@ PARTS = """
 import sys, torch
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from hello_distill import ranks
-from test_ranks import trained
+from hello_distill import distributed
+from test_distributed import trained
 
 torch.set_num_threads(1)
-with ranks.joined():
-    team = ranks._joined[0]
-    assert (team.processes, ranks.seed_of(0)) == (2, 1_000_003 * team.rank)
+with distributed.joined():
+    team = distributed._joined[0]
+    assert (team.processes, distributed.seed_of(0)) == (2, 1_000_003 * team.rank)
     torch.save(trained({clip!r}), Path({out!r}) / f"{{team.rank}}.pt")
-assert ranks._joined == [ranks.ALONE]
+assert distributed._joined == [distributed.ALONE]
 """
 
 
@@ -191,7 +196,7 @@ def config(recipe: Recipe, tmp_path: Path) -> str:
 @pytest.mark.slow
 def test_one_artefact_is_written_and_one_table_printed(tree: Path, config: str, tmp_path: Path) -> None:
     command = ["-m", "hello_distill", "distill", str(tree), "--config", config]
-    run = torchrun(*command, "--out", "a", "--stages", "stages", "--report", "bad.json", folder=tmp_path)
+    run = torchrun(*command, "--out", "a", "--stages", "stages", "--skipped", "bad.json", folder=tmp_path)
     assert run.returncode == 0, run.stderr
     assert run.stdout == "a is ready; `hello-distill info a` says what it holds\n"
     assert run.stderr.count("\nteachers  ") == run.stderr.count("\nimage update  ") == 1
