@@ -46,16 +46,14 @@ def demo(result: dict[str, Any]) -> str:
     """Fashion-MNIST: three trainings, their bytes, the gap."""
     lines = ["| students trained on | label bytes | top-1, last epoch |", "|---|---|---|"]
     for key, text in DEMO_ROWS.items():
-        labels = size(result["bytes"]["projector"]) if key == "distilled_projector" else "none"
+        labels = size(result["bytes"]["projector"]) if key.endswith("projector") else "none"
         lines.append(f"| {text} | {labels} | {spread(result[key])} |")
-    gains = demo_gains(result)
     student = result["recipe"]["student"]
     figures = result["figures"]
     return "\n".join([*lines, ""]) + (
-        f"\n(c) is {gains[0]:+.1f} points from (a) and {gains[1]:+.1f} from (b). The spread is over students; "
-        f"(a) is one draw of images. The teachers' last epoch has "
-        f"{figures['teacher_top1']:.1f} % and the projector {figures['projector_top1']:.1f} % on held-back training "
-        f"images, {figures['zero_shot_top1']:.1f} % before it was fitted. The images take "
+        f"\n{demo_gains(result)} The spread is over students; (a) and (d) are one draw of images. The teachers' "
+        f"last epoch has {figures['teacher_top1']:.1f} % and the projector {figures['projector_top1']:.1f} % on "
+        f"held-back training images, {figures['zero_shot_top1']:.1f} % before it was fitted. The images take "
         f"{size(result['bytes']['images'])}; stored float16 labels for the same training would take "
         f"{size(result['bytes']['stored_labels'])}. Student: `{student['network']}`, {student['optim']['epochs']} "
         f"epochs, {result['test_images']:,} test images. {made(result)} The whole took {result['seconds'] / 60:.0f} "

@@ -8,6 +8,7 @@ import statistics
 from pathlib import Path
 
 import pytest
+import torch
 
 from hello_distill import cli, costs
 from hello_distill.artifact import load
@@ -16,14 +17,14 @@ from hello_distill.pipeline import Recipe
 demo = importlib.import_module("hello_distill.demo")
 
 
-def test_the_demo_compares_three_trainings(
+def test_the_demo_compares_four_trainings(
     tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "DATA", str(tree))
     monkeypatch.setattr(demo, "find", lambda name: recipe)
     assert cli.main(["demo", "--out", str(tmp_path / "demo")]) == 0
     table = json.loads((tmp_path / "demo" / "table.json").read_text())
-    for row in ("random_hard", "distilled_hard", "distilled_projector"):
+    for row in ("random_hard", "distilled_hard", "distilled_projector", "random_projector"):
         runs = table[row]["runs"]
         assert len(runs) == len(table[row]["best"]["runs"]) == 3
         assert table[row]["mean"] == pytest.approx(statistics.fmean(runs))
@@ -32,7 +33,7 @@ def test_the_demo_compares_three_trainings(
     assert table["bytes"] == {
         "images": found["images"]["bytes"],
         "projector": found["labels"]["bytes"],
-        "stored_labels": found["stored_labels"]["bytes"],
+        "stored_labels": found["ladder"][0]["bytes"],
     }
     assert table["environment"]["torch"] and table["recipe"]["ipc"] == recipe.ipc
     assert load(tmp_path / "demo" / "random").labels.kind == "hard"
@@ -40,7 +41,11 @@ def test_the_demo_compares_three_trainings(
     for row in ("random_hard", "distilled_hard", "distilled_projector"):
         assert f"{table[row]['mean']:.1f} +- {table[row]['sd']:.1f} % (n = 3)" in printed
     gap = table["distilled_projector"]["mean"] - table["random_hard"]["mean"]
-    assert f"(c) is {gap:+.1f} points from (a)" in " ".join(printed.split())
+    other = table["distilled_projector"]["mean"] - table["random_projector"]["mean"]
+    printed = " ".join(printed.split())
+    assert f"(c) is {gap:+.1f} points from (a)" in printed and f"and {other:+.1f} from (d)." in printed
+    random, projected = (load(tmp_path / "demo" / name) for name in ("random", "random-projector"))
+    assert torch.equal(random.data.images, projected.data.images) and projected.labels.kind == "projector"
 
 
 def test_random_images_are_training_images(tree: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -150,7 +150,9 @@ def test_every_number_of_a_comparison_is_the_file_s(made: Made, page: Page, file
 def test_every_number_of_the_other_kinds_is_the_file_s(made: Made, page: Page) -> None:
     demo = read(made, "demo.json")
     rows = page.tables["The demonstration: fashion-mnist", "Accuracies"][1:]
-    for row, name in zip(rows, ("random_hard", "distilled_hard", "distilled_projector"), strict=True):
+    for row, name in zip(
+        rows, ("random_hard", "distilled_hard", "distilled_projector", "random_projector"), strict=True
+    ):
         last, best = demo[name], demo[name]["best"]
         assert [values for _, values in row[1:4]] == [[last["mean"], last["sd"]], [best["mean"], best["sd"]], [3]]
     presets = read(made, "presets.json")["presets"]

@@ -114,7 +114,7 @@ def test_the_tables_have_the_rows_of_the_files(browser: Any, page: Path, made: M
     assert rows["From results/cifar10.json"][1:4] == by_ipc
     assert rows["From results/shapes.json"][1] == len(cells["shapes.json"]) == 8
     presets = json.loads((made.results / "presets.json").read_text())["presets"]
-    assert rows["From results/demo.json"][1:] == [3, 3] and rows["From results/presets.json"][-1] == len(presets)
+    assert rows["From results/demo.json"][1:] == [4, 3] and rows["From results/presets.json"][-1] == len(presets)
     assert rows["From results/budgets.json"][1:] == [2, 2] and rows["From results/students.json"][1:] == [1]
     known = {file.name for file in made.results.glob("*.json")} - {"novel.json", "broken.json"}
     assert len(found) == len(known) + 2, "one of each file, one of the claims, one of an artefact"

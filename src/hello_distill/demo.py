@@ -15,6 +15,7 @@ from hello_distill.pipeline import check, distill_material, opened, prepare, tes
 from hello_distill.progress import SILENT, Progress
 from hello_distill.publishing import Claim, claimed, write
 from hello_distill.recipes import find
+from hello_distill.relabel import Relabel, relabel
 
 DATA = "fashion-mnist"
 RECIPE = "demo"
@@ -22,7 +23,8 @@ SEEDS = (0, 1, 2)
 
 
 def demo(out: str | Path | Claim, progress: Progress = SILENT) -> dict[str, Any]:
-    """Distil, train nine students, compare. Leaves `artefact`, `random` and `table.json` in `out`.
+    """Distil, train twelve students, compare. Leaves `artefact`, `random`, `random-projector` and `table.json` in
+    `out`.
 
     Accuracies are percent on the test split: `mean`, `sd` and `runs` after the last epoch, `best` beside them.
     Raises InputError if `out` exists.
@@ -35,11 +37,13 @@ def demo(out: str | Path | Claim, progress: Progress = SILENT) -> dict[str, Any]
     material = prepare(DATA, recipe, progress)
     distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", progress)
     random = distill_material(material, recipe, RandomImages(), folder / "random", progress)
+    projected = relabel(random, folder / "random-projector", Relabel("projector"), distilled, progress)
     test = test_images(DATA, load(random, "hard"), progress)
     students = {
         "random_hard": opened(random, None, "hard"),
         "distilled_hard": opened(distilled, None, "hard"),
         "distilled_projector": opened(distilled, None, "projector"),
+        "random_projector": opened(projected, None, "projector"),
     }
     table: dict[str, Any] = {}
     for name, artifact in students.items():
@@ -54,10 +58,11 @@ def demo(out: str | Path | Claim, progress: Progress = SILENT) -> dict[str, Any]
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of an artefact's images and projector, and of the stored labels that the projector replaces."""
+    """Bytes of an artefact's images and projector, and of the stored labels, with their views, that it replaces."""
     found = costs.info(folder)
+    stored = next(rung["bytes"] for rung in found["ladder"] if rung["labels"] == "stored float16")
     return {
         "images": found["images"]["bytes"],
         "projector": found["labels"]["bytes"],
-        "stored_labels": found["stored_labels"]["bytes"],
+        "stored_labels": stored,
     }

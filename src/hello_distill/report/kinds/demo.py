@@ -1,4 +1,4 @@
-"""`hello-distill demo`: three trainings on Fashion-MNIST."""
+"""`hello-distill demo`: four trainings on Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Demo(Part, title="demo"):
     random_hard: Row
     distilled_hard: Row
     distilled_projector: Row
+    random_projector: Row
     bytes: Bytes
     test_images: int
     seconds: int
@@ -38,14 +39,14 @@ class Demo(Part, title="demo"):
 
 def section(file: str, content: dict[str, Any]) -> Section | None:
     """The demonstration's table."""
-    if "distilled_projector" not in content:
+    if "random_projector" not in content:
         return None
     found = Demo.model_validate(content)
     head = ("students trained on", "last epoch", "best epoch", "n", "label bytes")
     rows = []
     for key, text in DEMO_ROWS.items():
         row: Row = getattr(found, key)
-        labels = weight(found.bytes.projector if key == "distilled_projector" else 0)
+        labels = weight(found.bytes.projector if key.endswith("projector") else 0)
         scores = score(row.mean, row.sd), score(row.best.mean, row.best.sd)
         rows.append((words(text), *scores, count(len(row.runs)), labels))
     sizes = [
@@ -54,7 +55,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         (words("stored float16 labels for the same training would take"), weight(found.bytes.stored_labels)),
     ]
     commands = ["hello-distill demo --out OUT"]
-    note = "The spread is over students; (a) is one draw of images."
+    note = "The spread is over students; (a) and (d) are one draw of images."
     about = {"data": found.data, "test images": f"{found.test_images:,}", "seconds": found.seconds}
     blocks = [
         made(found.environment, about),
