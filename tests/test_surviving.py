@@ -540,7 +540,13 @@ def test_a_picture_on_a_full_disk(mount: Mount, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     disk = mount("128k")
     score = {"mean": 50.0, "sd": 1.0}
-    cell = {"method": "a", "labels": "hard", "ipc": 1, "student": "s", "bytes": {"labels": 0, "teacher": 0}}
+    cell = {
+        "method": "a",
+        "labels": "hard",
+        "ipc": 1,
+        "student": "s",
+        "bytes": {"labels": 0, "teacher": 0, "public": 0},
+    }
     result = tmp_path / "r.json"
     result.write_text(json.dumps({"data": {"name": "x"}, "cells": [{**cell, "top1_last": score}]}))
     plot(result, disk / "p.svg")
