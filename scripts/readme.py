@@ -80,13 +80,15 @@ def comparison(result: dict[str, Any]) -> str:
     students = ", ".join(f"`{name}`" for name in sorted({cell["student"] for cell in cells}))
     runs = sorted({len(cell["seeds"]) for cell in cells})
     ahead = max(cell["top1_best"]["mean"] - cell["top1_last"]["mean"] for cell in cells)
+    tested = result["recipe"]["base"]["student"]["evaluations"]
+    fitted = " and ".join(sorted({f"`{trial['fit']}`" for trial in result["trials"] if "fit" in trial}))
     notes = [
         f"Top-1 in percent after the last epoch, mean +- sd over {' or '.join(map(str, runs))} seeds, each with images "
-        f"and a student of its own.{remade(result)} At the better of two tested epochs it is at most {ahead:.1f} "
+        f"and a student of its own.{remade(result)} At the best of {tested} tested epochs it is at most {ahead:.1f} "
         "points higher.",
         f"Student: {students}. {len(result['trials'])} tuning trials on held-back training images: of students as many "
-        "for each method and family of labels, some of the projector and of the encoder as a teacher, none of the "
-        "network that teaches. They stand in the result file.",
+        f"for each method and family of labels, some of {fitted}, none of the network that teaches. They stand in the "
+        "result file.",
         *measured(result["stages"], result["recipe"]["base"]["teachers"]["network"]),
         f"Made at {', '.join(commits)} on {processors(result)}.{diverged(result)}",
     ]
