@@ -178,13 +178,13 @@ def test_earlier_teachers_must_be_better_with_few_images_and_less_so_with_many(
 
 
 def test_gains_carry_where_each_network_has_one() -> None:
-    gains = {"resnet18": 5.0, "vgg11": 1.0, "swin_v2_t": 15.0}
+    gains = {"resnet18": 5.0, "vgg11": 1.0, claims.SWIN: 15.0}
     cells = [place("hello", 30 + gain, student=name) for name, gain in gains.items()]
     cells += [place("rded", 30, student=name) for name in gains]
     found = judged(study("Table 2", cells))
     assert found["The gain over"][0] == f"{HOLDS} in 2 of 3, {OPEN} in 1 of 3"
     assert found["It is largest"] == (HOLDS, "+15.0 +- 2.3; the next, resnet18, +5.0 +- 2.3")
-    cells[2] = place("hello", 30, student="swin_v2_t")
+    cells[2] = place("hello", 30, student=claims.SWIN)
     assert judged(study("Table 2", cells))["It is largest"][0] == FAILS
 
 

@@ -49,6 +49,29 @@ def test_the_modified_resnet_keeps_small_images_whole_before_its_first_block() -
     assert backbone.maxpool(backbone.conv1(x)).shape == (1, 64, 32, 32)
 
 
+def test_the_modified_vgg_has_one_linear_layer_on_pooled_features() -> None:
+    """8 convolutions of VGG-11 (Simonyan and Zisserman 2015, configuration A) have 9,220,480 weights and biases."""
+    model = build("vgg11_modified", 10, 32, seed=0).eval()
+    assert sum(p.numel() for p in model.parameters()) == 9_220_480 + 512 * 10 + 10
+    x, backbone = torch.rand(2, 3, 32, 32), model.backbone
+    pooled = backbone.features((x - model.mean) / model.std).mean((2, 3))
+    torch.testing.assert_close(model(x), pooled @ backbone.classifier.weight.T)
+    assert build("vgg11_modified", 10, 96, seed=0)(torch.rand(2, 3, 96, 96)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("vit_tiny_patch16_224", 4), ("swinv2_tiny_window8_256", 64)])
+def test_networks_made_for_one_size_are_made_for_that_of_the_images(name: str, tokens: int) -> None:
+    backbone = build(f"timm/{name}", 7, 32, seed=0).backbone
+    assert backbone.patch_embed.num_patches == tokens, "patches of 16 and of 4 pixels in 32"
+    assert backbone(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(("name", "side"), [("timm/nest_tiny", 28), ("timm/gcvit_xxtiny", 28)])
+def test_networks_that_cannot_be_made_for_a_size_say_so(name: str, side: int) -> None:
+    with pytest.raises(InputError, match=f"network '{name}' cannot take images of {side} pixels"):
+        build(name, 4, side, seed=0)
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -1,8 +1,9 @@
 """Classifiers by name: images in [0, 1] to logits, with the normalisation inside.
 
 Names: `convnet3` (the field's ConvNet; the digit is the depth, `convnet3_w64` sets the width, 128 if unsaid),
-torchvision's (`resnet18`, `swin_v2_t`, ...), `resnet18_modified` (a torchvision ResNet with a 3x3 stem and no
-max-pooling, for small images), and `timm/NAME`.
+torchvision's (`resnet18`, `swin_v2_t`, ...), `timm/NAME`, and for small images `resnet18_modified` (a torchvision
+ResNet with a 3x3 stem and no max-pooling) and `vgg11_modified` (a torchvision VGG with one linear layer on its pooled
+features in the place of three dense ones).
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ def build(name: str, num_classes: int, side: int, seed: int) -> Normalised:
     Raises InputError for a name that no source knows, or a network that cannot take images so small.
     """
     check_name(name)
-    with seeded(seed):
-        model = Normalised(_backbone(name, num_classes, side))
     try:
+        with seeded(seed):
+            model = Normalised(_backbone(name, num_classes, side))
         _probe(model.eval(), side)
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, ArithmeticError) as error:
         raise InputError(f"network {name!r} cannot take images of {side} pixels: {error}") from None
     return model
 
@@ -88,7 +89,7 @@ def check_name(name: str) -> None:
             raise InputError(f"unknown network {name!r}: {nearest(name, known)}")
         return
     known = torchvision.models.list_models(module=torchvision.models)
-    modified = [f"{known}_modified" for known in known if known.startswith("resnet")]
+    modified = [f"{known}_modified" for known in known if known.startswith(("resnet", "vgg"))]
     if name not in [*known, *modified]:
         raise InputError(f"unknown network {name!r}: {nearest(name, [*known, *modified, 'convnet3', 'convnet4'])}")
 
@@ -97,18 +98,36 @@ def _backbone(name: str, num_classes: int, side: int) -> nn.Module:
     if match := CONVNET.fullmatch(name):
         return convnet(int(match["depth"]), int(match["width"] or 128), num_classes, side)
     if name.startswith("timm/"):
-        import timm
-
-        return timm.create_model(name.removeprefix("timm/"), pretrained=False, num_classes=num_classes)
+        return _timm(name.removeprefix("timm/"), num_classes, side)
     if name.endswith("_modified"):
-        model = torchvision.models.get_model(name.removesuffix("_modified"), weights=None, num_classes=num_classes)
-        model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-        model.maxpool = nn.Identity()
-        return model
+        return _modified(name.removesuffix("_modified"), num_classes)
     return torchvision.models.get_model(
         name, weights=None, num_classes=num_classes, **WITHOUT_AUXILIARIES.get(name, {})
     )
+
+
+def _timm(name: str, num_classes: int, side: int) -> nn.Module:
+    """A network of timm's; one that is made for a single size of images, such as a transformer, is made for theirs."""
+    import timm
+
+    known = timm.get_pretrained_cfg(name)
+    size = {"img_size": side} if known is not None and known.fixed_input_size else {}
+    return timm.create_model(name, pretrained=False, num_classes=num_classes, **size)
+
+
+def _modified(name: str, num_classes: int) -> nn.Module:
+    """A network of torchvision's without what shrinks small images, or outweighs them; new layers start as its own."""
+    model = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+    if name.startswith("vgg"):
+        model.avgpool = nn.AdaptiveAvgPool2d(1)
+        model.classifier = nn.Linear(512, num_classes)
+        nn.init.normal_(model.classifier.weight, 0, 0.01)
+        nn.init.zeros_(model.classifier.bias)
+        return model
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+    return model
 
 
 def convnet(depth: int, width: int, num_classes: int, side: int) -> nn.Sequential:

@@ -30,7 +30,7 @@ MARGIN = 2.0
 """Points of top-1 below which two accuracies are called equal: ours."""
 LEAST_RUNS = 3
 """Seeds of each row, for anything to be said of them."""
-EARLY, LATE, SWIN = "early", "late", "swin_v2_t"
+EARLY, LATE, SWIN = "early", "late", "timm/swinv2_tiny_window8_256"
 LORA, TEXT, UPDATE = "+ LoRA", "+ text initialisation", "+ image update"
 BY_RULE = ", head by rule"
 """Names of variants and students that claims are about."""
