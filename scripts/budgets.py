@@ -2,6 +2,8 @@
 
     python scripts/budgets.py DATA OUT FILE --recipe hello-many --budgets 800KB 400KB 200KB 100KB
 
+Each projector's own accuracy on the test images stands beside, for which nothing is chosen.
+
 OUT is the folder of the artefacts, one per budget, and of the teachers and the projector that they share; what is
 there already is not made again.
 """
@@ -17,8 +19,10 @@ import hello_distill as hd
 from hello_distill.budget import Point, knee, parse_bytes
 from hello_distill.machine import environment, keep_freed_memory
 from hello_distill.manifest import CONFIG
+from hello_distill.pipeline import test_images
 from hello_distill.progress import ConsoleProgress
 from hello_distill.publishing import write
+from hello_distill.scores import top1
 from hello_distill.storage import as_json
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -30,13 +34,14 @@ parser.add_argument("--budgets", nargs="+", default=["800KB", "400KB", "200KB", 
 options = parser.parse_args()
 
 keep_freed_memory()
-artefacts = {}
+artefacts, test = {}, None
 for budget in options.budgets:
     folder = options.out / budget
     if not folder.exists():
         recipe = hd.recipe(options.recipe).with_label_bytes(parse_bytes(budget))
         hd.distill(options.data, folder, recipe, ConsoleProgress(), options.out / "stages")
-    found = hd.info(folder)
+    found, artefact = hd.info(folder), hd.load(folder)
+    test = test or test_images(options.data, artefact, ConsoleProgress())
     labels, manifest = found["labels"], json.loads((folder / "hello.json").read_text())["labels"]
     artefacts[budget] = {
         "budget": parse_bytes(budget),
@@ -44,6 +49,7 @@ for budget in options.budgets:
         "encoder_rank": manifest["encoder_rank"],
         "head_rank": manifest["head_rank"],
         "precision": manifest["precision"],
+        "projector_test_top1": top1(artefact.labels.projector, test),
     }
 curve = found["figures"]["fidelity"]
 write(

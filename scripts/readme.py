@@ -32,7 +32,7 @@ LABELS = (
     "projector-int4",
 )
 ROOT = Path(__file__).parents[1]
-PLACE = re.compile(r"(<!-- results/(?P<name>\w+)\.json -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- results/(?P<name>[\w-]+)\.json -->\n).*?(<!-- end -->)", re.DOTALL)
 CLAIMS = re.compile(r"(<!-- claims -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -238,7 +238,8 @@ def presets(result: dict[str, Any]) -> str:
 
 def budgets(result: dict[str, Any]) -> str:
     """Projectors cut to label budgets."""
-    lines = ["| budget | bytes | ranks | precision | agreement | relative error |", "|---|---|---|---|---|---|"]
+    heads = ["budget", "bytes", "ranks", "precision", "agreement", "relative error", "its own top-1 on test images"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for entry in sorted(result["artefacts"].values(), key=lambda entry: -entry["budget"]):
         ranks = entry["encoder_rank"], entry["head_rank"]
         point = next(
@@ -247,7 +248,7 @@ def budgets(result: dict[str, Any]) -> str:
         )  # fmt: skip
         lines.append(
             f"| {size(entry['budget'])} | {entry['bytes']:,} | {ranks[0]} and {ranks[1]} | {entry['precision']} | "
-            f"{point['agreement']:.1f} % | {point['error']:.3g} |"
+            f"{point['agreement']:.1f} % | {point['error']:.3g} | {entry['projector_test_top1']:.1f} % |"
         )
     knee = result["knee"]
     return "\n".join(lines) + (

@@ -21,6 +21,8 @@ class Cut(Form):
     """A projector cut to a budget."""
 
     budget: int
+    projector_test_top1: Percent
+    """Its own accuracy, which nothing was chosen by."""
 
 
 class Point(Form):
@@ -46,7 +48,9 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         return None
     found = Budgets.model_validate(content)
     cuts = sorted(found.artefacts.values(), key=lambda cut: -cut.budget)
-    chosen: list[list[Cell]] = [[weight(cut.budget), *_form(cut)] for cut in cuts]
+    chosen: list[list[Cell]] = [
+        [weight(cut.budget), *_form(cut), number(cut.projector_test_top1, ".1f")] for cut in cuts
+    ]
     curve: list[list[Cell]] = [
         [*_form(point), number(point.agreement, ".1f"), number(point.error, ".3g")] for point in found.curve
     ]
@@ -57,7 +61,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     )
     blocks = [
         made(found.environment, {}),
-        Table("What was chosen", ("budget", *form), chosen, [], [found.command]),
+        Table("What was chosen", ("budget", *form, "its own top-1 on test images"), chosen, [], [found.command]),
         Table("Faithfulness to the uncut projector", (*form, "agreement, %", "error"), curve, [knee], [found.command]),
     ]
     return Section("Projectors cut to label budgets", file, blocks)
