@@ -17,6 +17,7 @@ from pathlib import Path
 
 import hello_distill as hd
 from hello_distill.budget import Point, knee, parse_bytes
+from hello_distill.data import short_name
 from hello_distill.machine import environment, keep_freed_memory
 from hello_distill.manifest import CONFIG
 from hello_distill.pipeline import test_images
@@ -57,6 +58,7 @@ write(
     as_json(
         {
             "command": f"python scripts/budgets.py {Path(options.data).name} {' '.join(sys.argv[2:])}",
+            "data": {"name": short_name(options.data)},
             "artefacts": artefacts,
             "curve": curve,
             "knee": knee([Point(**point) for point in curve]).__dict__,

@@ -77,6 +77,7 @@ def budgets() -> dict[str, object]:
     small = {"encoder_rank": 4, "head_rank": 9, "precision": "int8", "bytes": 99000}
     curve = [{**form, "agreement": 100.0, "error": 7.6e-9}, {**small, "agreement": 97.25, "error": 0.0125}]
     return {
+        "data": {"name": "shapes"},
         "command": "python scripts/budgets.py DATA OUT results/budgets.json",
         "artefacts": {
             "400KB": {**form, "budget": 400000, "projector_test_top1": 78.5},

@@ -162,12 +162,12 @@ def test_every_number_of_the_other_kinds_is_the_file_s(made: Made, page: Page) -
     students = read(made, "students.json")
     rows = page.tables["Students on shapes", "Accuracies"][1:]
     assert [values for _, values in rows[0][2:]] == [[students["epochs"]], *scores(students)]
-    rows = page.tables["Projectors cut to label budgets", "What was chosen"][1:]
+    rows = page.tables["Projectors cut to label budgets (shapes)", "What was chosen"][1:]
     assert [[v for _, values in row for v in values] for row in rows] == [
         [400000, 386035, 8, 9, 78.5],
         [100000, 99000, 4, 9, 77.25],
     ]
-    rows = page.tables["Projectors cut to label budgets", "Faithfulness to the uncut projector"][1:]
+    rows = page.tables["Projectors cut to label budgets (shapes)", "Faithfulness to the uncut projector"][1:]
     assert [[v for _, values in row for v in values] for row in rows] == [
         [386035, 8, 9, 100.0, 7.6e-9],
         [99000, 4, 9, 97.25, 0.0125],

@@ -32,9 +32,16 @@ class Point(Form):
     error: float
 
 
+class Data(Part):
+    """The data set's folder."""
+
+    name: str
+
+
 class Budgets(Part, title="budgets"):
     """The file."""
 
+    data: Data
     command: str
     artefacts: dict[str, Cut]
     curve: list[Point]
@@ -64,7 +71,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         Table("What was chosen", ("budget", *form, "its own top-1 on test images"), chosen, [], [found.command]),
         Table("Faithfulness to the uncut projector", (*form, "agreement, %", "error"), curve, [knee], [found.command]),
     ]
-    return Section("Projectors cut to label budgets", file, blocks)
+    return Section(f"Projectors cut to label budgets ({found.data.name})", file, blocks)
 
 
 def _form(form: Form) -> list[Cell]:
