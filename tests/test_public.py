@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_snippets_of_the_readme_run(
     shutil.copytree(artefact, tmp_path / "out" / "a")
     (tmp_path / "photos").symlink_to(tree)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hd, "recipe", lambda name: recipe, raising=False)
+    monkeypatch.setattr(hd, "recipe", lambda name, ipc=None: replace(recipe, ipc=ipc or recipe.ipc), raising=False)
     exec(compile(snippets()[number], "README.md", "exec"), {})
 
 

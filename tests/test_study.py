@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -39,9 +40,12 @@ from hello_distill.report.kinds.study import section
 from hello_distill.report.page import Text
 from hello_distill.stages import Stages
 from hello_distill.study import Study
-from hello_distill.teachers import Ensemble, train_teachers
+from hello_distill.teachers import Ensemble, suited_epochs, train_teachers
 from hello_distill.types import Images
 from hello_distill.views import mixed_targets, render, sample_views, whole
+
+ROOT = Path(__file__).parents[1]
+EVEN_STAGES = ("early", "middle", "late")
 
 # The pieces that variants are made of.
 
@@ -354,6 +358,33 @@ def test_stages_of_teachers_are_of_one_run() -> None:
     assert all(differing(wanted, "the recipe", name) == {".teachers.weak_epochs"} for name in others)
     chosen = [contender.teachers.weak_epochs for contender in wanted.comparison.contenders.values()]
     assert len(set(chosen)) == 4 and chosen[0] == wanted.comparison.base.teachers.weak_epochs
+
+
+def test_suited_epochs_lie_around_the_share_of_the_run_that_did_best() -> None:
+    """Middles by hand, 0.2 ipc^0.45 of 90: 18, 50.7, and from IPC 50 on 0.9 of them."""
+    assert suited_epochs(1, 90) == (9, 11, 14, 16, 18, 20, 22, 25, 27)
+    assert suited_epochs(10, 90) == (25, 32, 38, 44, 51, 57, 63, 70, 76)
+    assert suited_epochs(50, 90) == suited_epochs(200, 90) == (72, 74, 76, 79, 81, 83, 86, 88, 90)
+    assert [suited_epochs(ipc, 8, 3) for ipc in (1, 10, 50)] == [(1, 2, 3), (2, 5, 7), (6, 7, 8)]
+    for count in (1, 3, 9):
+        for epochs in (1, 2, 5, 9, 20, 90):
+            for ipc in (1, 2, 5, 10, 20, 50, 100, 1000):
+                found = suited_epochs(ipc, epochs, count)
+                assert len(set(found)) == len(found) == min(count, epochs)
+                assert list(found) == sorted(found) and found[0] >= 1 and found[-1] <= epochs
+
+
+def test_the_rule_of_epochs_is_that_of_the_stages_on_record() -> None:
+    """At each number of images the stage nearest to the rule's middle is, on held-back images, the best or near it."""
+    result = json.loads((ROOT / "results" / "stages_cifar10.json").read_text())
+    stages = {name: found["teachers"] for name, found in result["recipe"]["methods"].items()}
+    middles = {name: fmean(stages[name]["weak_epochs"]) / stages[name]["optim"]["epochs"] for name in EVEN_STAGES}
+    for ipc in (1, 10, 50):
+        reached = {cell["method"]: cell["held_top1"]["mean"] for cell in result["cells"] if cell["ipc"] == ipc}
+        rule = fmean(suited_epochs(ipc, 90)) / 90
+        nearest = min(EVEN_STAGES, key=lambda name: abs(middles[name] - rule))
+        assert nearest == {1: "early", 10: "middle", 50: "late"}[ipc]
+        assert reached[nearest] > max(reached[name] for name in EVEN_STAGES) - 0.5
 
 
 @pytest.mark.parametrize("name", STUDIES)

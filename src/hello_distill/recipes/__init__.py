@@ -17,7 +17,12 @@ from hello_distill.recipes.imagenet import imagenet1k, imagenet100
 from hello_distill.recipes.studies import STUDIES
 from hello_distill.study import Study
 
-BY_IPC: dict[str, Callable[[int], Recipe]] = {"imagenet100": imagenet100, "imagenet1k": imagenet1k}
+BY_IPC: dict[str, Callable[[int], Recipe]] = {
+    "paper": paper,
+    "cpu": cpu,
+    "imagenet100": imagenet100,
+    "imagenet1k": imagenet1k,
+}
 """Recipes whose settings depend on the images per class."""
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "paper": paper,

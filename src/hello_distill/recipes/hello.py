@@ -12,40 +12,43 @@ from hello_distill.fit import Optim
 from hello_distill.pipeline import Recipe
 from hello_distill.projector import ProjectorSpec
 from hello_distill.recipes.baselines import small_teachers
-from hello_distill.teachers import TeacherSpec
+from hello_distill.teachers import TeacherSpec, suited_epochs
 from hello_distill.views import Augment
 
 
-def paper() -> Recipe:
+def paper(ipc: int = 10) -> Recipe:
     """The settings of section 4.1.2 of the paper, for a GPU: 224 pixels, ResNet-18, CLIP RN50.
 
         hello-distill distill DATA --ipc 10 --out OUT
 
     Stated by the paper: encoder, ranks, nine checkpoints of one ResNet-18 run by PyTorch's recipe, RDED patches.
-    Ours, because the paper does not say: the weights lambda and beta, which epochs, Eq. 7's factor, steps and rate,
-    the learning rates. RDED's: 300 epochs, AdamW 1e-3, CutMix, crops from half the area up; its half cosine is
-    mended to a whole one.
+    Ours, because the paper does not say: the weights lambda and beta, which epochs (`teachers.suited_epochs`, by the
+    images per class), Eq. 7's factor, steps and rate, the learning rates. RDED's: 300 epochs, AdamW 1e-3, CutMix,
+    crops from half the area up; its half cosine is mended to a whole one.
     """
     return Recipe(
+        ipc=ipc,
+        teachers=TeacherSpec(weak_epochs=suited_epochs(ipc, TeacherSpec().optim.epochs)),
         student=StudentSpec(augment=Augment(scale=(0.5, 1.0)), optim=Optim(epochs=300, batch_size=100)),
         codec=Codec("jpeg", 90),
     )
 
 
-def cpu() -> Recipe:
+def cpu(ipc: int = 10) -> Recipe:
     """Photographs on two cores without a GPU: at most 64 pixels, at most 10,000 images.
 
     Given up against the paper: resolution (64 of 224 pixels; the encoder sees them at 96), the teachers (8 epochs of
-    90, three checkpoints of nine), the projector's training (one epoch, lightly mixed as in `demo`, LoRA not on the
-    encoder's first and dearest stages), and the students' (200 epochs of 300).
+    90, three checkpoints of nine, chosen by IPC as there), the projector's training (one epoch, lightly mixed as in
+    `demo`, LoRA not on the encoder's first and dearest stages), and the students' (200 epochs of 300).
     """
     return Recipe(
+        ipc=ipc,
         max_side=64,
         train_limit=10_000,
         held_limit=1_000,
         teachers=TeacherSpec(
             network="resnet18",
-            weak_epochs=(4, 6, 8),
+            weak_epochs=suited_epochs(ipc, epochs=8, count=3),
             augment=Augment(scale=(0.25, 1.0), mix="none"),
             optim=Optim(epochs=8, batch_size=64, lr=2e-3, weight_decay=0.05, warmup=0.1),
         ),
@@ -116,7 +119,8 @@ def hello_small() -> Recipe:
     """HeLlO on ten classes of 32 pixels (CIFAR-10), with a 3-layer ConvNet of width 128: what `compare` runs.
 
     The projector's rate and lambda are those that did best in the trials of results/cifar10.json: the highest of both
-    that were tried there.
+    that were tried there. The weak teachers' epochs are one choice for all images per class, so that `compare` trains
+    one projector; `paper` and `cpu` choose them by IPC.
     """
     return Recipe(
         max_side=32,

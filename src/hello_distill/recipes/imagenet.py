@@ -49,8 +49,8 @@ def _imagenet(ipc: int, head_rank: int) -> Recipe:
     if ipc not in BATCH_SIZES:
         told = ", ".join(map(str, BATCH_SIZES))
         raise InputError(f"the ImageNet recipes are for IPC {told}, not {ipc}; the recipe `paper` takes any")
-    recipe = paper()
+    recipe = paper(ipc)
     assert isinstance(recipe.distiller, HeLlO)
     projector = replace(recipe.distiller.projector, encoder_rank=8, head_rank=head_rank)
     student = replace(recipe.student, optim=replace(recipe.student.optim, batch_size=BATCH_SIZES[ipc]))
-    return replace(recipe, ipc=ipc, distiller=replace(recipe.distiller, projector=projector), student=student)
+    return replace(recipe, distiller=replace(recipe.distiller, projector=projector), student=student)
