@@ -452,8 +452,13 @@ def test_named_experiments_can_be_written_down(name: str) -> None:
     assert set(made.students) == set(made.comparison.contenders) == {"hello", "rded", "random"}
     assert not made.comparison.trials and not made.comparison.fits
     ablation = recipes.find_study({"small": "ablation", "many": "ablation-many"}[name]).comparison
-    assert made.comparison.contenders["hello"] == ablation.contenders["+ image update"]
-    assert replace(made.comparison.base, train_limit=None) == replace(ablation.base, train_limit=None)
+    method, same = made.comparison.contenders["hello"].distiller, ablation.contenders["+ image update"].distiller
+    short = recipes.find("hello-small")
+    projector = replace(same.projector, optim=replace(same.projector.optim, epochs=2))
+    assert method == replace(same, projector=projector) and made.comparison.projector == projector
+    base = replace(made.comparison.base, train_limit=ablation.base.train_limit)
+    assert base.teachers == replace(short.teachers, network=ablation.base.teachers.network)
+    assert replace(base, teachers=ablation.base.teachers) == replace(ablation.base, distiller=method)
 
 
 def test_the_readme_has_a_table_for_each_number_of_steps(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:

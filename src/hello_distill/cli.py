@@ -98,9 +98,10 @@ def tell_what_it_takes(name: str, recipe: Recipe) -> None:
     """
     from hello_distill.machine import device
     from hello_distill.recipes import FOR_A_GPU, find
+    from hello_distill.teachers import only_last
 
     named = find(name)
-    lighter = (recipe.max_side, recipe.teachers) != (named.max_side, named.teachers)
+    lighter = (recipe.max_side, only_last(recipe.teachers)) != (named.max_side, only_last(named.teachers))
     if name in FOR_A_GPU and not lighter and device() == "cpu" and distributed.launched().rank == 0:
         print(
             f"note: the recipe {name} is made for a GPU; on this machine's processor ten thousand photographs take it "
