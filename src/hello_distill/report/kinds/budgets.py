@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hello_distill.report.page import Cell, Section, Table, count, number, weight, words
-from hello_distill.report.parts import Environment, Part, Percent, made
+from hello_distill.report.parts import Data, Environment, Part, Percent, made
 
 
 class Form(Part):
@@ -30,12 +30,6 @@ class Point(Form):
 
     agreement: Percent
     error: float
-
-
-class Data(Part):
-    """The data set's folder."""
-
-    name: str
 
 
 class Budgets(Part, title="budgets"):

@@ -11,6 +11,7 @@ from pydantic import Field
 from hello_distill.report import charts, published
 from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, count, number, score, weight, words
 from hello_distill.report.parts import (
+    Data,
     Diverged,
     Environment,
     Part,
@@ -58,12 +59,6 @@ class Place(Part):
         family = self.labels.partition("-")[0]
         place = ORDER.index(family) if family in ORDER else len(ORDER)
         return self.student, self.ipc, self.method, place, self.labels
-
-
-class Data(Part):
-    """The data set's folder."""
-
-    name: str
 
 
 class Recipe(Part):
