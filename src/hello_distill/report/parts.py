@@ -32,6 +32,12 @@ class Summary(Part):
     runs: Annotated[list[Percent], Field(min_length=1)]
 
 
+class Data(Part):
+    """The data set's folder."""
+
+    name: str
+
+
 class Diverged(Part):
     """A run that gave no result."""
 

@@ -9,7 +9,17 @@ from pydantic import Field
 
 from hello_distill.report import charts
 from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, number, score, words
-from hello_distill.report.parts import Diverged, Environment, Part, Summary, experiment, made, no_result, recipe_name
+from hello_distill.report.parts import (
+    Data,
+    Diverged,
+    Environment,
+    Part,
+    Summary,
+    experiment,
+    made,
+    no_result,
+    recipe_name,
+)
 
 
 class Curve(Part):
@@ -24,12 +34,6 @@ class Curve(Part):
     seeds: list[int]
     top1_by_step: list[Summary]
     top1_mean: Summary
-
-
-class Data(Part):
-    """The data set's folder."""
-
-    name: str
 
 
 class Continual(Part, title="continual"):

@@ -10,6 +10,7 @@ from pydantic import Field
 from hello_distill.report import published
 from hello_distill.report.page import Cell, Figure, Gallery, Section, Table, Text, count, number, score, weight, words
 from hello_distill.report.parts import (
+    Data,
     Diverged,
     Environment,
     Part,
@@ -45,12 +46,6 @@ class Place(Part):
     top1_last: Summary
     top1_best: Summary
     tested: Tested = Field(default_factory=dict)
-
-
-class Data(Part):
-    """The data set's folder."""
-
-    name: str
 
 
 class Recipe(Part):
