@@ -37,9 +37,15 @@ CLAIMS = re.compile(r"(<!-- claims -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def processors(result: dict[str, Any]) -> str:
-    """Names of the processors that a result was made on."""
+    """Names of the processors that a result was made on, and of the GPUs."""
     machines = [result["environment"], *result.get("more_environments", [])]
-    return " and ".join(dict.fromkeys(machine["processor"] for machine in machines))
+    return " and ".join(dict.fromkeys(map(hardware, machines)))
+
+
+def hardware(machine: dict[str, Any]) -> str:
+    """A machine's processor, and the GPU where one was used; versions before this one did not ask for its name."""
+    used = machine["device"].startswith("cuda")
+    return machine["processor"] + (f" with {machine.get('gpu') or 'a GPU'}" if used else "")
 
 
 def demo(result: dict[str, Any]) -> str:

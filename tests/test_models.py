@@ -117,6 +117,19 @@ def test_a_network_that_looks_at_values_is_tried_with_values(monkeypatch: pytest
         build("convnet1", 3, 8, seed=0)
 
 
+def test_a_network_that_starts_with_no_numbers_says_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As timm 1.0.29 makes Swin-V2 for 32 pixels: students of it failed at their first step, on a GPU's machine."""
+
+    def broken(*_: object) -> nn.Module:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+        network.register_buffer("table", torch.tensor([1.0, torch.nan]), persistent=False)
+        return network
+
+    monkeypatch.setattr(models, "_backbone", broken)
+    with pytest.raises(InputError, match=r"of timm [\d.]+ starts .* images of 8 pixels \(table\); try a newer timm"):
+        build("timm/swinv2_tiny_window8_256", 3, 8, seed=0)
+
+
 def test_networks_with_auxiliary_heads_give_logits_while_they_train() -> None:
     found = build("googlenet", 4, 64, 0).train()(torch.rand(2, 3, 64, 64))
     assert found.shape == (2, 4)

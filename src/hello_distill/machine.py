@@ -141,9 +141,24 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
+def gpu() -> str | None:
+    """Name of the GPU that is used, if one is."""
+    import torch
+
+    used = device()
+    return torch.cuda.get_device_name(used) if used.startswith("cuda") and torch.cuda.is_available() else None
+
+
 def environment() -> dict[str, Any]:
     """What a result must say of where it was made: commit, versions, hardware."""
-    return {**versions(), "commit": commit(), "device": device(), "processor": processor(), "system": platform.system()}
+    return {
+        **versions(),
+        "commit": commit(),
+        "device": device(),
+        "gpu": gpu(),
+        "processor": processor(),
+        "system": platform.system(),
+    }
 
 
 def versions() -> dict[str, Any]:

@@ -9,6 +9,7 @@ features in the place of three dense ones).
 from __future__ import annotations
 
 import re
+from importlib import metadata
 
 import torch
 import torchvision
@@ -60,7 +61,22 @@ def build(name: str, num_classes: int, side: int, seed: int) -> Normalised:
         raise
     except (RuntimeError, AssertionError, ValueError, ArithmeticError) as error:
         raise InputError(f"network {name!r} cannot take images of {side} pixels: {error}") from None
+    _check_start(name, model, side)
     return model
+
+
+def _check_start(name: str, model: nn.Module, side: int) -> None:
+    """Raise InputError for a network that is made with values that are no numbers.
+
+    A Swin-V2 of timm before 1.0.31 divides zero by zero where a stage has one token left.
+    """
+    for key, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if not tensor.is_meta and tensor.isnan().any():
+            made_by = "timm" if name.startswith("timm/") else "torchvision"
+            raise InputError(
+                f"network {name!r} of {made_by} {metadata.version(made_by)} starts with values that are no numbers for "
+                f"images of {side} pixels ({key.removeprefix('backbone.')}); try a newer {made_by}, or larger images"
+            )
 
 
 @torch.no_grad()

@@ -70,7 +70,7 @@ def recipe_name(settings: Any, recipes: Mapping[str, Mapping[str, Any]]) -> str 
 
 def made(environment: Mapping[str, Any], about: Mapping[str, object]) -> Table:
     """What was run, and where: `about` first, then commit, hardware and versions as the file gives them."""
-    first = ("commit", "device", "processor", "machine", "system", "threads", "python", "hello_distill", "torch")
+    first = ("commit", "device", "gpu", "processor", "machine", "system", "threads", "python", "hello_distill", "torch")
     known = [name for name in first if name in environment]
     rows = [(words(name), words(value)) for name, value in about.items()]
     rows += [(words(name), words(_told(environment[name]))) for name in known]
