@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill.report import claims
+from hello_distill.report.kinds import study as study_kind
 from hello_distill.tables import DEMO_ROWS, demo_gains, diverged, remade, size, spread, student_settings
 
 LABELS = (
@@ -136,6 +137,8 @@ def study(result: dict[str, Any]) -> str:
         columns = [f"`{name}`" for name in students]
         if len(students) == 1:
             columns = ["test images", "held-back images", "numbers kept"]
+        tested = decided(result, ipc) if len(students) == 1 and recipe["table"] is None else None
+        columns += ["at 5 %"] if tested is not None else []
         epochs, batch_size = recipe["training"][str(ipc)]
         lines = [f"IPC {ipc}, {epochs} epochs in batches of {batch_size}:", ""]
         lines += [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
@@ -144,16 +147,28 @@ def study(result: dict[str, Any]) -> str:
             shown = [short(cell) for cell in row]
             if len(students) == 1 and row[0] is not None:
                 shown += [short(row[0], "held_top1"), f"{row[0]['numbers']:,}"]
+                shown += [] if tested is None else [tested.get(name, "")]
             if any(row):
                 lines.append(f"| {name} | {' | '.join(shown)} |")
         parts.append("\n".join(lines))
     runs = sorted({len(cell["seeds"]) for cell in cells})
+    if recipe["table"] is None:
+        parts.append(
+            f"At 5 %: better or worse than `{recipe['order'][0]}` on held-back images by Dunnett's test, which allows "
+            "for there being so many variants."
+        )
     what = "student" if len(students) > 1 else f"`{students[0]}`"
     about = (
         f"{recipe['question']}, on {result['data']['name']}. Top-1 in percent of a {what} after the last epoch, "
         f"mean +- sd over {' or '.join(map(str, runs))} seeds of images and students. {made(result)}{diverged(result)}"
     )
     return "\n\n".join([*parts, about]) + "\n"
+
+
+def decided(result: dict[str, Any], ipc: int) -> dict[str, str]:
+    """Which variants are better or worse than the first on held-back images."""
+    found = study_kind.Study.model_validate(result)
+    return study_kind.against_first([place for place in found.cells if place.ipc == ipc], found.recipe.order[0])
 
 
 def accuracies(result: dict[str, Any], ipc: int, labels: list[str]) -> str:

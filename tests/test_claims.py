@@ -13,6 +13,8 @@ import scipy.stats
 from hello_distill.recipes.studies import RATES, STUDIES
 from hello_distill.report import claims, report
 from hello_distill.report.claims import FAILS, HOLDS, OPEN, UNTRIED, contrast, difference
+from hello_distill.report.kinds import study as study_kind
+from hello_distill.report.page import Table, words
 from hello_distill.report.parts import Summary
 
 REACH = 2.7764 * math.sqrt(2 / 3)
@@ -38,7 +40,7 @@ def place(method: str, mean: float, **changes: Any) -> dict[str, Any]:
     return {**cell, "commits": [], "bytes": sizes, **measured, **changes}
 
 
-def study(table: str, cells: list[dict[str, Any]], order: list[str] | None = None) -> dict[str, Any]:
+def study(table: str | None, cells: list[dict[str, Any]], order: list[str] | None = None) -> dict[str, Any]:
     order = order or list(dict.fromkeys(cell["method"] for cell in cells))
     networks = {cell["student"]: {} for cell in cells}
     recipe = {"experiment": "study", "question": "?", "table": table, "order": order, "networks": networks}
@@ -106,6 +108,34 @@ def test_text_must_save_storage_and_cost_nothing(numbers: int, mean: int, spread
     found = judged(study("Table 3", cells, STEPS))["Text initialisation saves"]
     assert found[0] == verdict
     assert found[1].endswith(f"points; {numbers} numbers in the place of 100, {100 - numbers:.1f} % less")
+
+
+def test_choices_are_judged_by_dunnett_s_table() -> None:
+    """Two-sided at 5 %, three variants against one, eight degrees of freedom: 2.88 (Dunnett 1964). Reach 2.35."""
+    far = {"base": 50.0, "same": 50.0, "near": 52.3, "above": 52.4, "below": 47.6}
+    for three, told in (
+        (("same", "near", "below"), ["", "", "worse"]),
+        (("same", "near", "above"), ["", "", "better"]),
+    ):
+        places = [study_kind.Place(**place(name, far[name])) for name in ("base", *three)]
+        assert list(study_kind.against_first(places, "base").values()) == told
+    alone = study_kind.Place(**place("alone", 60.0, held_top1=summary(60.0)))
+    assert study_kind.against_first([*places, alone], "base").keys() == {"same", "near", "above"}
+    assert study_kind.against_first(places[1:], "base") == {} == study_kind.against_first(places[:1], "base")
+
+
+def test_only_questions_of_ours_are_judged_so() -> None:
+    cells = [place("base", 50.0), place("above", 55.0)]
+    for table, columns in (("Table 3", 9), (None, 10)):
+        content = study(table, cells)
+        content["recipe"]["training"] = {"10": [1, 1]}
+        found = study_kind.section("f.json", content)
+        assert found is not None
+        rows = next(
+            block.rows for block in found.blocks if isinstance(block, Table) and block.title.startswith("convnet3")
+        )
+        assert {len(row) for row in rows} == {columns}
+        assert table is not None or [row[-1] for row in rows] == [words(""), words("better")]
 
 
 def test_an_unfinished_study_says_nothing() -> None:

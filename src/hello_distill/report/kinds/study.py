@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
+import scipy.stats
 from pydantic import Field
 
 from hello_distill.report import published
@@ -98,6 +100,7 @@ def variants(found: Study, places: list[Place], lines: list[str]) -> Table:
     """A row for each variant, with its distance from the first."""
     student, ipc = places[0].student, places[0].ipc
     first = next((place for place in places if place.method == found.recipe.order[0]), None)
+    tested = against_first(places, found.recipe.order[0]) if found.recipe.table is None else None
     rows: list[list[Cell]] = []
     for place in places:
         last, best, held = place.top1_last, place.top1_best, place.held_top1
@@ -107,9 +110,12 @@ def variants(found: Study, places: list[Place], lines: list[str]) -> Table:
         figures = [score(held.mean, held.sd), score(last.mean, last.sd), gain, score(best.mean, best.sd)]
         size = weight(place.bytes.labels + place.bytes.teacher)
         rows.append([words(place.method), *figures, count(len(last.runs)), labeller, count(place.numbers), size])
+        if tested is not None:
+            rows[-1].append(words(tested.get(place.method, "")))
     gains = f"from {found.recipe.order[0]}"
     head = ["variant", "held-back images", "test images, last epoch", gains, "best epoch", "n", "its labeller"]
     head += ["numbers kept", "labels' size"]
+    head += ["at 5 %"] if tested is not None else []
     epochs, batch = found.recipe.training[str(ipc)]
     title = f"{student}, {ipc} image{'' if ipc == 1 else 's'} per class, {epochs} epochs in batches of {batch}"
     notes = [
@@ -118,7 +124,29 @@ def variants(found: Study, places: list[Place], lines: list[str]) -> Table:
         "images.",
         "Labels' size is that of the file; where a whole network is kept, numbers kept are those that were fitted.",
     ]
+    if tested is not None:
+        notes.append(
+            f"At 5 %: better or worse than {found.recipe.order[0]!r} on held-back images by Dunnett's test, which "
+            "allows for there being so many variants."
+        )
     return Table(title, head, rows, notes, lines)
+
+
+def against_first(places: Sequence[Place], first: str) -> dict[str, str]:
+    """Whether a variant is `better` or `worse` than the first on held-back images; empty where neither is seen.
+
+    Dunnett's test, two-sided, at 5 % for all variants together, with one variance for all. Those with a single run are
+    left out. It integrates by random points, whose seed is fixed.
+    """
+    runs = {place.method: place.held_top1.runs for place in places if len(place.held_top1.runs) > 1}
+    own = runs.pop(first, None)
+    if own is None or not runs:
+        return {}
+    found = scipy.stats.dunnett(*runs.values(), control=own, random_state=0)
+    return {
+        name: "" if p >= 0.05 else "better" if gain > 0 else "worse"
+        for name, p, gain in zip(runs, found.pvalue, found.statistic, strict=True)
+    }
 
 
 def _signed(gain: float) -> Cell:
