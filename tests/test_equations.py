@@ -15,6 +15,7 @@ from hello_distill.data import ImageSet, Material
 from hello_distill.distillers.lic import LIC, degrade, information_loss
 from hello_distill.distillers.rded import Patches, difficulty, stitch
 from hello_distill.encoders import Encoder
+from hello_distill.errors import InputError
 from hello_distill.fit import Optim
 from hello_distill.losses import hard_loss, matching_loss
 from hello_distill.models import IMAGENET_MEAN, build
@@ -25,6 +26,7 @@ from hello_distill.projector import (
     add_lora,
     fit_projector,
     head_rank,
+    matching_scale,
     restore,
     text_features,
     zero_shot,
@@ -172,6 +174,24 @@ def test_head_rank_never_outweighs_the_head() -> None:
 
 def teacher() -> nn.Module:
     return Ensemble([build("convnet2_w8", 4, 32, seed) for seed in range(2)])
+
+
+def test_zero_shot_logits_are_scaled_to_spread_as_the_teachers(tiny: Encoder, material: Material) -> None:
+    start = zero_shot(tiny, material.train.classes, FIT)
+    x = whole(material.train.images)
+    expected = (teacher()(x).std() / start(x).std()).item()
+    assert matching_scale(start, teacher(), material.train) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(("shrunk", "told"), [(1e-9, r"multiplied by [\d.]+e\+\d+ "), (0.0, "multiplied by inf ")])
+def test_an_encoder_that_tells_nothing_apart_is_said_to_be_so(
+    tiny: Encoder, material: Material, shrunk: float, told: str
+) -> None:
+    """As CLIP's RN50 with random weights, whose factor of 2e7 was found out when its artefact was written."""
+    start = zero_shot(tiny, material.train.classes, FIT)
+    start.label_head.weight.mul_(shrunk)
+    with pytest.raises(InputError, match=told + r".*is it trained\?"):
+        fit_projector(start, tiny, material.train, teacher(), FIT, seed=0)
 
 
 def test_matching_loss_from_the_formula() -> None:

@@ -70,7 +70,9 @@ Few: TypeAlias = Annotated[int, Field(ge=1, le=2**24)]
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Rank: TypeAlias = Annotated[int, Field(ge=1, le=1024)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-Positive: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
+LARGEST = 1e6
+"""Of factors and rates: what an artefact may name, and so what may be fitted with."""
+Positive: TypeAlias = Annotated[float, Field(gt=0, le=LARGEST)]
 Real: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]
 Text: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(clean)]
 Line: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(line)]

@@ -22,7 +22,7 @@ from hello_distill.errors import InputError
 from hello_distill.fit import Optim, fit
 from hello_distill.losses import Loss, Match, hard_loss, matching_loss, probability_loss
 from hello_distill.machine import seeded
-from hello_distill.manifest import HEAD
+from hello_distill.manifest import HEAD, LARGEST
 from hello_distill.precision import Precision, decode, encode, layout
 from hello_distill.progress import SILENT, Progress
 from hello_distill.sizes import num_batches
@@ -261,11 +261,19 @@ def fit_probe(
 def matching_scale(start: Projector, teacher: Classifier, data: ImageSet, sample: int = 512) -> float:
     """Ours: the scale at which the zero-shot logits spread as widely as the teacher's.
 
-    Eq. 3 gives cosines; a teacher's logits have a spread of several units, and LoRA need not bridge it.
+    Eq. 3 gives cosines; a teacher's logits have a spread of several units, and LoRA need not bridge it. Raises
+    InputError where the encoder tells images and classes hardly apart, as one with random weights does.
     """
     images = whole(data.images[torch.linspace(0, len(data) - 1, min(sample, len(data))).long()])
     spread = (teacher(images).std() / start(images).std()).item()
-    return float(f"{spread * start.scale:.4g}")
+    scale = float(f"{spread * start.scale:.4g}")
+    if not 0 < scale <= LARGEST:
+        raise InputError(
+            f"the encoder's logits would have to be multiplied by {scale:g} to spread as widely as the teachers': it "
+            "tells these images and classes hardly apart; is it trained? `distiller.projector.scale` in a --config "
+            "file sets a factor by hand"
+        )
+    return scale
 
 
 def lora_matrices(lora: PeftModel) -> dict[str, Tensor]:
