@@ -138,6 +138,19 @@ def test_only_questions_of_ours_are_judged_so() -> None:
         assert table is not None or [row[-1] for row in rows] == [words(""), words("better")]
 
 
+def test_a_report_names_every_machine_that_a_result_was_made_on() -> None:
+    first = {"commit": "a", "device": "cpu", "processor": "one", "torch": "2.14.1"}
+    others = [{**first, "commit": None, "device": "cuda", "gpu": "two"}, {**first, "commit": None}]
+    content = study(None, [place("base", 50.0), place("above", 55.0)]) | {"environment": first}
+    content["recipe"]["training"] = {"10": [1, 1]}
+    found = study_kind.section("f.json", content | {"more_environments": others})
+    assert found is not None
+    rows = next(block.rows for block in found.blocks if isinstance(block, Table) and block.title == "What was run")
+    assert [row for row in rows if row[0] == words("also run on")] == [
+        (words("also run on"), words("device cuda, gpu two"))
+    ], "the last is the first machine"
+
+
 def test_an_unfinished_study_says_nothing() -> None:
     tables = ["Table 3", "Table 4, left", "Table 4, right", "Table 2"]
     assert [judged_or_nothing(study(table, [place(name, 40.0) for name in STEPS[:4]], STEPS)) for table in tables] == [

@@ -141,12 +141,13 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def gpu() -> str | None:
-    """Name of the GPU that is used, if one is."""
+def gpu() -> dict[str, str]:
+    """`gpu` and the name of the GPU that is used; empty where none is."""
     import torch
 
     used = device()
-    return torch.cuda.get_device_name(used) if used.startswith("cuda") and torch.cuda.is_available() else None
+    on_gpu = used.startswith("cuda") and torch.cuda.is_available()
+    return {"gpu": torch.cuda.get_device_name(used)} if on_gpu else {}
 
 
 def environment() -> dict[str, Any]:
@@ -155,7 +156,7 @@ def environment() -> dict[str, Any]:
         **versions(),
         "commit": commit(),
         "device": device(),
-        "gpu": gpu(),
+        **gpu(),
         "processor": processor(),
         "system": platform.system(),
     }

@@ -68,14 +68,22 @@ def recipe_name(settings: Any, recipes: Mapping[str, Mapping[str, Any]]) -> str 
     return next((name for name, told in recipes.items() if json.loads(json.dumps(told)) == settings), None)
 
 
-def made(environment: Mapping[str, Any], about: Mapping[str, object]) -> Table:
-    """What was run, and where: `about` first, then commit, hardware and versions as the file gives them."""
+def made(environment: Mapping[str, Any], about: Mapping[str, object], more: Sequence[Mapping[str, Any]] = ()) -> Table:
+    """What was run, and where: `about` first, then commit, hardware and versions as the file gives them.
+
+    Of `more` machines, what is not as on the first; commits stand with the cells.
+    """
     first = ("commit", "device", "gpu", "processor", "machine", "system", "threads", "python", "hello_distill", "torch")
     known = [name for name in first if name in environment]
     rows = [(words(name), words(value)) for name, value in about.items()]
     rows += [(words(name), words(_told(environment[name]))) for name in known]
     others = ", ".join(f"{name} {_told(environment[name])}" for name in sorted(set(environment) - set(known)))
-    return Table("What was run", ("what", "value"), [*rows, *([(words("others"), words(others))] if others else [])])
+    rows += [(words("others"), words(others))] if others else []
+    for other in more:
+        apart = [name for name in other if name != "commit" and other[name] != environment.get(name)]
+        if apart:
+            rows.append((words("also run on"), words(", ".join(f"{name} {_told(other[name])}" for name in apart))))
+    return Table("What was run", ("what", "value"), rows)
 
 
 def _told(value: str | int | None) -> str:

@@ -72,6 +72,7 @@ class Comparison(Part, title="comparison"):
 
     data: Data
     environment: Environment
+    more_environments: list[Environment] = Field(default_factory=list)
     recipe: Recipe
     cells: list[Place]
     trials: list[dict[str, Any]]
@@ -94,7 +95,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         "tuning trials on held-back training images": len(found.trials),
         "recipe": recipe or "none of this version; its settings stand in the file",
     }
-    blocks: list[Table | Gallery | Text | None] = [made(found.environment, about)]
+    blocks: list[Table | Gallery | Text | None] = [made(found.environment, about, found.more_environments)]
     grids = list(dict.fromkeys((place.student, place.ipc) for place in places))
     for student, ipc in grids:
         chosen = [place for place in places if (place.student, place.ipc) == (student, ipc)]

@@ -41,6 +41,7 @@ class Continual(Part, title="continual"):
 
     data: Data
     environment: Environment
+    more_environments: list[Environment] = Field(default_factory=list)
     curves: list[Curve]
     class_order: dict[str, list[str]]
     diverged: list[Diverged] = Field(default_factory=list)
@@ -51,7 +52,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     if experiment(content) != "continual" or "curves" not in content:
         return None
     found = Continual.model_validate(content)
-    blocks: list[Table | Gallery | Text] = [made(found.environment, {"data": found.data.name})]
+    blocks: list[Table | Gallery | Text] = [made(found.environment, {"data": found.data.name}, found.more_environments)]
     for student, ipc, steps in sorted({(curve.student, curve.ipc, curve.steps) for curve in found.curves}):
         chosen = [curve for curve in found.curves if (curve.student, curve.ipc, curve.steps) == (student, ipc, steps)]
         seeds = sorted({seed for curve in chosen for seed in curve.seeds})

@@ -65,6 +65,7 @@ class Study(Part, title="study"):
 
     data: Data
     environment: Environment
+    more_environments: list[Environment] = Field(default_factory=list)
     recipe: Recipe
     cells: list[Place]
     stages: dict[str, dict[str, Percent | None]]
@@ -84,7 +85,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         "commits of the cells": ", ".join(sorted({commit[:8] for place in places for commit in place.commits})),
     }
     lines = [command(content, found, file)]
-    blocks: list[Table | Gallery | Text | None] = [made(found.environment, about)]
+    blocks: list[Table | Gallery | Text | None] = [made(found.environment, about, found.more_environments)]
     for student, ipc in dict.fromkeys((place.student, place.ipc) for place in places):
         chosen = [place for place in places if (place.student, place.ipc) == (student, ipc)]
         blocks.append(variants(found, chosen, lines))
