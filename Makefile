@@ -50,10 +50,11 @@ fuzz: setup
 release: setup
 	$(BIN)/python scripts/release.py
 
-# What results/ was made by, and goes on where it was: days on two cores. Started twice, two share the work. CIFAR10 and
-# TINY are the folders of the two data sets.
+# What results/ was made by, and goes on where it was: days on two cores. Started twice, two share the work. CIFAR10,
+# TINY and PHOTOGRAPHS are the folders of the data sets.
 CIFAR10 ?= cifar10-jpeg
 TINY ?= tiny-imagenet-32
+PHOTOGRAPHS ?= imagenette96
 RUN := OMP_NUM_THREADS=1 $(BIN)/hello-distill
 SMALL := $(RUN) compare $(CIFAR10) --out results/cifar10.json
 
@@ -77,6 +78,7 @@ experiments: setup
 	for name in ablation architectures; do \
 		$(RUN) study $(TINY):classes=tiny20 --recipe $$name-many --out results/$${name}_tiny20.json || exit; \
 	done
+	$(RUN) study $(PHOTOGRAPHS) --recipe mosaics --out results/mosaics_imagenette.json
 	$(RUN) continual $(CIFAR10) --out results/continual_cifar10.json
 	$(RUN) continual $(TINY):classes=tiny20 --recipe many --out results/continual_tiny20.json
 	$(MAKE) results

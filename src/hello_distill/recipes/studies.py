@@ -14,7 +14,7 @@ from hello_distill.distillers.rded import RDED
 from hello_distill.pipeline import Recipe
 from hello_distill.recipes import comparisons
 from hello_distill.recipes.baselines import gvbsm_small
-from hello_distill.recipes.hello import hello_small
+from hello_distill.recipes.hello import cpu, hello_small
 from hello_distill.study import Study
 
 NETWORK = "convnet3_w64"
@@ -187,6 +187,24 @@ def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     return _study(question, None, recipe, contenders, training, taught)
 
 
+def mosaics(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
+    """Mosaics of four patches, as in RDED's code for 224 pixels, or one patch, as there for 64?
+
+    Students see both in the recipe's crops, and one patch also whole, as that code shows it.
+    """
+    method = hello_of(recipe)
+    alone = replace(method, patches=replace(method.patches, factor=1))
+    contenders = {
+        "mosaics, crops": Contender(replace(method, patches=replace(method.patches, factor=2))),
+        "one patch, crops": Contender(alone),
+        "one patch, whole": Contender(alone),
+    }
+    settings = {"one patch, whole": {"augment": {"scale": (1.0, 1.0)}}}
+    question = "Mosaics or one patch, for photographs of 64 pixels"
+    comparison = Comparison(recipe, contenders, method.projector, training, labels={})
+    return Study(question, None, comparison, {}, settings, {recipe.student.network: {}})
+
+
 def crops(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     """Do students need crops? `compare` gives them none, as RDED's code for CIFAR, and SRe2L's and G_VBSM's do else.
 
@@ -279,6 +297,20 @@ def crops_small() -> Study:
     return crops(small(), AT_TEN)
 
 
+def mosaics_cpu() -> Study:
+    """Photographs of 64 pixels (Imagenette), IPC 10: the `cpu` recipe, but for networks a few times as fast.
+
+    The offline encoder knows their labels.
+
+    hello-distill study DATA --recipe mosaics --out results/mosaics_imagenette.json
+    """
+    recipe = cpu()
+    network = "convnet4_w64"
+    teachers = replace(recipe.teachers, network=network)
+    student = replace(recipe.student, network=network, evaluations=1)
+    return mosaics(replace(recipe, train_limit=5_000, teachers=teachers, student=student), AT_TEN)
+
+
 def architectures_many() -> Study:
     """Table 2 on twenty classes of Tiny-ImageNet, IPC 10, in 500 steps. The offline encoder knows their labels.
 
@@ -304,6 +336,7 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "stages": stages_small,
     "choices": choices_small,
     "crops": crops_small,
+    "mosaics": mosaics_cpu,
     "architectures-many": architectures_many,
     "ablation-many": ablation_many,
 }
