@@ -39,7 +39,7 @@ from hello_distill.recipes.studies import STUDIES
 from hello_distill.report.kinds.study import section
 from hello_distill.report.page import Text
 from hello_distill.stages import Stages
-from hello_distill.study import Study
+from hello_distill.study import THE_RECIPE, Study
 from hello_distill.teachers import Ensemble, suited_epochs, train_teachers
 from hello_distill.types import Images
 from hello_distill.views import mixed_targets, render, sample_views, whole
@@ -325,8 +325,8 @@ class Holding:
 
 def test_a_choice_differs_from_the_recipe_in_one_thing() -> None:
     wanted = STUDIES["choices"]()
-    found = {name: differing(wanted, "the recipe", name) for name in wanted.comparison.contenders}
-    assert not found.pop("the recipe")
+    found = {name: differing(wanted, THE_RECIPE, name) for name in wanted.comparison.contenders}
+    assert not found.pop(THE_RECIPE)
     assert found.pop("mosaics, update of patches") == {".distiller.patches.factor", ".distiller.update.on"}
     crops, pool, scale = (f".distiller.patches.{name}" for name in ("crops", "pool", "scale"))
     assert found.pop("easy whole images") == {crops, scale} and found.pop("any crops") == {crops, pool}
@@ -338,6 +338,16 @@ def test_a_choice_differs_from_the_recipe_in_one_thing() -> None:
     loss = found.pop("MSE, beta 0.1"), found.pop("MSE, beta 1")
     assert loss == ({".student.loss", ".student.beta"},) * 2
     assert {name: len(settings) for name, settings in found.items()} == dict.fromkeys(found, 1)
+
+
+def test_mosaics_and_patches_differ_in_how_they_are_stitched_and_seen() -> None:
+    wanted, factor = STUDIES["mosaics"](), ".distiller.patches.factor"
+    methods = [contender.distiller for contender in wanted.comparison.contenders.values()]
+    assert [method.patches.factor for method in methods] == [2, 1, 1]
+    assert methods[0] == recipes.find("cpu").distiller, "the recipe is the one that is used"
+    crops = ".student.augment"
+    found = {name: differing(wanted, THE_RECIPE, name) for name in wanted.comparison.contenders}
+    assert found == {THE_RECIPE: set(), "one patch, crops": {factor}, "one patch, whole": {factor, f"{crops}.scale"}}
 
 
 def test_rows_of_the_ablation_add_one_thing_each() -> None:
@@ -354,8 +364,8 @@ def test_rows_of_the_ablation_add_one_thing_each() -> None:
 
 def test_stages_of_teachers_are_of_one_run() -> None:
     wanted = STUDIES["stages"]()
-    others = [name for name in wanted.comparison.contenders if name != "the recipe"]
-    assert all(differing(wanted, "the recipe", name) == {".teachers.weak_epochs"} for name in others)
+    others = [name for name in wanted.comparison.contenders if name != THE_RECIPE]
+    assert all(differing(wanted, THE_RECIPE, name) == {".teachers.weak_epochs"} for name in others)
     chosen = [contender.teachers.weak_epochs for contender in wanted.comparison.contenders.values()]
     assert len(set(chosen)) == 4 and chosen[0] == wanted.comparison.base.teachers.weak_epochs
 

@@ -31,6 +31,8 @@ from hello_distill.progress import SILENT, Progress
 from hello_distill.scores import percent
 from hello_distill.skipped import MAX_BAD
 
+THE_RECIPE = "the recipe"
+"""Name of the first variant where the others are tried for its place: these are tested for being better."""
 KINDS = {HeLlO: "projector", RandomImages: "hard"}
 """What labels the images of a kind of method; a teacher, where it is not said."""
 
