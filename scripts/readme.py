@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hello_distill.errors import listed
 from hello_distill.report import claims
 from hello_distill.report.kinds import study as study_kind
 from hello_distill.tables import DEMO_ROWS, demo_gains, diverged, remade, size, spread, student_settings
@@ -137,8 +138,8 @@ def study(result: dict[str, Any]) -> str:
         columns = [f"`{name}`" for name in students]
         if len(students) == 1:
             columns = ["test images", "held-back images", "numbers kept"]
-        tested = decided(result, ipc) if len(students) == 1 and recipe["table"] is None else None
-        columns += ["at 5 %"] if tested is not None else []
+        tested = decided(result, ipc) if len(students) == 1 else {}
+        columns += ["at 5 %"] if tested else []
         epochs, batch_size = recipe["training"][str(ipc)]
         lines = [f"IPC {ipc}, {epochs} epochs in batches of {batch_size}:", ""]
         lines += [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
@@ -147,28 +148,40 @@ def study(result: dict[str, Any]) -> str:
             shown = [short(cell) for cell in row]
             if len(students) == 1 and row[0] is not None:
                 shown += [short(row[0], "held_top1"), f"{row[0]['numbers']:,}"]
-                shown += [] if tested is None else [tested.get(name, "")]
+                shown += [tested.get(name, "")] if tested else []
             if any(row):
                 lines.append(f"| {name} | {' | '.join(shown)} |")
         parts.append("\n".join(lines))
     runs = sorted({len(cell["seeds"]) for cell in cells})
-    if recipe["table"] is None:
-        parts.append(
-            f"At 5 %: better or worse than `{recipe['order'][0]}` on held-back images by Dunnett's test, which allows "
-            "for there being so many variants."
-        )
     what = "student" if len(students) > 1 else f"`{students[0]}`"
+    ends = "" if recipe["question"].endswith("?") else "."
     about = (
-        f"{recipe['question']}, on {result['data']['name']}. Top-1 in percent of a {what} after the last epoch, "
-        f"mean +- sd over {' or '.join(map(str, runs))} seeds of images and students. {made(result)}{diverged(result)}"
+        f"{recipe['question']}{ends} On {result['data']['name']}. Top-1 in percent of a {what} after the last epoch, "
+        f"mean +- sd over {' or '.join(map(str, runs))} seeds of images and students.{refitted(result)} "
+        f"{made(result)}{diverged(result)}"
     )
+    if any(" at 5 % |" in part for part in parts):
+        parts.append(study_kind.DUNNETT)
     return "\n\n".join([*parts, about]) + "\n"
 
 
 def decided(result: dict[str, Any], ipc: int) -> dict[str, str]:
-    """Which variants are better or worse than the first on held-back images."""
+    """Which variants are better or worse than the recipe on held-back images, where they are tried for its place."""
     found = study_kind.Study.model_validate(result)
-    return study_kind.against_first([place for place in found.cells if place.ipc == ipc], found.recipe.order[0])
+    if not study_kind.tries_for_its_place(found):
+        return {}
+    return study_kind.against_first([place for place in found.cells if place.ipc == ipc], found.recipe.order)
+
+
+def refitted(result: dict[str, Any]) -> str:
+    """A sentence on rows whose labeller was fitted anew in the middle of a study."""
+    twice = [name.removesuffix(", again") for name in result["stages"] if name.endswith(", again")]
+    if not twice:
+        return ""
+    return (
+        f" Teachers and projectors were made a second time in the middle of the study, among them that of "
+        f"`{listed(twice)}`, so that rows differ by that, too."
+    )
 
 
 def accuracies(result: dict[str, Any], ipc: int, labels: list[str]) -> str:

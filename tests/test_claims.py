@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import scipy.stats
 
+from hello_distill import machine
 from hello_distill.recipes.studies import RATES, STUDIES
 from hello_distill.report import claims, report
 from hello_distill.report.claims import FAILS, HOLDS, OPEN, UNTRIED, contrast, difference
 from hello_distill.report.kinds import study as study_kind
 from hello_distill.report.page import Table, words
 from hello_distill.report.parts import Summary
+from hello_distill.study import THE_RECIPE
 
 REACH = 2.7764 * math.sqrt(2 / 3)
 STEPS = ["linear probe", "+ weak teachers", "+ LoRA", "+ text initialisation", "+ image update"]
@@ -113,29 +115,35 @@ def test_text_must_save_storage_and_cost_nothing(numbers: int, mean: int, spread
 def test_choices_are_judged_by_dunnett_s_table() -> None:
     """Two-sided at 5 %, three variants against one, eight degrees of freedom: 2.88 (Dunnett 1964). Reach 2.35."""
     far = {"base": 50.0, "same": 50.0, "near": 52.3, "above": 52.4, "below": 47.6}
-    for three, told in (
-        (("same", "near", "below"), ["", "", "worse"]),
-        (("same", "near", "above"), ["", "", "better"]),
-    ):
-        places = [study_kind.Place(**place(name, far[name])) for name in ("base", *three)]
-        assert list(study_kind.against_first(places, "base").values()) == told
-    alone = study_kind.Place(**place("alone", 60.0, held_top1=summary(60.0)))
-    assert study_kind.against_first([*places, alone], "base").keys() == {"same", "near", "above"}
-    assert study_kind.against_first(places[1:], "base") == {} == study_kind.against_first(places[:1], "base")
+    for three, told in ((("same", "near", "below"), "worse"), (("same", "near", "above"), "better")):
+        order = ["base", *three]
+        places = [study_kind.Place(**place(name, far[name])) for name in order]
+        assert study_kind.against_first(places, order) == {"same": "not seen", "near": "not seen", three[2]: told}
+    assert study_kind.against_first(places[:3], order) == {} == study_kind.against_first(places[:1], ["base"])
+    two = study_kind.Place(**place("above", 60.0, held_top1=summary(59.0, 61.0)))
+    assert study_kind.against_first([*places[:3], two], order) == {}, "not before each has three runs"
+    flat = [study_kind.Place(**place(name, 50, held_top1=summary(*[far[name]] * 3))) for name in ("base", "above")]
+    assert study_kind.against_first(flat, ["base", "above"]) == {}, "no spread, so no test"
 
 
-def test_only_questions_of_ours_are_judged_so() -> None:
-    cells = [place("base", 50.0), place("above", 55.0)]
-    for table, columns in (("Table 3", 9), (None, 10)):
-        content = study(table, cells)
+def test_results_say_which_gpu_they_were_made_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "device", lambda: "cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", {"cuda": "One"}.__getitem__)
+    assert machine.environment()["gpu"] == "One"
+    monkeypatch.setattr(machine, "device", lambda: "cpu")
+    assert "gpu" not in machine.environment()
+
+
+def test_only_variants_that_are_tried_for_a_recipe_s_place_are_judged_so() -> None:
+    for first, columns in (("hello, whole", 9), (THE_RECIPE, 10)):
+        content = study(None, [place(first, 50.0), place("above", 55.0)])
         content["recipe"]["training"] = {"10": [1, 1]}
         found = study_kind.section("f.json", content)
         assert found is not None
-        rows = next(
-            block.rows for block in found.blocks if isinstance(block, Table) and block.title.startswith("convnet3")
-        )
-        assert {len(row) for row in rows} == {columns}
-        assert table is not None or [row[-1] for row in rows] == [words(""), words("better")]
+        table = next(block for block in found.blocks if isinstance(block, Table) and block.title.startswith("convnet3"))
+        assert {len(row) for row in table.rows} == {columns}
+        assert columns == 9 or [row[-1] for row in table.rows] == [words(""), words("better")]
 
 
 def test_a_report_names_every_machine_that_a_result_was_made_on() -> None:
@@ -198,6 +206,13 @@ def test_ranks_are_flat_where_they_are_shown_to_be(cells: list[dict[str, Any]], 
     assert found[0] == verdict and found[1].startswith(told)
 
 
+def test_a_line_says_where_labellers_were_made_anew() -> None:
+    cells = [place("early", 60), place("late", 60), place("early", 60, ipc=50), place("late", 60, ipc=50)]
+    content = study("Table 4, right", cells)
+    for stages, ends in (({"late": {}}, "at IPC 50"), ({"late": {}, "late, again": {}}, "were made more than once")):
+        assert judged(content | {"stages": stages})["Earlier teachers suit"][1].endswith(ends)
+
+
 def test_ranks_of_the_head_are_judged_by_themselves() -> None:
     heads = [
         place(f"encoder 8, head {rank}", 20.0 + rank, numbers=70 + rank, top1_last=summary(*[20.0 + rank] * 3))
@@ -226,7 +241,7 @@ def test_gains_carry_where_each_network_has_one() -> None:
     cells += [place("rded", 30, student=name) for name in gains]
     found = judged(study("Table 2", cells))
     assert found["The gain over"][0] == f"{HOLDS} in 2 of 3, {OPEN} in 1 of 3"
-    assert found["It is largest"] == (HOLDS, "+15.0 +- 2.3; the next, resnet18, +5.0 +- 2.3")
+    assert found["It is largest"] == (HOLDS, "+15.0 +- 2.3; the best other, resnet18, +5.0 +- 2.3")
     cells[2] = place("hello", 30, student=claims.SWIN)
     assert judged(study("Table 2", cells))["It is largest"][0] == FAILS
 

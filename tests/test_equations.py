@@ -194,6 +194,13 @@ def test_an_encoder_that_tells_nothing_apart_is_said_to_be_so(
         fit_projector(start, tiny, material.train, teacher(), FIT, seed=0)
 
 
+@pytest.mark.parametrize("answer", [3.0, math.nan])
+def test_teachers_that_tell_nothing_apart_are_said_to_be_so(tiny: Encoder, material: Material, answer: float) -> None:
+    start = zero_shot(tiny, material.train.classes, FIT)
+    with pytest.raises(InputError, match="weak teachers answer every image in the same way"):
+        matching_scale(start, lambda images: torch.full((len(images), 4), answer), material.train)
+
+
 def test_matching_loss_from_the_formula() -> None:
     generator = torch.Generator().manual_seed(0)
     prediction, soft = (torch.randn(3, 4, generator=generator) for _ in range(2))

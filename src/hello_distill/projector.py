@@ -262,12 +262,14 @@ def matching_scale(start: Projector, teacher: Classifier, data: ImageSet, sample
     """Ours: the scale at which the zero-shot logits spread as widely as the teacher's.
 
     Eq. 3 gives cosines; a teacher's logits have a spread of several units, and LoRA need not bridge it. Raises
-    InputError where the encoder tells images and classes hardly apart, as one with random weights does.
+    InputError where the encoder tells images and classes hardly apart, as one with random weights does, or the teacher.
     """
     images = whole(data.images[torch.linspace(0, len(data) - 1, min(sample, len(data))).long()])
-    spread = (teacher(images).std() / start(images).std()).item()
-    scale = float(f"{spread * start.scale:.4g}")
-    if not 0 < scale <= LARGEST:
+    wanted, own = teacher(images).std().item(), start(images).std().item()
+    if not 0 < wanted < math.inf:
+        raise InputError("the weak teachers answer every image in the same way, or with no numbers; are they trained?")
+    scale = float(f"{wanted / own * start.scale:.4g}") if own else math.inf
+    if not scale <= LARGEST:
         raise InputError(
             f"the encoder's logits would have to be multiplied by {scale:g} to spread as widely as the teachers': it "
             "tells these images and classes hardly apart; is it trained? `distiller.projector.scale` in a --config "

@@ -137,8 +137,8 @@ def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     """What the paper leaves open, one thing changed at a time against the recipe.
 
     With so many variants the best is partly lucky: a default of ours changes only where a variant's gain on held-back
-    images passes Dunnett's test against the recipe at 5 % (`report.kinds.study.against_first`). The MSE of probabilities is small beside CE, so it is tried
-    with less of that, too; 100 is CLIP's own logit scale.
+    images passes Dunnett's test against the recipe at 5 % (`report.kinds.study.against_first`). The MSE of
+    probabilities is small beside CE, so it is tried with less of that, too; 100 is CLIP's own logit scale.
 
     And what Eq. 6 is worth: its two halves, which are cutting and choosing, left out one by one and together. A pool
     of one image per class grows to as many as are needed, of which none is then chosen.

@@ -6,7 +6,8 @@ points of zero, and unequal where all of it lies outside; that a difference was 
 arrive in steps are compared seed by seed, since a seed's order of classes makes most of the spread.
 
 The spread is that of images and students. Teachers, projectors and probes are fitted once, and what another fit would
-give is in no interval. A study of which a row, or a third seed, is missing says nothing yet.
+give is in no interval; a line says so where they were made more than once. A study of which a row, or a third seed, is
+missing says nothing yet.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import scipy.stats
 
 from hello_distill.report.kinds.comparison import Comparison
 from hello_distill.report.kinds.continual import Continual
-from hello_distill.report.kinds.study import Place, Study
+from hello_distill.report.kinds.study import LEAST_RUNS, Place, Study
 from hello_distill.report.page import Section, Table, words
 from hello_distill.report.parts import Summary, experiment
 
@@ -28,8 +29,6 @@ HOLDS, FAILS, OPEN, UNTRIED = "holds", "does not hold", "open", "not tried yet"
 DIVERGED = "not to be said, a training diverged"
 MARGIN = 2.0
 """Points of top-1 below which two accuracies are called equal: ours."""
-LEAST_RUNS = 3
-"""Seeds of each row, for anything to be said of them."""
 EARLY, LATE, SWIN = "early", "late", "timm/swinv2_tiny_window8_256"
 LORA, TEXT, UPDATE = "+ LoRA", "+ text initialisation", "+ image update"
 BY_RULE = ", head by rule"
@@ -110,10 +109,19 @@ def lines(contents: Iterable[Mapping[str, Any]]) -> list[Line]:
 
 
 def _each(claim: str, found: list[Any], judge: Callable[[Any], tuple[str, str] | None]) -> list[Line]:
-    judged = [(each.data.name, judge(each)) for each in found]
-    told = [Line(claim, data, *verdict) for data, verdict in judged if verdict is not None]
+    judged = [(each, judge(each)) for each in found]
+    told = [
+        Line(claim, each.data.name, verdict[0], verdict[1] + refitted(each.stages))
+        for each, verdict in judged
+        if verdict is not None
+    ]
     told += [Line(claim, each.data.name, DIVERGED, "") for each in found if each.diverged and judge(each) is None]
     return told or [Line(claim, "", UNTRIED, "")]
+
+
+def refitted(stages: Iterable[str]) -> str:
+    """A warning where teachers and projectors were made anew in the middle of an experiment, by a ledger's names."""
+    return "; teachers or projectors were made more than once" if any(", again" in name for name in stages) else ""
 
 
 def _headline(found: Comparison) -> tuple[str, str] | None:
@@ -252,7 +260,7 @@ def _swin(found: Study) -> tuple[str, str] | None:
     ]
     verdict = HOLDS if set(ahead) == {HOLDS} else FAILS if FAILS in ahead else OPEN
     best = max((name for name in pairs if name != SWIN), key=lambda name: pairs[name][0].mean - pairs[name][1].mean)
-    return verdict, f"{difference(hello, rded)}; the next, {best}, {difference(*pairs[best])}"
+    return verdict, f"{difference(hello, rded)}; the best other, {best}, {difference(*pairs[best])}"
 
 
 def _steps(found: Continual) -> tuple[str, str] | None:
@@ -288,7 +296,8 @@ def section(contents: Iterable[Mapping[str, Any]]) -> Section | None:
         "Differences are points of top-1 on the test split after the last epoch, with half of their 95 % confidence "
         "interval. That one is better holds, or does not, where zero lies outside of it, and is open where it lies "
         f"inside; that two are equal holds where all of it lies within {MARGIN:g} points. Intervals are those of "
-        "images and students; teachers and projectors are fitted once. A study that is not finished says nothing yet.",
+        "images and students; teachers and projectors are fitted once, unless the line says more. A study that is not "
+        "finished says nothing yet.",
     ]
     table = Table("The paper's claims, tried here", ("claim", "data", "verdict", "figures"), rows, about)
     return Section("The paper's claims", "all result files", [table])

@@ -14,6 +14,7 @@ from hello_distill.report.parts import (
     Diverged,
     Environment,
     Part,
+    Percent,
     Summary,
     experiment,
     made,
@@ -44,6 +45,7 @@ class Continual(Part, title="continual"):
     more_environments: list[Environment] = Field(default_factory=list)
     curves: list[Curve]
     class_order: dict[str, list[str]]
+    stages: dict[str, dict[str, Percent | None]] = Field(default_factory=dict)
     diverged: list[Diverged] = Field(default_factory=list)
 
 

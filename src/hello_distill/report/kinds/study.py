@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import scipy.stats
 from pydantic import Field
 
@@ -24,6 +25,14 @@ from hello_distill.report.parts import (
     made,
     no_result,
     recipe_name,
+)
+
+LEAST_RUNS = 3
+"""Seeds of each row, for anything to be said of them."""
+NOT_SEEN = "not seen"
+DUNNETT = (
+    "At 5 %: better or worse than the first row on held-back images by Dunnett's test, which allows for there being "
+    "so many variants, or no difference seen. Projectors are fitted once, and what another fit would give is not in it."
 )
 
 
@@ -101,7 +110,7 @@ def variants(found: Study, places: list[Place], lines: list[str]) -> Table:
     """A row for each variant, with its distance from the first."""
     student, ipc = places[0].student, places[0].ipc
     first = next((place for place in places if place.method == found.recipe.order[0]), None)
-    tested = against_first(places, found.recipe.order[0]) if found.recipe.table is None else None
+    tested = against_first(places, found.recipe.order) if tries_for_its_place(found) else {}
     rows: list[list[Cell]] = []
     for place in places:
         last, best, held = place.top1_last, place.top1_best, place.held_top1
@@ -111,12 +120,12 @@ def variants(found: Study, places: list[Place], lines: list[str]) -> Table:
         figures = [score(held.mean, held.sd), score(last.mean, last.sd), gain, score(best.mean, best.sd)]
         size = weight(place.bytes.labels + place.bytes.teacher)
         rows.append([words(place.method), *figures, count(len(last.runs)), labeller, count(place.numbers), size])
-        if tested is not None:
+        if tested:
             rows[-1].append(words(tested.get(place.method, "")))
     gains = f"from {found.recipe.order[0]}"
     head = ["variant", "held-back images", "test images, last epoch", gains, "best epoch", "n", "its labeller"]
     head += ["numbers kept", "labels' size"]
-    head += ["at 5 %"] if tested is not None else []
+    head += ["at 5 %"] if tested else []
     epochs, batch = found.recipe.training[str(ipc)]
     title = f"{student}, {ipc} image{'' if ipc == 1 else 's'} per class, {epochs} epochs in batches of {batch}"
     notes = [
@@ -125,29 +134,37 @@ def variants(found: Study, places: list[Place], lines: list[str]) -> Table:
         "images.",
         "Labels' size is that of the file; where a whole network is kept, numbers kept are those that were fitted.",
     ]
-    if tested is not None:
-        notes.append(
-            f"At 5 %: better or worse than {found.recipe.order[0]!r} on held-back images by Dunnett's test, which "
-            "allows for there being so many variants."
-        )
+    if tested:
+        notes.append(DUNNETT)
     return Table(title, head, rows, notes, lines)
 
 
-def against_first(places: Sequence[Place], first: str) -> dict[str, str]:
-    """Whether a variant is `better` or `worse` than the first on held-back images; empty where neither is seen.
+def against_first(places: Sequence[Place], order: Sequence[str]) -> dict[str, str]:
+    """Whether each variant is `better` or `worse` than the first on held-back images, or neither is seen.
 
-    Dunnett's test, two-sided, at 5 % for all variants together, with one variance for all. Those with a single run are
-    left out. It integrates by random points, whose seed is fixed.
+    Dunnett's test, two-sided, at 5 % for all variants together, with one variance for all; empty until each has three
+    runs. Runs of one seed share what the seed draws, and are treated as independent, which errs towards seeing nothing.
+    What another fit of a projector would give is in no probability. The test integrates by random points, whose seed is
+    fixed.
     """
-    runs = {place.method: place.held_top1.runs for place in places if len(place.held_top1.runs) > 1}
-    own = runs.pop(first, None)
-    if own is None or not runs:
+    runs = {place.method: place.held_top1.runs for place in places}
+    if set(runs) != set(order) or len(order) < 2 or min(map(len, runs.values())) < LEAST_RUNS:
         return {}
+    if not any(np.ptp(each) for each in runs.values()):  # no spread, and so no test
+        return {}
+    own = runs.pop(order[0])
     found = scipy.stats.dunnett(*runs.values(), control=own, random_state=0)
     return {
-        name: "" if p >= 0.05 else "better" if gain > 0 else "worse"
+        name: ("better" if gain > 0 else "worse") if p < 0.05 else NOT_SEEN
         for name, p, gain in zip(runs, found.pvalue, found.statistic, strict=True)
     }
+
+
+def tries_for_its_place(found: Study) -> bool:
+    """Whether a study's first variant is a recipe's own, and the others are tried for its place."""
+    from hello_distill.study import THE_RECIPE
+
+    return found.recipe.order[0] == THE_RECIPE
 
 
 def _signed(gain: float) -> Cell:
