@@ -123,9 +123,20 @@ def continual(result: dict[str, Any]) -> str:
     about = (
         f"Top-1 in percent on the test images of the classes seen, after the last epoch of a new `{student}` at each "
         "step; mean over seeds, each with its own order of classes. `-seen`: teachers and projector know the classes "
-        f"seen so far; `-all`: all of them, from the first step. {made(result)}{diverged(result)}"
+        f"seen so far; `-all`: all of them, from the first step.{labellers(result)} {made(result)}{diverged(result)}"
     )
     return "\n\n".join([*parts, about]) + "\n"
+
+
+def labellers(result: dict[str, Any]) -> str:
+    """A sentence on how well the labellers of all classes know held-back images."""
+    found = next((known for name, known in result["stages"].items() if name == "hello, all classes"), None)
+    if found is None:
+        return ""
+    return (
+        f" On held-back training images of all classes RDED's teacher has {found['teacher_top1']:.1f} % and HeLlO's "
+        f"projector {found['projector_top1']:.1f} %."
+    )
 
 
 def study(result: dict[str, Any]) -> str:
