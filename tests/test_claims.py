@@ -15,7 +15,7 @@ from hello_distill.recipes.studies import RATES, STUDIES
 from hello_distill.report import claims, report
 from hello_distill.report.claims import FAILS, HOLDS, OPEN, UNTRIED, contrast, difference
 from hello_distill.report.kinds import study as study_kind
-from hello_distill.report.page import Table, words
+from hello_distill.report.page import Table, number, words
 from hello_distill.report.parts import Summary
 from hello_distill.study import THE_RECIPE
 
@@ -144,6 +144,21 @@ def test_only_variants_that_are_tried_for_a_recipe_s_place_are_judged_so() -> No
         table = next(block for block in found.blocks if isinstance(block, Table) and block.title.startswith("convnet3"))
         assert {len(row) for row in table.rows} == {columns}
         assert columns == 9 or [row[-1] for row in table.rows] == [words(""), words("better")]
+
+
+def test_tables_of_several_students_share_their_notes_and_name_each_labeller() -> None:
+    kept = {"bytes": {"images": 1, "labels": 0, "teacher": 9, "public": 0}}
+    cells = [place("hello", 50, student=name) for name in ("a", "b")]
+    cells += [place("rded", 50, student=name, **kept) for name in ("a", "b")] + [place("hard", 50, student="b")]
+    known = {"hello": {"projector_top1": 72.5, "teacher_top1": 71.0}, "rded": {"teacher_top1": 71.0}}
+    content = study(None, cells) | {"stages": known | {"hard": {"teacher_top1": 71.0}}}
+    content["recipe"]["training"] = {"10": [1, 1]}
+    found = study_kind.section("f.json", content)
+    assert found is not None
+    tables = [block for block in found.blocks if isinstance(block, Table) and ", 10 images" in block.title]
+    assert [bool(table.notes) for table in tables] == [False, True]
+    place_of = tables[1].head.index("its labeller")
+    assert [row[place_of] for row in tables[1].rows] == [number(72.5, ".1f"), number(71.0, ".1f"), words("")]
 
 
 def test_a_report_names_every_machine_that_a_result_was_made_on() -> None:

@@ -95,9 +95,10 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     }
     lines = [command(content, found, file)]
     blocks: list[Table | Gallery | Text | None] = [made(found.environment, about, found.more_environments)]
-    for student, ipc in dict.fromkeys((place.student, place.ipc) for place in places):
-        chosen = [place for place in places if (place.student, place.ipc) == (student, ipc)]
-        blocks.append(variants(found, chosen, lines))
+    groups = list(dict.fromkeys((place.student, place.ipc) for place in places))
+    for group in groups:
+        chosen = [place for place in places if (place.student, place.ipc) == group]
+        blocks.append(variants(found, chosen, lines, last=group == groups[-1]))
     charted: dict[str, dict[str, Tested]] = {}
     for place in places:
         charted.setdefault(f"{place.student}, IPC {place.ipc}", {})[place.method] = place.tested
@@ -106,20 +107,20 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     return Section(title, file, [block for block in blocks if block is not None])
 
 
-def variants(found: Study, places: list[Place], lines: list[str]) -> Table:
-    """A row for each variant, with its distance from the first."""
+def variants(found: Study, places: list[Place], lines: list[str], last: bool) -> Table:
+    """A row for each variant, with its distance from the first; what the columns mean stands under the last table."""
     student, ipc = places[0].student, places[0].ipc
     first = next((place for place in places if place.method == found.recipe.order[0]), None)
     tested = against_first(places, found.recipe.order) if tries_for_its_place(found) else {}
     rows: list[list[Cell]] = []
     for place in places:
-        last, best, held = place.top1_last, place.top1_best, place.held_top1
-        gain = words("") if first in (None, place) else _signed(last.mean - first.top1_last.mean)
-        known = found.stages.get(place.method, {}).get("projector_top1")
+        end, best, held = place.top1_last, place.top1_best, place.held_top1
+        gain = words("") if first in (None, place) else _signed(end.mean - first.top1_last.mean)
+        known = _labeller(found, place)
         labeller = words("") if known is None else number(known, ".1f")
-        figures = [score(held.mean, held.sd), score(last.mean, last.sd), gain, score(best.mean, best.sd)]
+        figures = [score(held.mean, held.sd), score(end.mean, end.sd), gain, score(best.mean, best.sd)]
         size = weight(place.bytes.labels + place.bytes.teacher)
-        rows.append([words(place.method), *figures, count(len(last.runs)), labeller, count(place.numbers), size])
+        rows.append([words(place.method), *figures, count(len(end.runs)), labeller, count(place.numbers), size])
         if tested:
             rows[-1].append(words(tested.get(place.method, "")))
     gains = f"from {found.recipe.order[0]}"
@@ -136,7 +137,13 @@ def variants(found: Study, places: list[Place], lines: list[str]) -> Table:
     ]
     if tested:
         notes.append(DUNNETT)
-    return Table(title, head, rows, notes, lines)
+    return Table(title, head, rows, notes if last else [], lines)
+
+
+def _labeller(found: Study, place: Place) -> float | None:
+    """Accuracy of what labels a variant's images on held-back images: its projector, else the teacher that it keeps."""
+    known = found.stages.get(place.method, {})
+    return known.get("projector_top1", known.get("teacher_top1") if place.bytes.teacher else None)
 
 
 def against_first(places: Sequence[Place], order: Sequence[str]) -> dict[str, str]:
