@@ -47,7 +47,8 @@ def cpu(ipc: int = 10) -> Recipe:
 
     Given up against the paper: resolution (64 of 224 pixels; the encoder sees them at 96), the teachers (8 epochs of
     90, three checkpoints of nine, chosen by IPC as there), the projector's training (one epoch, lightly mixed as in
-    `demo`, LoRA not on the encoder's first and dearest stages), and the students' (200 epochs of 300).
+    `demo`, LoRA not on the encoder's first and dearest stages), and the students' (200 epochs of 300). Whether mosaics
+    pay at this size, where RDED's code has none, is what `study --recipe mosaics` asks.
     """
     return Recipe(
         ipc=ipc,
