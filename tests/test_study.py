@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -412,6 +413,7 @@ def test_the_command_passes_on_what_is_given(
 
     def ran(*arguments: Any) -> dict[str, Any]:
         calls.append(arguments)
+        shutil.copy(done, arguments[1])
         found: dict[str, Any] = json.loads(done.read_text())
         return found
 
@@ -422,6 +424,10 @@ def test_the_command_passes_on_what_is_given(
     data, file, wanted, *grid = calls[0]
     assert (data, file, wanted) == ("DATA", out, STUDIES["ablation"]())
     assert grid[:4] == [["+ LoRA"], [10], None, [4]]
+    named = (
+        "hello-distill study DATA --out r.json --recipe ablation --variants '+ LoRA' --ipc 10 --seeds 4 --max-bad 0.01"
+    )
+    assert json.loads((tmp_path / "r.json").read_text())["commands"] == [named]
     assert "Which?" in capsys.readouterr().out
     assert cli.main(["study", "DATA", "--out", out, "--recipe", "ablations"]) == 2
     assert "unknown study 'ablations': did you mean 'ablation'" in capsys.readouterr().err

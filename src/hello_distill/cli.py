@@ -309,6 +309,7 @@ def compare(options: Namespace) -> None:
     wanted = find_comparison(options.recipe)
     grid = options.methods, options.labels, options.ipc, options.students, options.seeds
     result = comparison.compare(options.data, options.out, wanted, *grid, console(), options.max_bad)
+    sign("compare", options)
     show(result, tables.comparison, False)
 
 
@@ -351,6 +352,7 @@ def continual(options: Namespace) -> None:
     grid = options.methods, options.steps, options.ipc, options.seeds
     wanted = find_continual(options.recipe)
     result = run(options.data, options.out, wanted, *grid, console(), options.max_bad)
+    sign("continual", options)
     show(result, tables.continual, False)
 
 
@@ -366,7 +368,7 @@ def study_parser() -> ArgumentParser:
         required=True,
         help="architectures (Table 2), ablation (Table 3), ranks and stages (Table 4), choices (what the paper leaves "
         "open), crops (whole images or crops, four methods): 10 classes of 32 pixels, two cores; architectures-many "
-        "and ablation-many: 20 classes",
+        "and ablation-many: 20 classes; mosaics: photographs of 64 pixels",
     )
     parser.add_argument("--variants", nargs="+", help="some of its variants, by name (default: all)")
     parser.add_argument("--ipc", type=PositiveInt, nargs="+", help="images per class (default: all that it has)")
@@ -387,7 +389,24 @@ def study(options: Namespace) -> None:
 
     grid = options.variants, options.ipc, options.students, options.seeds
     result = run(options.data, options.out, find_study(options.recipe), *grid, console(), options.max_bad)
+    sign("study", options)
     show(result, tables.study, False)
+
+
+def sign(name: str, options: Namespace) -> None:
+    """Name this command in the result that it has filled, without the folders above data and result."""
+    import shlex
+
+    from hello_distill import ledger
+    from hello_distill.data import short_name
+
+    words = ["hello-distill", name, short_name(options.data)]
+    for option, value in options.as_dict().items():
+        if option != "data" and value is not None:
+            shown = Path(value).name if option == "out" else value
+            words += [f"--{option.replace('_', '-')}", *map(str, shown if isinstance(shown, list) else [shown])]
+    if Path(options.out).exists():
+        ledger.sign(Path(options.out), shlex.join(words))
 
 
 def plot_parser() -> ArgumentParser:

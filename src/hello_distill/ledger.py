@@ -209,6 +209,16 @@ class Ledger:
             publishing.write(self.file, storage.as_json(result))
 
 
+def sign(file: Path, command: str) -> None:
+    """Name a command in the result that it has filled, or found whole."""
+    with locked(file.with_name(f".{file.name}.lock")):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        signed = result.setdefault("commands", [])
+        if command not in signed:
+            signed.append(command)
+            publishing.write(file, storage.as_json(result))
+
+
 def _note_machine(result: dict[str, Any]) -> None:
     """Keep what this process runs on, where it is another machine or other versions than those before it.
 
