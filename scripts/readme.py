@@ -130,7 +130,7 @@ def continual(result: dict[str, Any]) -> str:
 
 def labellers(result: dict[str, Any]) -> str:
     """A sentence on how well the labellers of all classes know held-back images."""
-    found = next((known for name, known in result["stages"].items() if name == "hello, all classes"), None)
+    found = result["stages"].get("hello, all classes")
     if found is None:
         return ""
     return (
@@ -141,7 +141,7 @@ def labellers(result: dict[str, Any]) -> str:
 
 def study(result: dict[str, Any]) -> str:
     """Variants beside the first of them: a table for each number of images per class, students side by side."""
-    recipe, cells = result["recipe"], result["cells"]
+    recipe, cells, judged = result["recipe"], result["cells"], False
     students = [name for name in recipe["networks"] if any(cell["student"] == name for cell in cells)]
     parts = []
     for ipc in sorted({cell["ipc"] for cell in cells}):
@@ -151,6 +151,7 @@ def study(result: dict[str, Any]) -> str:
             columns = ["test images", "held-back images", "numbers kept"]
         tested = decided(result, ipc) if len(students) == 1 else {}
         columns += ["at 5 %"] if tested else []
+        judged = judged or bool(tested)
         epochs, batch_size = recipe["training"][str(ipc)]
         lines = [f"IPC {ipc}, {epochs} epochs in batches of {batch_size}:", ""]
         lines += [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
@@ -171,7 +172,7 @@ def study(result: dict[str, Any]) -> str:
         f"mean +- sd over {' or '.join(map(str, runs))} seeds of images and students.{refitted(result)} "
         f"{made(result)}{diverged(result)}"
     )
-    if any(" at 5 % |" in part for part in parts):
+    if judged:
         parts.append(study_kind.DUNNETT)
     return "\n\n".join([*parts, about]) + "\n"
 

@@ -30,7 +30,7 @@ def paper(ipc: int = 10) -> Recipe:
     judged on held-back images (results/choices_cifar10.json). Nothing was seen to be better than what that study has,
     so nothing was changed; differences of less than two points could not be seen. Of the settings here that are others
     than the study's, lambda 0.1, evenly mixed images for the projector, and MSE with beta 0.1 made no difference that
-    was seen, students' crops from half the area up were two points behind, just short of 5 %, and mosaics were far
+    was seen, students' crops from half the area up were behind, by too little to be seen at 5 %, and mosaics were far
     worse, but their patches have 16 pixels there and 112 here, as RDED's have. Eq. 7's twenty steps at 0.005, and crops
     for the projector, were not tried.
     """
