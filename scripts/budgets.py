@@ -16,15 +16,15 @@ import sys
 from pathlib import Path
 
 import hello_distill as hd
-from hello_distill.budget import Point, knee, parse_bytes
-from hello_distill.data import short_name
-from hello_distill.machine import environment, keep_freed_memory
-from hello_distill.manifest import CONFIG
-from hello_distill.pipeline import test_images
-from hello_distill.progress import ConsoleProgress
-from hello_distill.publishing import write
-from hello_distill.scores import top1
-from hello_distill.storage import as_json
+from hello_distill.api import test_images
+from hello_distill.data.images import short_name
+from hello_distill.format.manifest import CONFIG
+from hello_distill.format.storage import as_json
+from hello_distill.labels.budget import Point, knee, parse_bytes
+from hello_distill.system.machine import environment, keep_freed_memory
+from hello_distill.system.progress import ConsoleProgress
+from hello_distill.system.publishing import write
+from hello_distill.training.scores import top1
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("data")

@@ -33,9 +33,9 @@ from pathlib import Path
 from typing import Any
 
 READERS = {
-    "info": "hello_distill.costs:info",
+    "info": "hello_distill.format.costs:info",
     "load": "hello_distill.artifact:load",
-    "verify": "hello_distill.pipeline:verify",
+    "verify": "hello_distill.api:verify",
 }
 """Functions of a folder. Another one is a line here."""
 SECONDS = 1.0
@@ -92,7 +92,7 @@ def make_artefacts(folder: Path) -> Path:
     """One artefact of each family of labels, through the package's own commands, in seconds."""
     from dataclasses import replace
 
-    from hello_distill.pipeline import distill
+    from hello_distill.api import distill
     from hello_distill.recipes import find
     from hello_distill.relabel import Relabel, relabel
 
@@ -197,7 +197,7 @@ def opened(reader: str) -> Callable[[Path], Any]:
 
 def attempt(read: Callable[[Path], Any], folder: Path) -> tuple[str, str] | None:
     """What is wrong with a call, as a short name and a text; None where it did as it should."""
-    from hello_distill.errors import HelloError
+    from hello_distill.system.errors import HelloError
 
     forget_peak()
     start, before, wrong = time.process_time(), peak(), None

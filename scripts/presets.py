@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import hello_distill as hd
-from hello_distill.machine import keep_freed_memory
-from hello_distill.manifest import CONFIG
-from hello_distill.progress import ConsoleProgress
-from hello_distill.publishing import write
+from hello_distill.format.manifest import CONFIG
+from hello_distill.format.storage import as_json
 from hello_distill.report import published
-from hello_distill.storage import as_json
+from hello_distill.system.machine import keep_freed_memory
+from hello_distill.system.progress import ConsoleProgress
+from hello_distill.system.publishing import write
 
 
 def told(data: str, method: str, labels: str, ipc: int) -> str | None:

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hello_distill.errors import listed
 from hello_distill.report import claims
 from hello_distill.report.kinds import study as study_kind
-from hello_distill.tables import DEMO_ROWS, demo_gains, diverged, remade, size, spread, student_settings
+from hello_distill.report.terminal import DEMO_ROWS, demo_gains, diverged, remade, size, spread, student_settings
+from hello_distill.system.errors import listed
 
 LABELS = (
     "hard",

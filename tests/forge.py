@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from conftest import seal
-from hello_distill.manifest import IMAGES
+from hello_distill.format.manifest import IMAGES
 
 NASTY: tuple[Any, ...] = (
     None, True, -1, 0, 2, 2**31, 2**63, 10**30, 1e308, -0.5, float("nan"), float("inf"), "", "x" * 100_000, "../x",

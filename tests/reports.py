@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from hello_distill import storage
-from hello_distill.bench import Comparison, Contender
-from hello_distill.comparison import compare
-from hello_distill.continual import Continual, continual
+from hello_distill.api import Recipe, distill, train
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
-from hello_distill.pipeline import Recipe, distill, train
-from hello_distill.study import Study, study
+from hello_distill.experiments.comparison import compare
+from hello_distill.experiments.continual import Continual, continual
+from hello_distill.experiments.grid import Comparison, Contender
+from hello_distill.experiments.study import Study, study
+from hello_distill.format import storage
 
 RESULTS = Path(__file__).parents[1] / "results"
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)> \" ' & {{ 7*7 }} $\\frac{"

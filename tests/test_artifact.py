@@ -18,13 +18,13 @@ import torch
 import hello_distill as hd
 from conftest import SIDE, seal
 from hello_distill import artifact as artifacts
-from hello_distill import storage
+from hello_distill.api import Recipe, distill, prepare
 from hello_distill.artifact import Codec, StudentSpec, load, save
-from hello_distill.data import Material, open_splits
-from hello_distill.errors import ArtifactError, InputError, MachineError
-from hello_distill.manifest import IMAGES, adapter_config
-from hello_distill.pipeline import Recipe, distill, prepare
+from hello_distill.data.images import Material, open_splits
+from hello_distill.format import storage
+from hello_distill.format.manifest import IMAGES, adapter_config
 from hello_distill.stages import Stages
+from hello_distill.system.errors import ArtifactError, InputError, MachineError
 from hello_distill.views import whole
 
 

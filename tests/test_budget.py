@@ -9,17 +9,18 @@ import pytest
 import torch
 
 import hello_distill as hd
-from hello_distill import budget, precision, tensors
+from hello_distill.api import Recipe, distill
 from hello_distill.artifact import load
-from hello_distill.data import Material
+from hello_distill.data.images import Material
 from hello_distill.encoders import Encoder
-from hello_distill.errors import InputError
+from hello_distill.format import precision, tensors
+from hello_distill.format.precision import PRECISIONS, decode, encode
+from hello_distill.labels import budget
 from hello_distill.labels.projector import adapter_bytes
-from hello_distill.pipeline import Recipe, distill
-from hello_distill.precision import PRECISIONS, decode, encode
 from hello_distill.projector import HEAD, Adapter, Projector, fit_projector, restore, zero_shot
-from hello_distill.scores import predict
 from hello_distill.stages import Stages
+from hello_distill.system.errors import InputError
+from hello_distill.training.scores import predict
 
 
 @pytest.fixture(scope="module")

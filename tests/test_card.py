@@ -14,9 +14,9 @@ from markdown_it import MarkdownIt
 
 from conftest import seal
 from hello_distill.artifact import load
-from hello_distill.card import card, quoted
-from hello_distill.errors import ArtifactError
-from hello_distill.manifest import IMAGES
+from hello_distill.format.card import card, quoted
+from hello_distill.format.manifest import IMAGES
+from hello_distill.system.errors import ArtifactError
 
 HOSTILE = [
     "x\n\n# Heading", "x\n---\nlicense: mit\n---\n# Heading", "x\n===\n", "[a](http://x)", "<http://x>", "http://x",

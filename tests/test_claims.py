@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import scipy.stats
 
-from hello_distill import machine
+from hello_distill.experiments.study import THE_RECIPE
 from hello_distill.recipes.studies import RATES, STUDIES
 from hello_distill.report import claims, report
 from hello_distill.report.claims import FAILS, HOLDS, OPEN, UNTRIED, contrast, difference
 from hello_distill.report.kinds import study as study_kind
 from hello_distill.report.page import Table, number, words
 from hello_distill.report.parts import Summary
-from hello_distill.study import THE_RECIPE
+from hello_distill.system import machine
 
 REACH = 2.7764 * math.sqrt(2 / 3)
 STEPS = ["linear probe", "+ weak teachers", "+ LoRA", "+ text initialisation", "+ image update"]

@@ -12,11 +12,11 @@ from datasets import Image as ImageFeature
 
 from conftest import drawn, write_tree
 from hello_distill import cli
+from hello_distill.api import Recipe, distill
 from hello_distill.artifact import load
-from hello_distill.data import open_splits, parted, short_name
-from hello_distill.errors import InputError
-from hello_distill.licence import source_of
-from hello_distill.pipeline import Recipe, distill
+from hello_distill.data.images import open_splits, parted, short_name
+from hello_distill.data.licence import source_of
+from hello_distill.system.errors import InputError
 
 
 def listing(folder: Path, *names: str) -> Path:
@@ -105,7 +105,7 @@ def test_an_artefact_of_some_classes_is_trained_on_the_same(
 def test_batch_sizes_follow_the_images_per_class_of_the_call_or_of_the_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hello_distill import pipeline
+    from hello_distill import api as pipeline
 
     made: list[Recipe] = []
 

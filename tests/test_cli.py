@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from conftest import write_tree
-from hello_distill import cli, evaluate, pipeline, teachers
+from hello_distill import api as pipeline
+from hello_distill import cli, teachers
+from hello_distill import student as evaluate
+from hello_distill.format.storage import read_manifest
 from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, STUDIES, find
-from hello_distill.storage import read_manifest
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -12,16 +12,18 @@ from typing import Any
 
 import pytest
 
-from hello_distill import bench, cli, comparison, recipes, stages, tuning
-from hello_distill.bench import Bench, Comparison, Contender, opened
-from hello_distill.comparison import compare
+from hello_distill import cli, recipes, stages
+from hello_distill.api import Recipe
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
-from hello_distill.errors import DivergedError, InputError
-from hello_distill.ledger import Cell, Ledger, Run
-from hello_distill.pipeline import Recipe
-from hello_distill.plot import plot
+from hello_distill.experiments import comparison, tuning
+from hello_distill.experiments import grid as bench
+from hello_distill.experiments.comparison import compare
+from hello_distill.experiments.grid import Bench, Comparison, Contender, opened
+from hello_distill.experiments.ledger import Cell, Ledger, Run
 from hello_distill.relabel import Relabel
+from hello_distill.report.plot import plot
+from hello_distill.system.errors import DivergedError, InputError
 from hello_distill.teachers import TeacherSpec
 
 LABELS = ("hard", "static", "teacher", "stored", "pruned", "projector", "projector-int8")
@@ -207,7 +209,7 @@ def test_a_run_that_another_process_holds_is_left_to_it(tree: Path, grid: Compar
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from hello_distill.machine import locked\n"
+        "from hello_distill.system.machine import locked\n"
         "with locked(Path(sys.argv[1])):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(float(sys.argv[2]))"
@@ -334,7 +336,7 @@ def test_a_result_names_every_machine_that_added_to_it(tmp_path: Path, monkeypat
     here = {"commit": "a", "processor": "one", "threads": 1}
     for processor, commit in (("one", "a"), ("one", "b"), ("two", "b"), ("two", "c")):
         found = {**here, "processor": processor, "commit": commit}
-        monkeypatch.setattr("hello_distill.ledger.environment", lambda found=found: found)
+        monkeypatch.setattr("hello_distill.experiments.ledger.environment", lambda found=found: found)
         ledger.add_stages({"teacher": {"top1": 50.0}})
     result = ledger.read()
     assert result["environment"] == here

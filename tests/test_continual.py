@@ -17,18 +17,21 @@ import torch.nn.functional as F
 
 from conftest import CLASSES
 from hello_distill import artifact as artifacts
-from hello_distill import cli, continual, evaluate, recipes, stages, tables
-from hello_distill.bench import Bench, Comparison, Contender
-from hello_distill.continual import Arrivals, Continual, Restricted, curves, kept, network_seed
-from hello_distill.data import Material
+from hello_distill import cli, recipes, stages
+from hello_distill import student as evaluate
+from hello_distill.api import Recipe
+from hello_distill.data.images import Material
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
-from hello_distill.errors import InputError
+from hello_distill.experiments import continual
+from hello_distill.experiments.continual import Arrivals, Continual, Restricted, curves, kept, network_seed
+from hello_distill.experiments.grid import Bench, Comparison, Contender
+from hello_distill.experiments.ledger import Step
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.ledger import Step
-from hello_distill.models import build
-from hello_distill.pipeline import Recipe
+from hello_distill.report import terminal as tables
 from hello_distill.stages import Stages
+from hello_distill.system.errors import InputError
+from hello_distill.training.networks import build
 from hello_distill.types import View
 from hello_distill.views import mixed_targets, render, sample_views, whole
 

@@ -10,27 +10,27 @@ import pytest
 import torch
 
 from hello_distill import distillers, encoders, labels
+from hello_distill.api import Recipe
 from hello_distill.artifact import Distilled, Distiller
-from hello_distill.codecs import Int8, LabelCodec, Plain
-from hello_distill.data import Material
+from hello_distill.data.images import Material
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recover import Jitter
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.encoders import Encoder
+from hello_distill.format.codecs import Int8, LabelCodec, Plain
 from hello_distill.labels.hard import HardLabels
 from hello_distill.labels.projector import ProjectorLabels, describe
 from hello_distill.labels.pruned import pruned
 from hello_distill.labels.quantized import quantized
+from hello_distill.labels.recording import Plan
 from hello_distill.labels.static import static
 from hello_distill.labels.stored import stored
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.pipeline import Recipe
-from hello_distill.progress import Progress
 from hello_distill.projector import fit_projector, zero_shot
-from hello_distill.recording import Plan
 from hello_distill.stages import Stages
+from hello_distill.system.progress import Progress
 from hello_distill.teachers import Teachers, train_teachers
 from hello_distill.types import LabelSource
 from hello_distill.views import Augment, render, sample_views

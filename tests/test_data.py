@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from conftest import CLASSES, SIDE, drawn, write_tree
-from hello_distill import data, fashion_mnist
-from hello_distill.data import hold_back, open_splits
-from hello_distill.decoding import decode, square
-from hello_distill.errors import InputError, MachineError
+from hello_distill.data import fashion_mnist
+from hello_distill.data import images as data
+from hello_distill.data.decoding import decode, square
+from hello_distill.data.images import hold_back, open_splits
+from hello_distill.system.errors import InputError, MachineError
 
 
 def as_dataset(folder: Path, split: str) -> datasets.Dataset:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from hello_distill.decoding import Unreadable, decode
+from hello_distill.data.decoding import Unreadable, decode
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 FORMATS = ("PNG", "JPEG", "GIF", "TIFF", *(["WEBP"] if features.check("webp") else []))

@@ -23,12 +23,13 @@ import torch
 from PIL import Image, ImageCms
 
 import hello_distill as hd
-from hello_distill import cli, decoding
-from hello_distill.data import open_splits
-from hello_distill.decoding import Unreadable, decode, picture
+from hello_distill import cli
+from hello_distill.api import Recipe
+from hello_distill.data import decoding
+from hello_distill.data.decoding import Unreadable, decode, picture
+from hello_distill.data.images import open_splits
 from hello_distill.distillers.random import RandomImages
-from hello_distill.errors import InputError, MachineError
-from hello_distill.pipeline import Recipe
+from hello_distill.system.errors import InputError, MachineError
 
 SIDE = 16
 
@@ -437,7 +438,7 @@ def test_folder_parquet_and_saved_data_set_give_identical_pixels(tmp_path: Path)
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
-from hello_distill.decoding import Unreadable, decode, picture
+from hello_distill.data.decoding import Unreadable, decode, picture
 
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024

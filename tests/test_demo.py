@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from hello_distill import cli, costs
+from hello_distill import cli
+from hello_distill.api import Recipe
 from hello_distill.artifact import load
-from hello_distill.pipeline import Recipe
+from hello_distill.format import costs
 
-demo = importlib.import_module("hello_distill.demo")
+demo = importlib.import_module("hello_distill.experiments.demo")
 
 
 def test_the_demo_compares_four_trainings(
@@ -49,8 +50,8 @@ def test_the_demo_compares_four_trainings(
 
 
 def test_random_images_are_training_images(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    from hello_distill.api import distill_material, prepare
     from hello_distill.distillers.random import RandomImages
-    from hello_distill.pipeline import distill_material, prepare
 
     material = prepare(str(tree), recipe)
     kept = load(distill_material(material, recipe, RandomImages(), tmp_path / "r")).data

@@ -12,8 +12,8 @@ import datasets
 import pytest
 from PIL import Image
 
-from hello_distill.data import open_splits
-from hello_distill.errors import InputError
+from hello_distill.data.images import open_splits
+from hello_distill.system.errors import InputError
 
 datasets.disable_progress_bars()
 

@@ -15,15 +15,17 @@ import yaml
 
 from conftest import SIDE, drawn
 from hello_distill import artifact as artifacts
-from hello_distill import cli, distributed, encoders, storage, verification
-from hello_distill.distributed import ALONE, EVERY, Team
-from hello_distill.errors import InputError
-from hello_distill.fit import Optim
+from hello_distill import cli, encoders
+from hello_distill.api import Recipe
+from hello_distill.format import storage, verification
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.models import build
-from hello_distill.pipeline import Recipe
 from hello_distill.projector import ProjectorSpec, fit_projector, zero_shot
+from hello_distill.system import distributed
+from hello_distill.system.distributed import ALONE, EVERY, Team
+from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
+from hello_distill.training.fit import Optim
+from hello_distill.training.networks import build
 from hello_distill.views import Augment, render, sample_views
 
 
@@ -136,7 +138,7 @@ PARTS = """
 import sys, torch
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from hello_distill import distributed
+from hello_distill.system import distributed
 from test_distributed import trained
 
 torch.set_num_threads(1)
@@ -215,8 +217,9 @@ def test_one_artefact_is_written_and_one_table_printed(tree: Path, config: str, 
 
 PLANTED = """
 import os, signal, sys
-from hello_distill import cli, fit
-from hello_distill.errors import MachineError
+from hello_distill import cli
+from hello_distill.training import fit
+from hello_distill.system.errors import MachineError
 
 real, steps = fit.learning_rate, []
 

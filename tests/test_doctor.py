@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hello_distill import cli, doctor
-from hello_distill.machine import environment
+from hello_distill import cli
+from hello_distill.cli import doctor
+from hello_distill.system.machine import environment
 
 
 @pytest.fixture(autouse=True)

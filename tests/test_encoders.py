@@ -17,8 +17,8 @@ from torchvision.transforms.functional import InterpolationMode, normalize, resi
 
 from hello_distill import encoders
 from hello_distill.encoders import Encoder, lite, openclip
-from hello_distill.errors import InputError, MachineError
 from hello_distill.projector import ProjectorSpec, adapted, add_lora, zero_shot
+from hello_distill.system.errors import InputError, MachineError
 from hello_distill.teachers import check_network
 
 

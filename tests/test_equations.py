@@ -11,14 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hello_distill.data import ImageSet, Material
+from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.lic import LIC, degrade, information_loss
 from hello_distill.distillers.rded import Patches, difficulty, stitch
 from hello_distill.encoders import Encoder
-from hello_distill.errors import InputError
-from hello_distill.fit import Optim
-from hello_distill.losses import hard_loss, matching_loss
-from hello_distill.models import IMAGENET_MEAN, build
 from hello_distill.projector import (
     HEAD,
     ProjectorSpec,
@@ -31,7 +27,11 @@ from hello_distill.projector import (
     text_features,
     zero_shot,
 )
+from hello_distill.system.errors import InputError
 from hello_distill.teachers import Ensemble
+from hello_distill.training.fit import Optim
+from hello_distill.training.losses import hard_loss, matching_loss
+from hello_distill.training.networks import IMAGENET_MEAN, build
 from hello_distill.views import whole
 
 TEMPLATES = ("a photo of a {}.", "a drawing of a {}.", "one {}")

@@ -15,10 +15,10 @@ from timm.data import create_dataset
 
 import hello_distill as hd
 from hello_distill import cli, export
+from hello_distill.api import Recipe
 from hello_distill.artifact import Codec
 from hello_distill.distillers.random import RandomImages
-from hello_distill.manifest import IMAGES, SUMS
-from hello_distill.pipeline import Recipe
+from hello_distill.format.manifest import IMAGES, SUMS
 from test_layouts import NAMES, data_set
 
 

@@ -17,8 +17,8 @@ from types import ModuleType
 
 import pytest
 
-from hello_distill import costs, storage
-from hello_distill.errors import ArtifactError
+from hello_distill.format import costs, storage
+from hello_distill.system.errors import ArtifactError
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_the_fuzzer_finds_a_planted_crash_and_ends_with_1(
     pytest.importorskip("atheris")
     (tmp_path / "planted.py").write_text(
         "import json\n"
-        "from hello_distill.errors import ArtifactError\n"
+        "from hello_distill.system.errors import ArtifactError\n"
         "def read(folder):\n"
         "    try: content = json.loads((folder / 'hello.json').read_bytes())\n"
         "    except (ValueError, RecursionError): raise ArtifactError('no')\n"

@@ -20,13 +20,13 @@ import pytest
 
 import forge
 from conftest import cheap, seal
-from hello_distill import costs
+from hello_distill.api import Recipe, distill, verify
 from hello_distill.artifact import load
 from hello_distill.distillers.rded import RDED
-from hello_distill.errors import ArtifactError, HelloError
-from hello_distill.manifest import IMAGES
-from hello_distill.pipeline import Recipe, distill, verify
+from hello_distill.format import costs
+from hello_distill.format.manifest import IMAGES
 from hello_distill.relabel import Relabel, relabel
+from hello_distill.system.errors import ArtifactError, HelloError
 
 HOSTILE = 300
 FLIPS = 1000
@@ -199,7 +199,7 @@ def encoder_of(name: str) -> Callable[[Path], None]:
 
 def large_ranks(folder: Path) -> None:
     """The same lie in the manifest and in peft's file."""
-    from hello_distill.manifest import adapter_config
+    from hello_distill.format.manifest import adapter_config
 
     labels = forge.manifest_of(folder)["labels"]
     (folder / "projector" / "adapter_config.json").write_text(adapter_config(labels["convolutions"], 1000, 1000))

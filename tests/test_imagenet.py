@@ -12,14 +12,16 @@ from timm.data import ImageNetInfo
 from torchvision.models import resnet18
 
 from hello_distill import artifact as artifacts
-from hello_distill import cli, folders, recipes, sizes
+from hello_distill import cli, recipes
 from hello_distill.artifact import Distilled
-from hello_distill.data import ImageSet
+from hello_distill.data import folders
+from hello_distill.data.images import ImageSet
 from hello_distill.encoders import Encoder, openclip
-from hello_distill.errors import InputError
+from hello_distill.format import sizes
 from hello_distill.labels.projector import ProjectorLabels, adapter_bytes, describe
 from hello_distill.projector import Adapter, Projector, adapted, head_rank, lora_numbers, lora_shapes
-from hello_distill.tables import size
+from hello_distill.report.terminal import size
+from hello_distill.system.errors import InputError
 from hello_distill.teachers import suited_epochs
 
 MI = 2**20

@@ -16,21 +16,23 @@ import torch.nn.functional as F
 import hello_distill as hd
 from conftest import seal
 from hello_distill import artifact as artifacts
-from hello_distill import cli, codecs, costs, evaluate, sizes, storage, tensors
+from hello_distill import cli
 from hello_distill import labels as label_kinds
+from hello_distill import student as evaluate
+from hello_distill.api import Recipe, distill
 from hello_distill.artifact import Artifact, Codec, Distilled
-from hello_distill.data import ImageSet, Material
+from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.rded import RDED
-from hello_distill.errors import ArtifactError, InputError
+from hello_distill.format import codecs, costs, sizes, storage, tensors
+from hello_distill.format.manifest import IMAGES
+from hello_distill.format.storage import read_manifest
 from hello_distill.labels.hard import HardLabels
+from hello_distill.labels.recording import Draw, Plan
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.manifest import IMAGES
-from hello_distill.models import build
-from hello_distill.pipeline import Recipe, distill
 from hello_distill.recipes import find_comparison
-from hello_distill.recording import Draw, Plan
 from hello_distill.relabel import OPTIONS, Relabel, check_smaller, chosen, relabel
-from hello_distill.storage import read_manifest
+from hello_distill.system.errors import ArtifactError, InputError
+from hello_distill.training.networks import build
 from hello_distill.views import Augment, sample_views
 
 

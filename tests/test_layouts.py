@@ -20,16 +20,16 @@ from PIL import Image
 import hello_distill as hd
 from conftest import CLASSES, draw, drawn, write_tree
 from hello_distill import cli, distillers, teachers
+from hello_distill.api import Recipe, distill_material, training_images
 from hello_distill.artifact import Distilled
-from hello_distill.data import Material, open_splits
+from hello_distill.data.images import Material, open_splits
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recover import Jitter
+from hello_distill.distillers.short_classes import ShortClasses, images_needed
 from hello_distill.distillers.sre2l import SRe2L
-from hello_distill.errors import InputError
 from hello_distill.labels.hard import HardLabels
-from hello_distill.pipeline import Recipe, distill_material, training_images
-from hello_distill.short_classes import ShortClasses, images_needed
+from hello_distill.system.errors import InputError
 
 # Eight layouts.
 

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from conftest import cheap
-from hello_distill import models
-from hello_distill.errors import InputError
-from hello_distill.models import IMAGENET_MEAN, IMAGENET_STD, build, check_name
+from hello_distill.system.errors import InputError
+from hello_distill.training import networks as models
+from hello_distill.training.networks import IMAGENET_MEAN, IMAGENET_STD, build, check_name
 
 
 def test_convnet_has_the_fields_320010_parameters() -> None:

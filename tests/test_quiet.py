@@ -14,8 +14,9 @@ import datasets
 import huggingface_hub
 import pytest
 
-from hello_distill import cli, progress
-from hello_distill.progress import ConsoleProgress
+from hello_distill import cli
+from hello_distill.system import progress
+from hello_distill.system.progress import ConsoleProgress
 
 SEALED = """
 import builtins, getpass, json, socket, sys

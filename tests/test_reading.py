@@ -18,14 +18,15 @@ from PIL import Image
 
 from conftest import CLASSES, SIDE, drawn, write_tree
 from hello_distill import artifact as artifacts
-from hello_distill import decoding, machine, publishing, reading
-from hello_distill.data import ImageSet, hold_back, open_splits
+from hello_distill.api import distill, train
+from hello_distill.data import decoding, reading
+from hello_distill.data.images import ImageSet, hold_back, open_splits
+from hello_distill.data.mapped import Mapped, in_memory
 from hello_distill.distillers.random import RandomImages
-from hello_distill.errors import InputError, MachineError
-from hello_distill.mapped import Mapped, in_memory
-from hello_distill.pipeline import distill, train
-from hello_distill.scores import predict
 from hello_distill.stages import Stages, fingerprint
+from hello_distill.system import machine, publishing
+from hello_distill.system.errors import InputError, MachineError
+from hello_distill.training.scores import predict
 from hello_distill.views import Augment, render, sample_views, whole
 
 
@@ -79,7 +80,7 @@ def test_views_and_logits_are_the_same(broken: Path, monkeypatch: pytest.MonkeyP
     for view in sample_views(45, SIDE, 10, Augment(), 0, 0):
         assert torch.equal(render(file.images, view), render(memory.images, view))
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIDE**2, 4))
-    monkeypatch.setattr("hello_distill.scores.BATCH", 10)
+    monkeypatch.setattr("hello_distill.training.scores.BATCH", 10)
     expected = torch.cat([flat(whole(memory.images[at : at + 10])) for at in range(0, 45, 10)])
     assert torch.equal(predict(flat, file.images), expected) and torch.equal(predict(flat, memory.images), expected)
 
@@ -148,7 +149,7 @@ def test_the_file_is_made_once_and_anew_where_anything_changed(
 
 def test_another_process_finds_the_file(tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(reading.PLACES, "file")
-    code = f"from hello_distill.data import open_splits; open_splits({str(tree)!r})[0].read({SIDE})"
+    code = f"from hello_distill.data.images import open_splits; open_splits({str(tree)!r})[0].read({SIDE})"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
     before = {path.name: path.stat().st_ino for path in (cache / "decoded").iterdir()}
     open_splits(str(tree))[0].read(SIDE)
@@ -226,8 +227,8 @@ def test_a_killed_process_is_told_and_leaves_nothing(
 
 SLOW = """
 import time
-from hello_distill import reading
-from hello_distill.data import open_splits
+from hello_distill.data import reading
+from hello_distill.data.images import open_splits
 
 real = reading._decode_block
 def slow(*given):

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from hello_distill import pipeline
-from hello_distill.comparison import compare
-from hello_distill.continual import continual
-from hello_distill.errors import InputError
-from hello_distill.manifest import LARGEST_COUNT
-from hello_distill.pipeline import Recipe
+from hello_distill import api as pipeline
+from hello_distill.api import Recipe
+from hello_distill.experiments.comparison import compare
+from hello_distill.experiments.continual import continual
+from hello_distill.experiments.study import study
+from hello_distill.format.manifest import LARGEST_COUNT
 from hello_distill.recipes import find_comparison, find_continual, find_study
 from hello_distill.relabel import Relabel
-from hello_distill.study import study
+from hello_distill.system.errors import InputError
 
 TOO_LARGE = LARGEST_COUNT + 1
 TOLD = f"is {TOO_LARGE}; seeds are 0 or more, and {LARGEST_COUNT} at most"

@@ -16,14 +16,15 @@ import torch
 from PIL import Image
 
 import reports
-from hello_distill import cli, pipeline, plot
+from hello_distill import api as pipeline
+from hello_distill import cli
 from hello_distill.artifact import load
-from hello_distill.errors import InputError
 from hello_distill.labels.static import static
-from hello_distill.report import kinds, published, report
+from hello_distill.report import kinds, plot, published, report
 from hello_distill.report.kinds.comparison import commands
 from hello_distill.report.parts import mean_by_epoch
-from hello_distill.scores import confusion
+from hello_distill.system.errors import InputError
+from hello_distill.training.scores import confusion
 from reports import Made
 
 

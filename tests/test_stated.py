@@ -13,13 +13,14 @@ import pytest
 import hello_distill as hd
 from conftest import seal
 from hello_distill import artifact as artifacts
-from hello_distill import cli, verification
+from hello_distill import cli
+from hello_distill.api import Recipe, distill, verify
 from hello_distill.artifact import load
 from hello_distill.distillers.rded import RDED
-from hello_distill.errors import ArtifactError
-from hello_distill.pipeline import Recipe, distill, verify
+from hello_distill.format import verification
 from hello_distill.relabel import Relabel, relabel
-from hello_distill.tables import size
+from hello_distill.report.terminal import size
+from hello_distill.system.errors import ArtifactError
 
 
 @pytest.fixture(scope="module")

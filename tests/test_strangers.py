@@ -18,14 +18,16 @@ import pytest
 
 import footer
 from conftest import cheap, seal
-from hello_distill import cli, costs, pipeline, teachers
+from hello_distill import api as pipeline
+from hello_distill import cli, teachers
+from hello_distill.api import Recipe
 from hello_distill.artifact import load
-from hello_distill.errors import ArtifactError, InputError
-from hello_distill.licence import UNKNOWN, source_of
-from hello_distill.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, adapter_config, check_wanted, parse
-from hello_distill.pipeline import Recipe
+from hello_distill.data.licence import UNKNOWN, source_of
+from hello_distill.format import costs
+from hello_distill.format.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, adapter_config, check_wanted, parse
 from hello_distill.recipes import RECIPES, find
 from hello_distill.relabel import Relabel, relabel
+from hello_distill.system.errors import ArtifactError, InputError
 
 
 @pytest.fixture(scope="module")

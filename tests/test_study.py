@@ -19,29 +19,31 @@ import torch
 import torch.nn.functional as F
 
 from hello_distill import artifact as artifacts
-from hello_distill import cli, recipes, stages, study, tables
-from hello_distill.bench import Bench, Comparison, Contender
-from hello_distill.data import Material
+from hello_distill import cli, recipes, stages
+from hello_distill.api import Recipe
+from hello_distill.data.images import Material
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.lic import LIC, information_loss, patches_of
 from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import stitch
 from hello_distill.encoders import Encoder
-from hello_distill.errors import DivergedError, InputError
-from hello_distill.evaluate import train_student
-from hello_distill.fit import learning_rate
-from hello_distill.ledger import Cell
-from hello_distill.losses import probability_loss
-from hello_distill.pipeline import Recipe
-from hello_distill.progress import ConsoleProgress
+from hello_distill.experiments import study
+from hello_distill.experiments.grid import Bench, Comparison, Contender
+from hello_distill.experiments.ledger import Cell
+from hello_distill.experiments.study import THE_RECIPE, Study
 from hello_distill.projector import ProjectorSpec, fit_probe, fit_projector, lora_numbers, zero_shot
 from hello_distill.recipes.studies import STUDIES
+from hello_distill.report import terminal as tables
 from hello_distill.report.kinds.study import section
 from hello_distill.report.page import Text
 from hello_distill.stages import Stages
-from hello_distill.study import THE_RECIPE, Study
+from hello_distill.student import train_student
+from hello_distill.system.errors import DivergedError, InputError
+from hello_distill.system.progress import ConsoleProgress
 from hello_distill.teachers import Ensemble, suited_epochs, train_teachers
+from hello_distill.training.fit import learning_rate
+from hello_distill.training.losses import probability_loss
 from hello_distill.types import Images
 from hello_distill.views import mixed_targets, render, sample_views, whole
 
@@ -417,7 +419,7 @@ def test_the_command_passes_on_what_is_given(
         found: dict[str, Any] = json.loads(done.read_text())
         return found
 
-    monkeypatch.setattr(importlib.import_module("hello_distill.study"), "study", ran)
+    monkeypatch.setattr(importlib.import_module("hello_distill.experiments.study"), "study", ran)
     out = str(tmp_path / "r.json")
     given = ["--recipe", "ablation", "--variants", "+ LoRA", "--ipc", "10", "--seeds", "4"]
     assert cli.main(["study", "DATA", "--out", out, *given]) == 0

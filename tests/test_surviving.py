@@ -30,25 +30,30 @@ import torch
 from torch import nn
 
 from conftest import drawn, write_tree
+from hello_distill import api as pipeline
 from hello_distill import artifact as artifacts
-from hello_distill import cli, evaluate, fashion_mnist, pipeline, publishing, teachers, tensors
+from hello_distill import cli, teachers
+from hello_distill import student as evaluate
+from hello_distill.api import Recipe
 from hello_distill.artifact import Codec, Distilled, StudentSpec
-from hello_distill.data import ImageSet, Material
+from hello_distill.data import fashion_mnist
+from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.recover import Jitter, recover
 from hello_distill.encoders import lite
-from hello_distill.errors import DivergedError, InputError, MachineError
-from hello_distill.fit import Optim, fit
+from hello_distill.experiments.ledger import Cell, Ledger, Run
+from hello_distill.format import tensors
+from hello_distill.format.manifest import SUMS
 from hello_distill.labels.hard import HardLabels
 from hello_distill.labels.static import StaticLabels
-from hello_distill.ledger import Cell, Ledger, Run
-from hello_distill.losses import matching_loss
-from hello_distill.manifest import SUMS
-from hello_distill.models import build
-from hello_distill.pipeline import Recipe
-from hello_distill.plot import plot
 from hello_distill.relabel import Relabel, relabel
+from hello_distill.report.plot import plot
 from hello_distill.stages import Stages
+from hello_distill.system import publishing
+from hello_distill.system.errors import DivergedError, InputError, MachineError
+from hello_distill.training.fit import Optim, fit
+from hello_distill.training.losses import matching_loss
+from hello_distill.training.networks import build
 from hello_distill.types import Batch
 
 SOURCE = str(Path(publishing.__file__).parents[1])
@@ -147,7 +152,7 @@ def test_a_claim_is_the_owners_alone(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from hello_distill import publishing
+from hello_distill.system import publishing
 with publishing.published(Path(sys.argv[1]), 10) as partial:
     (partial / "half").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -204,8 +209,8 @@ def test_a_folder_without_an_owner_is_refused(tmp_path: Path) -> None:
 RACE = """
 import os, sys, time
 from pathlib import Path
-from hello_distill import publishing
-from hello_distill.errors import InputError
+from hello_distill.system import publishing
+from hello_distill.system.errors import InputError
 
 def child(target, at, stop):
     while time.time() < at:
@@ -281,7 +286,7 @@ def test_a_stage_waits_for_the_process_that_makes_it(tmp_path: Path) -> None:
 PUBLISHER = """
 import hashlib, os, random, signal, sys, time
 from pathlib import Path
-from hello_distill import publishing
+from hello_distill.system import publishing
 
 def publish(target):
     with publishing.published(target, 8 * 40_000) as partial:
@@ -666,7 +671,7 @@ def test_a_cache_of_datasets_that_cannot_be_written_is_told(mount: Mount, tree: 
     records = {"image": [{"bytes": (tree / "train/circle/0.png").read_bytes(), "path": None}] * 4, "label": [0, 1] * 2}
     for split in ("train", "test"):
         datasets.Dataset.from_dict(records, features=features).to_parquet(tmp_path / f"{split}.parquet")
-    script = "import sys; from hello_distill.data import open_splits; open_splits(sys.argv[1])"
+    script = "import sys; from hello_distill.data.images import open_splits; open_splits(sys.argv[1])"
     lost = environment(HF_HOME=str(disk / "hub"))
     lost.pop("HF_DATASETS_CACHE", None)
     done = subprocess.run([sys.executable, "-c", script, tmp_path], env=lost, capture_output=True, text=True)
@@ -923,7 +928,9 @@ def test_runs_stopped_at_ten_random_times(number: signal.Signals, call: list[obj
 BUSY = """
 import hashlib, sys, time
 from pathlib import Path
-from hello_distill import cli, publishing, stopping
+from hello_distill import cli
+from hello_distill.system import publishing
+from hello_distill.system import stopping
 stopping.GRACE = float(sys.argv[2])
 
 def command():
@@ -950,7 +957,7 @@ def test_a_run_deep_in_a_library_ends_all_the_same(grace: float, signals: int, t
 
 
 def test_the_grace_is_within_what_is_promised() -> None:
-    from hello_distill import stopping
+    from hello_distill.system import stopping
 
     assert stopping.GRACE < 10
 

@@ -20,17 +20,19 @@ import torch
 import yaml
 
 from conftest import cheap, seal
-from hello_distill import cli, labels, licence, manifest
+from hello_distill import cli, labels
+from hello_distill.api import Recipe, distill, record, reproduce, verify
 from hello_distill.artifact import StudentSpec, load
-from hello_distill.data import ImageSet
-from hello_distill.errors import ArtifactError, InputError
-from hello_distill.evaluate import summary
-from hello_distill.expectation import expected_range, verdict
-from hello_distill.fit import Optim
-from hello_distill.licence import Source, source_of
-from hello_distill.order import check_order, cycle, other_names
-from hello_distill.pipeline import Recipe, distill, record, reproduce, verify
-from hello_distill.verification import check_files
+from hello_distill.data import licence
+from hello_distill.data.images import ImageSet
+from hello_distill.data.licence import Source, source_of
+from hello_distill.data.order import check_order, cycle, other_names
+from hello_distill.format import manifest
+from hello_distill.format.verification import check_files
+from hello_distill.student import summary
+from hello_distill.system.errors import ArtifactError, InputError
+from hello_distill.training.expectation import expected_range, verdict
+from hello_distill.training.fit import Optim
 from hello_distill.views import Augment, whole
 
 # The manifest.
@@ -355,10 +357,10 @@ def test_verify_says_what_it_could_not_check(
 
 
 def test_a_teacher_for_another_number_of_classes_is_refused(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
-    from hello_distill import tensors
     from hello_distill.distillers.rded import RDED
-    from hello_distill.models import build
+    from hello_distill.format import tensors
     from hello_distill.teachers import weights
+    from hello_distill.training.networks import build
 
     taught = distill(str(tree), tmp_path / "a", replace(recipe, distiller=RDED(recipe.distiller.patches)))
     tensors.write(taught / "teacher" / "0.safetensors", weights(build("convnet2_w8", 5, 32, seed=0)))

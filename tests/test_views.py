@@ -8,7 +8,7 @@ import torch
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
-from hello_distill.sizes import num_batches
+from hello_distill.format.sizes import num_batches
 from hello_distill.types import View
 from hello_distill.views import Augment, mixed_targets, render, sample_boxes, sample_views, whole
 

@@ -16,11 +16,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hello_distill.api import Recipe, distill, record, reproduce, train, verify
     from hello_distill.artifact import Artifact, load
-    from hello_distill.costs import info
-    from hello_distill.errors import ArtifactError, HelloError, InputError, MachineError
-    from hello_distill.pipeline import Recipe, distill, record, reproduce, train, verify
+    from hello_distill.format.costs import info
     from hello_distill.recipes import find as recipe
+    from hello_distill.system.errors import ArtifactError, HelloError, InputError, MachineError
 
 _HOMES = {
     "Artifact": ("artifact", "Artifact"),

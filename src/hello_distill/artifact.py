@@ -19,23 +19,25 @@ import torch
 from jaxtyping import UInt8
 from PIL import Image
 
-from hello_distill import encoders, publishing, storage, verification
+from hello_distill import encoders
 from hello_distill import labels as label_kinds
-from hello_distill.card import card, features
-from hello_distill.data import ImageSet, Material
-from hello_distill.distributed import EVERY
-from hello_distill.errors import ArtifactError, InputError
-from hello_distill.fit import Optim
+from hello_distill.data.images import ImageSet, Material
+from hello_distill.data.licence import UNKNOWN, Source
+from hello_distill.data.mapped import in_memory
+from hello_distill.data.reading import check_memory
+from hello_distill.format import storage, verification
+from hello_distill.format.card import card, features
+from hello_distill.format.manifest import CARD, CONFIG, FORMAT, IMAGES, LARGEST_FILE, MANIFEST, SUMS
 from hello_distill.labels.hard import HardLabels
-from hello_distill.licence import UNKNOWN, Source
-from hello_distill.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
-from hello_distill.machine import device, versions
-from hello_distill.manifest import CARD, CONFIG, FORMAT, IMAGES, LARGEST_FILE, MANIFEST, SUMS
-from hello_distill.mapped import in_memory
-from hello_distill.progress import SILENT, Progress
-from hello_distill.publishing import Claim
-from hello_distill.reading import check_memory
 from hello_distill.stages import Stages
+from hello_distill.system import publishing
+from hello_distill.system.distributed import EVERY
+from hello_distill.system.errors import ArtifactError, InputError
+from hello_distill.system.machine import device, versions
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.system.publishing import Claim
+from hello_distill.training.fit import Optim
+from hello_distill.training.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
 from hello_distill.types import Batch, LabelSource, View
 from hello_distill.views import NO_HOLE, Augment, mixed_targets, render, sample_views
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hello_distill import artifact as artifacts
-from hello_distill import publishing
-from hello_distill.publishing import Claim
+from hello_distill.system import publishing
+from hello_distill.system.publishing import Claim
 
 CLASSES = "classes.json"
 ENDINGS = {"png": "png", "jpeg": "jpg", "webp": "webp"}

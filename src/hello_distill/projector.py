@@ -15,17 +15,17 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils.save_and_load import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 
-from hello_distill import distributed
-from hello_distill.data import ImageSet
+from hello_distill.data.images import ImageSet
 from hello_distill.encoders import Encoder
-from hello_distill.errors import InputError
-from hello_distill.fit import Optim, fit
-from hello_distill.losses import Loss, Match, hard_loss, matching_loss, probability_loss
-from hello_distill.machine import seeded
-from hello_distill.manifest import HEAD, LARGEST
-from hello_distill.precision import Precision, decode, encode, layout
-from hello_distill.progress import SILENT, Progress
-from hello_distill.sizes import num_batches
+from hello_distill.format.manifest import HEAD, LARGEST
+from hello_distill.format.precision import Precision, decode, encode, layout
+from hello_distill.format.sizes import num_batches
+from hello_distill.system import distributed
+from hello_distill.system.errors import InputError
+from hello_distill.system.machine import seeded
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.training.fit import Optim, fit
+from hello_distill.training.losses import Loss, Match, hard_loss, matching_loss, probability_loss
 from hello_distill.types import Batch, Classifier, Features, Images, Logits, Rows
 from hello_distill.views import Augment, mixed_targets, render, sample_views, whole
 
@@ -72,7 +72,7 @@ class Adapter:
     """What is stored of a fitted projector, beside the names of public weights."""
 
     kept: dict[str, Tensor]
-    """LoRA matrices by peft's names, as they lie on disk (`hello_distill.precision`)."""
+    """LoRA matrices by peft's names, as they lie on disk (`hello_distill.format.precision`)."""
     matrices: dict[str, Tensor]
     """The same in float32, as they are used."""
     precision: Precision

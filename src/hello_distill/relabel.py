@@ -9,21 +9,21 @@ from typing import Any
 
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
-from hello_distill import precision, sizes
 from hello_distill.artifact import Artifact
-from hello_distill.codecs import codec
-from hello_distill.errors import InputError, nearest
+from hello_distill.format import precision, sizes
+from hello_distill.format.codecs import codec
+from hello_distill.format.manifest import check_seeds
 from hello_distill.labels.hard import HardLabels
 from hello_distill.labels.projector import ProjectorLabels
 from hello_distill.labels.pruned import pruned
 from hello_distill.labels.quantized import quantized
+from hello_distill.labels.recording import Plan
 from hello_distill.labels.static import static
 from hello_distill.labels.stored import stored
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.manifest import check_seeds
-from hello_distill.progress import SILENT, Progress
-from hello_distill.publishing import Claim, claimed
-from hello_distill.recording import Plan
+from hello_distill.system.errors import InputError, nearest
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.system.publishing import Claim, claimed
 from hello_distill.types import LabelSource
 
 

@@ -17,12 +17,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from hello_distill import distributed, encoders, publishing, storage, tensors
-from hello_distill.data import ImageSet, Material
+from hello_distill import encoders
+from hello_distill.data.images import ImageSet, Material
 from hello_distill.encoders import Encoder
-from hello_distill.errors import DivergedError
-from hello_distill.machine import locked
-from hello_distill.progress import SILENT, Progress
+from hello_distill.format import storage, tensors
 from hello_distill.projector import (
     Adapter,
     Projector,
@@ -33,7 +31,10 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.scores import BATCH, percent, top1
+from hello_distill.system import distributed, publishing
+from hello_distill.system.errors import DivergedError
+from hello_distill.system.machine import locked
+from hello_distill.system.progress import SILENT, Progress
 from hello_distill.teachers import (
     ENCODER_SCALE,
     Ensemble,
@@ -47,6 +48,7 @@ from hello_distill.teachers import (
     weights_bytes,
     with_network,
 )
+from hello_distill.training.scores import BATCH, percent, top1
 
 
 class Fitted(NamedTuple):

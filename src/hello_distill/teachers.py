@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from hello_distill import distributed, encoders, sizes
-from hello_distill.data import ImageSet
-from hello_distill.errors import InputError
-from hello_distill.fit import Optim, fit
-from hello_distill.losses import Match, hard_loss
-from hello_distill.models import build, check_name
-from hello_distill.progress import SILENT, Progress
+from hello_distill import encoders
+from hello_distill.data.images import ImageSet
+from hello_distill.format import sizes
+from hello_distill.format.sizes import Layout
 from hello_distill.projector import Projector, ProjectorSpec, zero_shot
-from hello_distill.sizes import Layout
+from hello_distill.system import distributed
+from hello_distill.system.errors import InputError
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.training.fit import Optim, fit
+from hello_distill.training.losses import Match, hard_loss
+from hello_distill.training.networks import build, check_name
 from hello_distill.types import Batch, Images, Logits, Rows
 from hello_distill.views import Augment, mixed_targets, render, sample_views
 

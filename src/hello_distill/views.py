@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from hello_distill.distributed import EVERY
-from hello_distill.mapped import KeptImages
-from hello_distill.sizes import num_batches
+from hello_distill.data.mapped import KeptImages
+from hello_distill.format.sizes import num_batches
+from hello_distill.system.distributed import EVERY
 from hello_distill.types import Images, Pixels, Targets, View
 
 NO_HOLE = (0, 0, 0, 0)

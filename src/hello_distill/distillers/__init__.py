@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from hello_distill.artifact import Distiller
-from hello_distill.errors import InputError, nearest
+from hello_distill.system.errors import InputError, nearest
 
 _CALL = list(inspect.signature(Distiller.__call__).parameters)
 

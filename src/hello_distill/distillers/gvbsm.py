@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hello_distill.artifact import Distilled
-from hello_distill.data import ImageSet, Material
+from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.recover import (
     NOISE,
     Jitter,
@@ -25,10 +25,10 @@ from hello_distill.distillers.recover import (
     uniform,
 )
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.models import IMAGENET_MEAN, IMAGENET_STD
-from hello_distill.progress import SILENT, Progress
 from hello_distill.stages import Stages
+from hello_distill.system.progress import SILENT, Progress
 from hello_distill.teachers import network
+from hello_distill.training.networks import IMAGENET_MEAN, IMAGENET_STD
 from hello_distill.types import Scalar, Targets
 from hello_distill.views import whole
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from hello_distill import budget
 from hello_distill.artifact import Distilled
-from hello_distill.data import ImageSet, Material
+from hello_distill.data.images import ImageSet, Material
+from hello_distill.data.mapped import in_memory
 from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.rded import Patches
-from hello_distill.errors import InputError
+from hello_distill.labels import budget
 from hello_distill.labels.projector import ProjectorLabels, describe
-from hello_distill.mapped import in_memory
-from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import Adapter, Projector, ProjectorSpec
 from hello_distill.stages import Fitted, Stages
+from hello_distill.system.errors import InputError
+from hello_distill.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)

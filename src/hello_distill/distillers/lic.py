@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from hello_distill.errors import InputError
-from hello_distill.fit import check_moved
-from hello_distill.progress import SILENT, Progress
+from hello_distill.system.errors import InputError
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.training.fit import check_moved
 from hello_distill.types import Features, Images, Pixels, Scalar
 from hello_distill.views import whole
 

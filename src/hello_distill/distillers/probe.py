@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hello_distill.artifact import Distilled
-from hello_distill.data import Material
+from hello_distill.data.images import Material
 from hello_distill.distillers.rded import Patches
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.progress import SILENT, Progress
 from hello_distill.projector import ProjectorSpec
 from hello_distill.stages import Stages
+from hello_distill.system.progress import SILENT, Progress
 from hello_distill.teachers import encoder_name
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from hello_distill.artifact import Distilled
-from hello_distill.data import Material, check_counts
+from hello_distill.data.images import Material, check_counts
 from hello_distill.labels.hard import HardLabels
-from hello_distill.progress import SILENT, Progress
 from hello_distill.stages import Stages
+from hello_distill.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from hello_distill.artifact import Distilled
-from hello_distill.data import ImageSet, Material, short_classes, shown_counts
-from hello_distill.errors import InputError
+from hello_distill.data.images import ImageSet, Material, short_classes, shown_counts
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.models import IMAGENET_MEAN
-from hello_distill.progress import SILENT, Progress
 from hello_distill.stages import Stages
+from hello_distill.system.errors import InputError
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.training.networks import IMAGENET_MEAN
 from hello_distill.types import Classifier, Images, Pixels
 from hello_distill.views import crop, sample_boxes
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hello_distill.errors import InputError
-from hello_distill.fit import check_moved
-from hello_distill.models import IMAGENET_MEAN, IMAGENET_STD, Normalised
+from hello_distill.system.errors import InputError
+from hello_distill.training.fit import check_moved
+from hello_distill.training.networks import IMAGENET_MEAN, IMAGENET_STD, Normalised
 from hello_distill.types import Pixels, Scalar, Targets
 
 NOISE = "noise, optimised until trained networks recognise it and see the statistics of their training images in it"

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hello_distill.artifact import Distilled
-from hello_distill.data import ImageSet, Material
+from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.recover import (
     NOISE,
     Jitter,
@@ -22,8 +22,8 @@ from hello_distill.distillers.recover import (
     recover,
 )
 from hello_distill.labels.teacher import TeacherLabels
-from hello_distill.progress import SILENT, Progress
 from hello_distill.stages import Stages
+from hello_distill.system.progress import SILENT, Progress
 from hello_distill.teachers import network
 from hello_distill.types import Scalar, Targets
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hello_distill.encoders.encoder import Encoder, Weights
-from hello_distill.errors import InputError, MachineError, nearest
+from hello_distill.system.errors import InputError, MachineError, nearest
 
 LOCAL = "local-dir"
 """How an artefact names an encoder from a folder: without the folder."""

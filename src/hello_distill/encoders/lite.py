@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hello_distill import publishing
 from hello_distill.encoders.encoder import Encoder, TextTower, Weights, frozen
-from hello_distill.errors import InputError, MachineError
-from hello_distill.machine import cache_folder
-from hello_distill.manifest import LARGEST_SIDE
+from hello_distill.format.manifest import LARGEST_SIDE
+from hello_distill.system import publishing
+from hello_distill.system.errors import InputError, MachineError
+from hello_distill.system.machine import cache_folder
 from hello_distill.types import Features
 
 DEFAULT_SIZE = 96

@@ -13,8 +13,8 @@ import open_clip
 import torch
 
 from hello_distill.encoders.encoder import Encoder, TextTower, Weights, frozen
-from hello_distill.errors import InputError, MachineError, nearest
-from hello_distill.machine import rest_offline_if_unreachable
+from hello_distill.system.errors import InputError, MachineError, nearest
+from hello_distill.system.machine import rest_offline_if_unreachable
 from hello_distill.types import Features
 
 LOCAL = "local-dir:"

@@ -7,7 +7,7 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
-from hello_distill.data import ImageSet
+from hello_distill.data.images import ImageSet
 from hello_distill.types import LabelSource
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from hello_distill.data import ImageSet
+from hello_distill.data.images import ImageSet
 from hello_distill.types import Images, Targets, View
 from hello_distill.views import mixed_targets
 

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import torch
 
-from hello_distill import encoders, sizes, tensors
-from hello_distill.data import ImageSet
-from hello_distill.errors import ArtifactError, InputError
-from hello_distill.manifest import ADAPTER_CONFIG, HEAD, PROJECTOR, adapter_config, adapter_file, check_stated
-from hello_distill.precision import PRECISIONS, Precision, layout
+from hello_distill import encoders
+from hello_distill.data.images import ImageSet
+from hello_distill.format import sizes, tensors
+from hello_distill.format.manifest import ADAPTER_CONFIG, HEAD, PROJECTOR, adapter_config, adapter_file, check_stated
+from hello_distill.format.precision import PRECISIONS, Precision, layout
 from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_shapes, restore, zero_shot
+from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.types import Images, Logits, View
 
 METADATA = {"format": "pt"}

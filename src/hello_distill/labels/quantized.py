@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hello_distill.data import ImageSet
-from hello_distill.recording import Draw, Plan, RecordedLabels, open_recorded
+from hello_distill.data.images import ImageSet
+from hello_distill.labels.recording import Draw, Plan, RecordedLabels, open_recorded
 
 
 def quantized(plan: Plan, keep: float, replacement: bool = False) -> RecordedLabels:

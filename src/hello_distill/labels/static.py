@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hello_distill import sizes, tensors
-from hello_distill.data import ImageSet
-from hello_distill.manifest import LABELS, STATIC, check_stated
+from hello_distill.data.images import ImageSet
+from hello_distill.format import sizes, tensors
+from hello_distill.format.manifest import LABELS, STATIC, check_stated
 from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import Augment, render, sample_views
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hello_distill.data import ImageSet
-from hello_distill.recording import Plan, RecordedLabels, open_recorded
+from hello_distill.data.images import ImageSet
+from hello_distill.labels.recording import Plan, RecordedLabels, open_recorded
 
 
 def stored(plan: Plan) -> RecordedLabels:

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from hello_distill import encoders, tensors
-from hello_distill.data import ImageSet
-from hello_distill.errors import ArtifactError, InputError
-from hello_distill.manifest import TEACHER, check_stated
+from hello_distill import encoders
+from hello_distill.data.images import ImageSet
+from hello_distill.format import tensors
+from hello_distill.format.manifest import TEACHER, check_stated
+from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.teachers import kept_layout, network, public_weights, trusted_network, weights, weights_bytes
 from hello_distill.types import Images, Logits, View
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from hello_distill.bench import Comparison
-from hello_distill.continual import Continual
-from hello_distill.errors import InputError, nearest
-from hello_distill.pipeline import Recipe
+from hello_distill.api import Recipe
+from hello_distill.experiments.continual import Continual
+from hello_distill.experiments.grid import Comparison
+from hello_distill.experiments.study import Study
 from hello_distill.recipes.baselines import gvbsm, gvbsm_small, random, rded, rded_small, sre2l, sre2l_small
 from hello_distill.recipes.comparisons import many, small
 from hello_distill.recipes.continual import arriving_many, arriving_small
 from hello_distill.recipes.hello import cpu, demo, hello_many, hello_small, paper
 from hello_distill.recipes.imagenet import imagenet1k, imagenet100
 from hello_distill.recipes.studies import STUDIES
-from hello_distill.study import Study
+from hello_distill.system.errors import InputError, nearest
 
 BY_IPC: dict[str, Callable[[int], Recipe]] = {
     "paper": paper,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hello_distill.bench import Comparison, Contender
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.sre2l import SRe2L
-from hello_distill.fit import Optim
+from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.recipes.baselines import gvbsm_small, sre2l_small
 from hello_distill.recipes.hello import hello_many, hello_small
 from hello_distill.relabel import Relabel
 from hello_distill.teachers import TeacherSpec
+from hello_distill.training.fit import Optim
 from hello_distill.views import Augment
 
 HARD_TRIALS = tuple({"lr": lr} for lr in (1e-3, 2e-3, 5e-4, 4e-3, 2.5e-4, 8e-3))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hello_distill.bench import Comparison, Contender
-from hello_distill.continual import Continual
+from hello_distill.api import Recipe
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
-from hello_distill.pipeline import Recipe
+from hello_distill.experiments.continual import Continual
+from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.recipes import studies
 from hello_distill.recipes.hello import hello_small
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hello_distill.api import Recipe
 from hello_distill.distillers.hello import HeLlO
-from hello_distill.errors import InputError
-from hello_distill.pipeline import Recipe
 from hello_distill.recipes.hello import paper
+from hello_distill.system.errors import InputError
 
 BATCH_SIZES = {1: 20, 10: 100, 50: 200, 100: 200, 200: 200}
 """Of students by images per class: RDED's for 100 and 1,000 classes. Beyond 50 it has none; ours is that of 50."""

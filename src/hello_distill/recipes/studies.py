@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from hello_distill.api import Recipe
 from hello_distill.artifact import Distiller
-from hello_distill.bench import Comparison, Contender
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.rded import RDED
-from hello_distill.pipeline import Recipe
+from hello_distill.experiments.grid import Comparison, Contender
+from hello_distill.experiments.study import THE_RECIPE, Study
 from hello_distill.recipes import comparisons
 from hello_distill.recipes.baselines import gvbsm_small
 from hello_distill.recipes.hello import cpu, hello_small
-from hello_distill.study import THE_RECIPE, Study
 
 NETWORK = "convnet3_w64"
 """Teachers and students: a third of the time of the ConvNet of width 128 that `compare` has."""

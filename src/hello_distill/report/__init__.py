@@ -13,12 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hello_distill import publishing
-from hello_distill.errors import InputError, printable
-from hello_distill.progress import SILENT, Progress
+from hello_distill.data.skipped import MAX_BAD
 from hello_distill.report import claims, kinds
 from hello_distill.report.page import Section, render
-from hello_distill.skipped import MAX_BAD
+from hello_distill.system import publishing
+from hello_distill.system.errors import InputError, printable
+from hello_distill.system.progress import SILENT, Progress
 
 LARGEST = 64 * 2**20
 """Bytes of a result file; a larger one is none."""

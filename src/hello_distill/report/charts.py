@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from hello_distill import plot
+from hello_distill.report import plot
 
 INK = "#010203"
 """Stands for the theme's ink until the file is written; no chart draws in it."""

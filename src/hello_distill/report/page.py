@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from hello_distill.errors import MachineError
-from hello_distill.tables import size
+from hello_distill.report.terminal import size
+from hello_distill.system.errors import MachineError
 
 
 class Figure(NamedTuple):

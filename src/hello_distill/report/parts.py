@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hello_distill.report import charts
 from hello_distill.report.page import Gallery, Picture, Table, Text, words
-from hello_distill.tables import diverged
+from hello_distill.report.terminal import diverged
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Tested = dict[str, dict[str, Percent]]

@@ -15,17 +15,17 @@ from PIL import Image
 from torch import Tensor
 
 from hello_distill import artifact as artifacts
-from hello_distill import costs
+from hello_distill.api import test_images
 from hello_distill.artifact import Artifact
-from hello_distill.data import ImageSet
-from hello_distill.errors import InputError, printable
+from hello_distill.data.images import ImageSet
+from hello_distill.data.mapped import in_memory
+from hello_distill.format import costs
+from hello_distill.format.manifest import CONFIG
 from hello_distill.labels.static import static
-from hello_distill.manifest import CONFIG
-from hello_distill.mapped import in_memory
-from hello_distill.pipeline import test_images
-from hello_distill.progress import SILENT, Progress
 from hello_distill.report.page import Figure, Gallery, Picture, Section, Table, Text, count, number, weight, words
-from hello_distill.scores import confusion
+from hello_distill.system.errors import InputError, printable
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.training.scores import confusion
 
 CLASSES = 20
 IMAGES = 10

@@ -202,7 +202,7 @@ def commands(data: str, places: list[Place], file: str, recipe: str | None) -> l
 
 def named(settings: Any) -> str | None:
     """The recipe of `compare` whose settings these are, in this version; None where there is none."""
-    from hello_distill.bench import described
+    from hello_distill.experiments.grid import described
     from hello_distill.recipes import COMPARISONS
 
     return recipe_name(settings, {name: described(make()) for name, make in COMPARISONS.items()})

@@ -6,7 +6,7 @@ from typing import Any
 
 from hello_distill.report.page import Section, Table, count, score, weight, words
 from hello_distill.report.parts import Environment, Part, Summary, made
-from hello_distill.tables import DEMO_ROWS
+from hello_distill.report.terminal import DEMO_ROWS
 
 
 class Row(Summary):

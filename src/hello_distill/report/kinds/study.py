@@ -169,7 +169,7 @@ def against_first(places: Sequence[Place], order: Sequence[str]) -> dict[str, st
 
 def tries_for_its_place(found: Study) -> bool:
     """Whether a study's first variant is a recipe's own, and the others are tried for its place."""
-    from hello_distill.study import THE_RECIPE
+    from hello_distill.experiments.study import THE_RECIPE
 
     return found.recipe.order[0] == THE_RECIPE
 

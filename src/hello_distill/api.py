@@ -1,0 +1,496 @@
+"""From images to an artefact, and from an artefact to students: what the commands call."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import jsonargparse
+import torch
+from PIL import Image
+
+from hello_distill import artifact as artifacts
+from hello_distill import distillers, encoders
+from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
+from hello_distill.data.images import ImageSet, Material, hold_back, left_to_fit, open_splits, shown_counts
+from hello_distill.data.licence import UNKNOWN, Source, source_of
+from hello_distill.data.order import check_order, other_names
+from hello_distill.data.skipped import MAX_BAD, Skipped, check_file, check_share
+from hello_distill.distillers.gvbsm import GVBSM
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.probe import Probe
+from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.short_classes import Rule, ShortClasses, largest_ipc
+from hello_distill.encoders import Encoder
+from hello_distill.format import storage, verification
+from hello_distill.format.manifest import (
+    LARGEST_SIDE,
+    LEAST_RUNS,
+    WantedProjector,
+    WantedTeachers,
+    check_seeds,
+    check_wanted,
+)
+from hello_distill.labels.static import static
+from hello_distill.projector import ProjectorSpec, lora_numbers
+from hello_distill.stages import Stages, fingerprint
+from hello_distill.student import evaluate, summary, tested
+from hello_distill.system import distributed
+from hello_distill.system.errors import ArtifactError, InputError, MachineError, listed
+from hello_distill.system.machine import device, environment
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.system.publishing import Claim, check_room, claimed, path
+from hello_distill.system.settings import mistake
+from hello_distill.teachers import TeacherSpec, check_network, encoder_name, network, weights_bytes
+from hello_distill.training.expectation import verdict
+from hello_distill.training.networks import check_name
+from hello_distill.training.scores import percent
+from hello_distill.types import LabelSource
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that changes the result of a distillation, and nothing that does not."""
+
+    ipc: int = 10
+    """Images per class."""
+    seed: int = 0
+    max_side: int = 224
+    """Images are brought to squares of this many pixels, or of their own size where that is smaller."""
+    train_limit: int | None = None
+    """At most so many training images are used, the same share of each class; None uses all."""
+    held_share: float = 0.1
+    """Share of each class's training images held back for the figures that a run prints."""
+    held_limit: int = 2000
+    """At most so many are held back."""
+    teachers: TeacherSpec = field(default_factory=TeacherSpec)
+    distiller: Distiller = field(default_factory=HeLlO)
+    """The method and its settings."""
+    student: StudentSpec = field(default_factory=StudentSpec)
+    codec: Codec = field(default_factory=Codec)
+
+    @property
+    def method(self) -> str:
+        """Name of the distiller's method."""
+        return distillers.name_of(self.distiller)
+
+    @property
+    def public_encoder(self) -> ProjectorSpec | None:
+        """The encoder that the method relies on, if it does."""
+        return self.distiller.projector if isinstance(self.distiller, (HeLlO, Probe)) else None
+
+    def with_encoder(self, name: str) -> Recipe:
+        """The same recipe for another encoder, at the size that encoder was made for.
+
+        Raises InputError for a method that has none.
+        """
+        if not isinstance(self.distiller, (HeLlO, Probe)):
+            raise InputError(f"the method {self.method} has no encoder; leave --encoder out")
+        if name == self.distiller.projector.encoder:
+            return self
+        projector = replace(self.distiller.projector, encoder=name, size=None)
+        return replace(self, distiller=replace(self.distiller, projector=projector))
+
+    def with_label_bytes(self, limit: int) -> Recipe:
+        """The same recipe with a byte budget for the projector, fitted at twice the ranks to be cut from.
+
+        Where the head's rank is left to its rule, it stays: that rank is as high as pays. A recipe that has a budget
+        already is fitted at high ranks, and takes the new budget as it is.
+
+        Raises InputError for a method without a projector.
+        """
+        if not isinstance(self.distiller, HeLlO):
+            raise InputError(f"--label-bytes sizes a projector, and the method {self.method} has none")
+        projector = self.distiller.projector
+        if self.distiller.label_bytes is None:
+            projector = replace(
+                projector,
+                encoder_rank=2 * projector.encoder_rank,
+                head_rank=projector.head_rank and 2 * projector.head_rank,
+            )
+        return replace(self, distiller=replace(self.distiller, projector=projector, label_bytes=limit))
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe as nested dictionaries, fit for `with_changes`."""
+        return {"method": self.method, **dataclasses.asdict(self)}
+
+    def with_changes(self, changes: dict[str, Any]) -> Recipe:
+        """The same recipe with some fields changed, given as nested dictionaries (a --config file).
+
+        `method` names another method, which then starts from its defaults. Raises InputError, naming the field,
+        for one that does not exist or has the wrong type.
+        """
+        changes = dict(changes)
+        if (name := changes.pop("method", self.method)) != self.method:
+            return replace(self, distiller=distillers.method(str(name))()).with_changes(changes)
+        kinds = {**get_type_hints(Recipe), "distiller": type(self.distiller)}
+        parser = jsonargparse.ArgumentParser(exit_on_error=False)
+        for name, kind in kinds.items():
+            parser.add_argument(f"--{name}", type=kind)
+        try:
+            parsed = parser.parse_object(_merged(dataclasses.asdict(self), changes))
+        except jsonargparse.ArgumentError as error:
+            raise InputError(f"config: {mistake(changes, kinds) or ' '.join(str(error).split())}") from None
+        return Recipe(**vars(parser.instantiate(parsed)))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, level by level."""
+    both = {
+        key: _merged(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    return {**base, **both}
+
+
+def distill(
+    data: str,
+    out: str | Path | Claim,
+    recipe: Recipe,
+    progress: Progress = SILENT,
+    stages: str | Path | None = None,
+    max_bad: float = MAX_BAD,
+    skipped: str | Path | None = None,
+    short_class: Rule = "error",
+) -> Path:
+    """Distil the training images of `data` (see `hello_distill.data.images`) into an artefact at `out`.
+
+    Teachers and projectors are kept in the folder `stages`, if one is given, and found there by later runs. Images that
+    cannot be read are left out, up to the share `max_bad`, and listed in the file `skipped`. `short_class` says what
+    becomes of classes with too few images (see `short_classes`).
+
+    Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
+    MachineError; then nothing is left at `out`, which belongs to this run from its start.
+    """
+    if not isinstance(out, Claim):
+        with claimed(out) as claim:
+            return distill(data, claim, recipe, progress, stages, max_bad, skipped, short_class)
+    encoder = check(recipe)
+    material, left_out = training_images(data, recipe, progress, max_bad, skipped, short_class)
+    check_room(out.target, forecast(material.train, recipe, encoder), rough=True)
+    figures = {"skipped_images": left_out.reasons()} if left_out.bad else {}
+    run = material, recipe, recipe.distiller, out, progress, stages
+    return distill_material(*run, source_of(data), short_class, figures)
+
+
+def check(recipe: Recipe) -> Encoder | None:
+    """Raise what can be raised without looking at the data: names, weights. Gives the encoder of a method with one."""
+    if recipe.ipc < 1:
+        raise InputError(f"--ipc is {recipe.ipc}; a class needs at least one image")
+    check_seeds([recipe.seed], "--seed")
+    check_wanted(wanted(recipe))
+    check_network(recipe.teachers.network)
+    check_name(recipe.student.network)
+    projector = recipe.public_encoder
+    return encoders.load(projector.encoder, projector.size) if projector else None
+
+
+def wanted(recipe: Recipe) -> dict[str, Any]:
+    """What `manifest.check_wanted` looks at of a recipe."""
+    projector = recipe.public_encoder
+    return {
+        "student": dataclasses.asdict(recipe.student),
+        "codec": dataclasses.asdict(recipe.codec),
+        "teachers": _named(dataclasses.asdict(recipe.teachers), WantedTeachers.model_fields),
+        "projector": _named(dataclasses.asdict(projector), WantedProjector.model_fields) if projector else None,
+    }
+
+
+def _named(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: fields[name] for name in names}
+
+
+def forecast(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
+    """Bytes of the artefact to come, roughly: its images may compress better or worse than those of the data."""
+    some = data.images[torch.linspace(0, len(data) - 1, min(20, len(data))).long()]
+    sizes = [len(recipe.codec.encode(Image.fromarray(image))) for image in some.permute(0, 2, 3, 1).cpu().numpy()]
+    images = round(recipe.ipc * len(data.classes) * statistics.fmean(sizes))
+    return images + _label_bytes(data, recipe, encoder) + artifacts.text_bytes(data.classes)
+
+
+def _label_bytes(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
+    """Bytes of a projector, or of the classifiers that label."""
+    distiller = recipe.distiller
+    if isinstance(distiller, HeLlO) and encoder is not None:
+        return distiller.label_bytes or 2 * lora_numbers(encoder, distiller.projector, len(data.classes))
+    if isinstance(distiller, RandomImages):
+        return 0
+    names: tuple[str, ...] = (recipe.teachers.network,)
+    if isinstance(distiller, GVBSM):
+        names = distiller.networks
+    elif isinstance(distiller, Probe):
+        names = (encoder_name(distiller.projector),)
+    return sum(weights_bytes(network(name, len(data.classes), data.side)) for name in names)
+
+
+def prepare(data: str, recipe: Recipe, progress: Progress = SILENT, max_bad: float = MAX_BAD) -> Material:
+    """Open, check, decode and divide the training images; see `distill`."""
+    return training_images(data, recipe, progress, max_bad)[0]
+
+
+def training_images(
+    data: str,
+    recipe: Recipe,
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+    skipped: str | Path | None = None,
+    short_class: Rule = "error",
+) -> tuple[Material, Skipped]:
+    """The training images in two parts, and what was left out of them; see `distill`."""
+    check_share(max_bad)
+    if skipped is not None:
+        check_file(skipped)
+    with progress.stage("data") as stage:
+        train, test = open_splits(data)
+        check_classes(data, train.counts(), recipe, short_class)
+        side = min(recipe.max_side, train.native_side())
+        if not 1 <= side <= LARGEST_SIDE:
+            raise InputError(f"config: max_side must be between 1 and {LARGEST_SIDE} for these images, not {side}")
+        images, left_out = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
+        if skipped is not None and distributed.first():
+            left_out.write(skipped)
+        left_out.check(max_bad)
+        if left_out.bad:
+            check_classes(data, images.counts(), replace(recipe, train_limit=None), short_class)
+        material = hold_back(images, recipe.held_share, recipe.held_limit, recipe.seed)
+        stage.figure = (
+            f"{len(material.train)} + {len(material.held)} held-back training images of {side} pixels, "
+            f"{len(train.classes)} classes; {len(test.table)} test images stay untouched"
+            + (f"; {left_out.told()}" if left_out.bad else "")
+        )
+    return Material(material.train.to(device()), material.held.to(device())), left_out
+
+
+def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_class: Rule = "error") -> None:
+    """Raise InputError naming the classes without images, and those with fewer than are asked for."""
+    if empty := [name for name, count in counts.items() if not count]:
+        raise InputError(f"{source}: no training image of {listed(empty)} can be read; mend them or remove the class")
+    short = {name: count for name, count in counts.items() if count < recipe.ipc}
+    if short and short_class == "error":
+        left = left_to_fit(counts, recipe.train_limit, recipe.held_share, recipe.held_limit)
+        fitting = largest_ipc(recipe.distiller, counts, left)
+        lower = f"lower --ipc to {fitting}, for which they suffice after holding some back, " if fitting else ""
+        raise InputError(
+            f"{source}: fewer than {recipe.ipc} training images in {shown_counts(short)}; "
+            f"{lower}add images, or choose --short-class repeat or fewer"
+        )
+
+
+def distill_material(
+    material: Material,
+    recipe: Recipe,
+    distiller: Distiller,
+    out: str | Path | Claim,
+    progress: Progress = SILENT,
+    stages: str | Path | None = None,
+    source: Source = UNKNOWN,
+    short_class: Rule = "error",
+    figures: Mapping[str, Any] | None = None,
+) -> Path:
+    """Run a distiller and write its artefact, with these figures beside the method's own."""
+    kept = Stages(material, recipe.teachers, recipe.seed, progress, Path(stages) if stages is not None else None)
+    short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
+    distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed, progress))
+    distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
+    if not distributed.first():
+        return path(out)
+    settings = replace(recipe, distiller=distiller).settings()
+    return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out, source)
+
+
+def train(
+    folder: str | Path,
+    data: str,
+    student: str | None = None,
+    labels: str | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+) -> dict[str, Any]:
+    """Train students from a saved artefact and test them on the test split of `data`; see `hello-distill train`.
+
+    `labels` is the kind that the artefact keeps (None takes it), or `hard`. Accuracies are percent. Test images that
+    cannot be read are left out, up to the share `max_bad`. Raises InputError, ArtifactError and MachineError before
+    any training.
+    """
+    check_seeds(seeds)
+    check_share(max_bad)
+    artifact = opened(folder, student, labels)
+    test = test_images(data, artifact, progress, max_bad)
+    scores = evaluate(artifact, test, seeds, progress)
+    return {
+        "student": artifact.student.network,
+        "labels": artifact.labels.kind,
+        "seeds": list(seeds),
+        "epochs": artifact.student.optim.epochs,
+        "tested_epochs": artifact.student.tested_epochs(),
+        "test_images": len(test),
+        "top1_last": summary([score.last for score in scores]),
+        "top1_best": summary([score.best for score in scores]),
+        "tested": {str(score.seed): tested(score) for score in scores},
+        "data": data,
+        "training": dataclasses.asdict(artifact.student),
+        "environment": environment(),
+    }
+
+
+def reproduce(
+    folder: str | Path,
+    data: str,
+    seeds: Sequence[int] | None = None,
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+) -> dict[str, Any]:
+    """Train students as the artefact records it, and say whether they reach what it states; `hello-distill evaluate`.
+
+    `seeds` are those that it states unless given. Test images that cannot be read are left out, up to the share
+    `max_bad`. Raises InputError where it states nothing, or the test images are others than those that it was measured
+    on.
+    """
+    check_seeds(seeds or ())
+    check_share(max_bad)
+    artifact = artifacts.load(folder)
+    expected = artifact.manifest["expected"]
+    if expected is None:
+        raise InputError(
+            f"{folder} states no accuracy to expect; `hello-distill evaluate {folder} --data {data} --record OUT` "
+            "measures it and writes an artefact that does"
+        )
+    test = test_images(data, artifact, progress, max_bad)
+    if fingerprint(test) != expected["test_sha256"]:
+        raise InputError(
+            f"the {len(test)} test images of {data} are not the {expected['test_images']} on which the stated accuracy "
+            "was measured; give the same data"
+        )
+    scores = evaluate(artifact, test, expected["seeds"] if seeds is None else seeds, progress)
+    found = verdict(expected, [score.last for score in scores])
+    return {**found, "expected": expected, "student": artifact.student.network, "environment": environment()}
+
+
+def record(
+    folder: str | Path,
+    data: str,
+    out: str | Path | Claim,
+    seeds: Sequence[int] = (0, 1, 2),
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+) -> Path:
+    """Train students as the artefact records it, and write it again at `out` with the accuracy that they reach.
+
+    Test images that cannot be read are left out, up to the share `max_bad`.
+    Raises InputError for fewer than three seeds: an expectation needs a spread.
+    """
+    if not isinstance(out, Claim):
+        with claimed(out) as claim:
+            return record(folder, data, claim, seeds, progress, max_bad)
+    check_seeds(seeds)
+    check_share(max_bad)
+    if len(seeds) < LEAST_RUNS:
+        raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} seeds, not {len(seeds)}")
+    artifact = artifacts.load(folder)
+    test = test_images(data, artifact, progress, max_bad)
+    scores = evaluate(artifact, test, seeds, progress)
+    expected = {
+        "seeds": list(seeds),
+        "top1_last": summary([score.last for score in scores]),
+        "top1_best": summary([score.best for score in scores]),
+        "test_images": len(test),
+        "test_sha256": fingerprint(test),
+        "environment": environment(),
+    }
+    return artifacts.save_measured(folder, expected, out)
+
+
+def verify(
+    folder: str | Path,
+    data: str | None = None,
+    teacher: str | Path | None = None,
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+) -> dict[str, Any]:
+    """Look at everything in an artefact that can be looked at; see `hello-distill verify`.
+
+    `data` are labelled images, of which the share `max_bad` may be unreadable, `teacher` is another artefact with a
+    teacher or a projector: the order of classes is compared with theirs. Raises InputError where there is no artefact,
+    ArtifactError for the first thing that is wrong. What could not be checked on this machine stands in `not_checked`.
+    """
+    check_share(max_bad)
+    manifest = verification.check_files(folder)
+    checks = [
+        f"{len(manifest['files']) + 2} files of the listed sizes and SHA-256, none beside them",
+        f"{manifest['images']['count']} images of {manifest['images']['side']} pixels in {len(manifest['classes'])} "
+        "classes, each decoded",
+    ]
+    try:
+        artifact, missing = artifacts.load(folder), []
+        checks.append(f"{artifact.labels.kind} labels of the shapes that the manifest describes, all numbers finite")
+    except MachineError as error:
+        artifact, missing = artifacts.load(folder, "hard"), [f"labels: {error}"]
+    if data is not None:
+        checks += _order(artifact.labels, test_images(data, artifact, progress, max_bad), f"the labels of {folder}")
+    if teacher is not None:
+        given = artifacts.load(teacher)
+        if other := other_names(given.classes, artifact.classes):
+            raise ArtifactError(f"{teacher} has other classes than {folder}: {other}")
+        checks += _order(given.labels, artifact.data, f"the labels of {teacher}")
+    return {"artefact": str(folder), "checks": checks, "not_checked": missing}
+
+
+def _order(source: LabelSource, images: ImageSet, what: str) -> list[str]:
+    """What was found out of the order of a source's classes. Raises ArtifactError where it is another."""
+    if source.kind not in ("teacher", "projector"):
+        return ["class names in the order of the images' (these labels cannot be asked for new images)"]
+    logits = static(images, source).logits.float()
+    check_order(logits, images, what)
+    right = 100 * (logits.argmax(1) == images.targets.cpu()).double().mean().item()
+    return [f"classes in the order of {what}, which are right for {percent(right)} of {len(images)} images"]
+
+
+def opened(folder: str | Path, student: str | None = None, labels: str | None = None) -> Artifact:
+    """An artefact for training a student by name, with its own labels or none but classes."""
+    if student is not None:
+        check_name(student)
+    kept = storage.read_manifest(folder)["labels"]["kind"]
+    if labels not in (None, kept, "hard"):
+        raise InputError(
+            f"{folder} keeps {kept} labels, not {labels}; leave --labels out, give --labels hard, or make others "
+            "with `hello-distill labels`"
+        )
+    artifact = artifacts.load(folder, "hard" if labels == "hard" else "kept")
+    if student is None:
+        return artifact
+    return replace(artifact, student=replace(artifact.student, network=student))
+
+
+def test_images(data: str, artifact: Artifact, progress: Progress = SILENT, max_bad: float = MAX_BAD) -> ImageSet:
+    """The test split of `data`, at the artefact's size, without what cannot be read.
+
+    Raises InputError where its classes are others, or more than the share `max_bad` cannot be read.
+    """
+    return test_split(data, artifact.classes, artifact.data.side, progress, max_bad)
+
+
+def test_split(
+    data: str, classes: Sequence[str], side: int, progress: Progress = SILENT, max_bad: float = MAX_BAD
+) -> ImageSet:
+    """The same for an artefact that would have these classes, and images of so many pixels."""
+    with progress.stage("test data") as stage:
+        _, test = open_splits(data)
+        if other := other_names(test.classes, classes):
+            raise InputError(
+                f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(classes)}: {other}; "
+                "give the data that it was distilled from"
+            )
+        images, skipped = test.read(side, progress)
+        skipped.check(max_bad)
+        told = f"; {skipped.told()}" if skipped.bad else ""
+        stage.figure = f"{len(images)} images of {images.side} pixels{told}"
+    return images.to(device())
+
+
+def _shown(classes: Sequence[str]) -> str:
+    return f"{', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''} ({len(classes)})"

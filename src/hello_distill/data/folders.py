@@ -1,0 +1,169 @@
+"""Class-per-folder trees, and class names wherever they come from. What cannot be meant is refused by name."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hello_distill.format.manifest import LONGEST_TEXT, clean
+from hello_distill.system.errors import InputError, closest, listed
+
+TEST_NAMES = ("test", "validation", "valid", "val")
+"""Splits to test on, best first."""
+LISTS = Path(__file__).parent / "class_lists"
+"""Lists of classes that can be asked for by name. `imagenet100`: the first hundred WordNet ids of ILSVRC 2012, in the
+order of the ids, from timm's `imagenet_synsets.txt`. The field has at least four sets of that name, and neither HeLlO
+nor RDED says which is theirs: this is the one that needs no list to be made again."""
+LAYOUT = "lay the images out as train/CLASS/IMAGE and test/CLASS/IMAGE"
+
+
+def class_folders(source: str) -> tuple[tuple[str, ...], str]:
+    """The classes, sorted, and the test folder's name. Raises InputError where there is no train/ or test folder."""
+    train = Path(source, "train")
+    if not train.is_dir():
+        raise InputError(f"{source} has no train/ folder; {LAYOUT}")
+    _check_inside(source, train)
+    classes = folders_in(source, train)
+    if len(classes) < 2:
+        files = len(files_in(train)) if not classes else 0
+        loose = f" but {files} files" if files else ""
+        raise InputError(
+            f"{train} holds {len(classes)} class folders{loose}; a classifier needs at least two; {LAYOUT}"
+        )
+    check_names(source, classes)
+    test = next((name for name in TEST_NAMES if Path(source, name).is_dir()), None)
+    if test is None:
+        raise InputError(f"{source} has no test split; put held-out images into {source}/test/CLASS/")
+    _check_inside(source, Path(source, test))
+    if unknown := sorted(set(folders_in(source, Path(source, test))) - set(classes)):
+        raise InputError(
+            f"{Path(source, test)} holds classes that train/ does not: {listed(unknown)}; rename or remove them"
+        )
+    return tuple(classes), test
+
+
+def images_of(source: str, split: str, classes: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Paths of a split's files, class by class and sorted, with their classes. Hidden files are left out.
+
+    Raises InputError naming the class folders that hold folders.
+    """
+    paths: list[str] = []
+    targets: list[int] = []
+    nested: list[str] = []
+    for target, name in enumerate(classes):
+        folder = Path(source, split, name)
+        if not folder.is_dir():
+            continue
+        if inner := folders_in(source, folder):
+            nested.append(f"{name} ({inner[0]}/)")
+        files = files_in(folder)
+        paths += [str(folder / file) for file in files]
+        targets += [target] * len(files)
+    if nested:
+        raise InputError(
+            f"{Path(source, split)}: class folders hold folders: {listed(nested)}; images in them would be lost: "
+            "move them up into the class folder, or the folders elsewhere"
+        )
+    return paths, targets
+
+
+def folders_in(source: str, folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, hidden ones left out.
+
+    Raises InputError where one is a link that leads out of the source.
+    """
+    names = sorted(entry.name for entry in _visible(folder) if _is_folder(entry))
+    for name in names:
+        _check_inside(source, folder / name)
+    return names
+
+
+def _check_inside(source: str, folder: Path) -> None:
+    if not folder.resolve().is_relative_to(Path(source).resolve()):
+        raise InputError(f"{folder} is a link that leads out of {source}; put the folder itself there, or a copy")
+
+
+def files_in(folder: Path) -> list[str]:
+    """Names of everything else in a folder, sorted, hidden ones left out: files, and what is taken for bad ones."""
+    return sorted(entry.name for entry in _visible(folder) if not _is_folder(entry))
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{folder} cannot be listed: {error.strerror}; mend its permissions") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # a link in a circle
+        return entry.is_dir()
+    return False
+
+
+def chosen_classes(source: str, chosen: str, known: Sequence[str]) -> frozenset[str]:
+    """The names that a file lists, one per line; a list of `LISTS` where there is no such file.
+
+    Raises InputError where it cannot be read, names fewer than two classes, or one that the source does not have.
+    """
+    names = list(dict.fromkeys(name for name in _lines(source, chosen) if name.strip()))
+    if missing := [name for name in names if name not in known]:
+        told = [f"{name} (did you mean {near!r}?)" if (near := closest(name, known)) else name for name in missing[:5]]
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise InputError(
+            f"{source}: the list names classes that the data does not have: {listed(told)}{more}; "
+            f"it has {listed(known)}"
+        )
+    if len(names) < 2:
+        raise InputError(
+            f"{source}: the list names {listed(names) or 'nothing'}; a classifier needs at least two classes"
+        )
+    return frozenset(names)
+
+
+def _lines(source: str, chosen: str) -> list[str]:
+    shipped = {file.stem: file for file in LISTS.glob("*.txt")}
+    file = Path(chosen)
+    if not file.is_file() and chosen in shipped:
+        file = shipped[chosen]
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise InputError(
+            f"{source}: the list of classes {chosen!r} cannot be read ({reason}); give a text file with a class name "
+            f"on each line, or one of {', '.join(sorted(shipped))}"
+        ) from None
+
+
+def check_names(source: str, classes: Sequence[str]) -> None:
+    """Raise InputError for names that no text should hold, and for two that people and file systems take for one."""
+    if wrong := [name for name in classes if not _is_text(name)]:
+        raise InputError(
+            f"{source}: names of classes must be UTF-8 of at most {LONGEST_TEXT} letters without control characters, "
+            f"unlike {listed(wrong)}; rename them"
+        )
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(folded(name), []).append(name)
+    if twins := [names for names in alike.values() if len(names) > 1]:
+        told = listed(
+            [" and ".join(ascii(name) if not name.isascii() else repr(name) for name in names) for names in twins]
+        )
+        raise InputError(f"{source}: classes differ only by case, spaces or Unicode form: {told}; merge or rename them")
+
+
+def folded(name: str) -> str:
+    """A class name without what people do not see or mean: case, outer and repeated spaces, Unicode form."""
+    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+        return 0 < len(clean(name)) <= LONGEST_TEXT
+    except ValueError:
+        return False

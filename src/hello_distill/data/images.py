@@ -1,0 +1,410 @@
+"""Open a labelled image set, and decode it once into an array of square 8-bit RGB images.
+
+A source is a folder with one sub-folder per class in `train/` and `test/` (or `val/`, `validation/`), a local
+Hugging Face data set folder, a Hub id, or `fashion-mnist`; with `:classes=FILE` behind it, the classes that the file
+names. Reading goes through `datasets`; decoding is ours (`decoding`), so that the same file gives the same pixels
+whatever the source.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import re
+import statistics
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import numpy as np
+import torch
+from huggingface_hub import constants as hub
+from jaxtyping import Int64
+from torch import Tensor
+
+from hello_distill.data import folders, reading
+from hello_distill.data.decoding import Unreadable, decode
+from hello_distill.data.descriptions import check_contained
+from hello_distill.data.fashion_mnist import fashion_mnist
+from hello_distill.data.mapped import KeptImages, part
+from hello_distill.data.skipped import Bad, Skipped
+from hello_distill.system.errors import InputError, MachineError, listed, nearest
+from hello_distill.system.machine import rest_offline_if_unreachable
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.system.publishing import FULL
+from hello_distill.types import Targets
+
+UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Numbers of errors of a cache that cannot be written."""
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+CHOSEN = ":classes="
+"""What stands between a source and the list of the classes that are taken of it."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Square uint8 RGB images (n 3 side side) with integer classes (n) and the classes' names.
+
+    A set that is large for this machine lies in a file (`mapped`); an index reads from it.
+    """
+
+    images: KeptImages
+    targets: Targets
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def side(self) -> int:
+        """Height and width in pixels."""
+        return self.images.shape[-1]
+
+    def rows(self, index: Tensor) -> ImageSet:
+        """The images at these rows, in this order."""
+        return ImageSet(part(self.images, index), self.targets[index], self.classes)
+
+    def to(self, device: str) -> ImageSet:
+        """The same images, kept on another device; those in a file stay there, and go to it when they are read."""
+        return ImageSet(self.images.to(device), self.targets.to(device), self.classes)
+
+    def counts(self) -> dict[str, int]:
+        """Images per class."""
+        return counted(self.targets, self.classes)
+
+    def of_class(self, target: int) -> Tensor:
+        """Rows of one class, ascending."""
+        return torch.nonzero(self.targets == target).flatten()
+
+    def only(self, chosen: Sequence[int]) -> ImageSet:
+        """The images of some classes, renumbered in the order in which these are given."""
+        places = torch.full((len(self.classes),), -1, device=self.targets.device)
+        places[list(chosen)] = torch.arange(len(chosen), device=self.targets.device)
+        targets = places[self.targets]
+        names = tuple(self.classes[target] for target in chosen)
+        return ImageSet(part(self.images, targets >= 0), targets[targets >= 0], names)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, not yet decoded."""
+
+    source: str
+    name: str
+    table: datasets.Dataset
+    """`image` {bytes, path} (a folder's paths as bytes, since file names need not be text) and `label`."""
+    classes: tuple[str, ...]
+    roots: tuple[Path, ...] = ()
+    """Folders in which a path may lie that the table names (resolved). None: the table holds the bytes itself."""
+    rows: Int64[Tensor, "n"] | None = None
+    """Rows of the whole split, where this is a part of it."""
+    numbers: tuple[int, ...] | None = None
+    """The table's number of each class, where these are some of its classes."""
+
+    @property
+    def targets(self) -> Targets:
+        found = torch.from_numpy(np.asarray(self.table["label"][:], dtype=np.int64))
+        if self.numbers is None:
+            return found
+        places = torch.full((max(self.numbers) + 1,), -1)
+        places[list(self.numbers)] = torch.arange(len(self.numbers))
+        return places[found]
+
+    def counts(self) -> dict[str, int]:
+        """Images per class."""
+        return counted(self.targets, self.classes)
+
+    def limited(self, limit: int | None, seed: int) -> Split:
+        """At most about `limit` images: the same share of each class, and one of each at least."""
+        if limit is None or len(self.table) <= limit:
+            return self
+        return self._part(_drawn(self.targets, limit / len(self.table), 1, np.random.default_rng([seed, 4])))
+
+    def only(self, names: Collection[str]) -> Split:
+        """The images of some classes, which stay in the split's order."""
+        chosen = [target for target, name in enumerate(self.classes) if name in names]
+        part = self._part(torch.nonzero(torch.isin(self.targets, torch.tensor(chosen))).flatten())
+        return replace(part, classes=tuple(self.classes[target] for target in chosen), numbers=tuple(chosen))
+
+    def _part(self, rows: Int64[Tensor, "n"]) -> Split:
+        table = self.table.select(rows.tolist())
+        return replace(self, table=table, rows=rows if self.rows is None else self.rows[rows])
+
+    def native_side(self) -> int:
+        """Median of the shorter sides in pixels of up to 50 images, evenly spread over the split.
+
+        Unreadable ones are passed over (`read` reports them); all images are looked at where those are all unreadable.
+        """
+        sides = self._sides(math.ceil(len(self.table) / 50)) or self._sides(1)
+        return statistics.median_low(sides) if sides else 1
+
+    def _sides(self, step: int) -> list[int]:
+        sides = []
+        for record in self.table.select(range(0, len(self.table), step)):
+            with suppress(Unreadable):
+                sides.append(min(decode(record["image"], self.roots).size))
+        return sides
+
+    def decode(self, side: int, progress: Progress = SILENT) -> ImageSet:
+        """All images: shorter side brought to `side` pixels, then the centre square (bicubic).
+
+        Raises InputError naming the files that are no images, MachineError where memory cannot hold them.
+        """
+        images, skipped = self.read(side, progress)
+        skipped.check(max_bad=0.0)
+        return images
+
+    def read(self, side: int, progress: Progress = SILENT) -> tuple[ImageSet, Skipped]:
+        """As `decode`, but images that cannot be read are left out, with their targets, and told."""
+        part = None if self.rows is None else tuple(self.rows.tolist())
+        found = reading.read(reading.Source(self.table, self.roots, part, side), self.name, progress)
+        targets, bad = self.targets, []
+        for row, reason, detail in found.faults:
+            name = self._name(row, self.table[row]["image"])
+            bad.append(Bad(name, self.classes[int(targets[row])], reason, detail))
+        kept = ImageSet(found.images, targets[found.rows], self.classes)
+        return kept, Skipped(self.source, self.name, len(self.table), tuple(bad))
+
+    def _name(self, row: int, image: dict[str, Any] | None) -> str:
+        """What a person finds an image by: its path, or its row in the source."""
+        path = os.fsdecode(image["path"]) if image and image["path"] else ""
+        if path and image and image["bytes"] is None:
+            return path
+        return f"row {row if self.rows is None else int(self.rows[row])}" + (f" ({path})" if path else "")
+
+
+def counted(targets: Targets, classes: tuple[str, ...]) -> dict[str, int]:
+    """How often each class is among the targets."""
+    return dict(zip(classes, torch.bincount(targets, minlength=len(classes)).tolist(), strict=True))
+
+
+def open_splits(source: str) -> tuple[Split, Split]:
+    """The training and the test split of a source.
+
+    Raises InputError where there is no such source, split, label or class; MachineError where a Hub id cannot
+    be reached.
+    """
+    place, chosen = parted(source)
+    if chosen is not None:
+        train, test = open_splits(place)
+        names = folders.chosen_classes(source, chosen, train.classes)
+        return replace(train.only(names), source=source), replace(test.only(names), source=source)
+    if source == "fashion-mnist":
+        return _hugging_face(source, str(fashion_mnist()))
+    folder = Path(source)
+    if folder.is_dir():
+        return _folder(source, folder) if not _is_data_set(folder) else _hugging_face(source, source)
+    if HUB_ID.fullmatch(source) and not source.startswith("."):
+        rest_offline_if_unreachable()
+        return _hugging_face(source, source)
+    if folder.exists():
+        raise InputError(f"{source} is a file; give the folder that holds train/ and test/")
+    raise InputError(
+        f"no data at {source}: it is no folder, no Hub id (owner/name), and no known name "
+        f"({nearest(source, ['fashion-mnist'])})"
+    )
+
+
+def parted(source: str) -> tuple[str, str | None]:
+    """A source without the list of its classes, and that list's file or name."""
+    place, mark, chosen = source.rpartition(CHOSEN)
+    return (place, chosen) if mark else (source, None)
+
+
+def short_name(source: str) -> str:
+    """A source as a result names it: without the folders above it, and above the list of its classes."""
+    place, chosen = parted(source)
+    name = Path(place).resolve().name
+    return name if chosen is None else f"{name}{CHOSEN}{Path(chosen).name}"
+
+
+def _is_data_set(folder: Path) -> bool:
+    return any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet")) or (folder / "dataset_dict.json").exists()
+
+
+def _folder(source: str, folder: Path) -> tuple[Split, Split]:
+    """Class-per-folder tree. Class order is the sorted order of the training folder's names."""
+    classes, test = folders.class_folders(source)
+    return _folder_split(source, "train", classes), _folder_split(source, test, classes)
+
+
+def _folder_split(source: str, name: str, classes: tuple[str, ...]) -> Split:
+    paths, targets = folders.images_of(source, name, classes)
+    image = {"bytes": datasets.Value("binary"), "path": datasets.Value("binary")}
+    features = datasets.Features({"image": image, "label": datasets.ClassLabel(names=list(classes))})
+    records = {"image": [{"bytes": None, "path": os.fsencode(path)} for path in paths], "label": targets}
+    table = datasets.Dataset.from_dict(records, features=features)
+    return _checked(Split(source, name, table, classes, (Path(source).resolve(),)))
+
+
+def _checked(split: Split) -> Split:
+    if not len(split.table):
+        raise InputError(f"{split.source}, split {split.name}: no images in it; fill it or choose another data set")
+    if empty := [name for name, count in split.counts().items() if not count]:
+        raise InputError(
+            f"{split.source}, split {split.name}: no images of {listed(empty)}; add some or remove the class everywhere"
+        )
+    return split
+
+
+def _hugging_face(source: str, path: str) -> tuple[Split, Split]:
+    if path == source and Path(source).is_dir():
+        check_contained(source, _caches())
+    tables = _load(source, path)
+    if "train" not in tables:
+        raise InputError(f"{source} has the splits {', '.join(tables)}, but none called train; rename one")
+    columns = _columns(source, tables["train"])
+    classes = _classes(source, tables["train"], columns["label"])
+    if len(classes) < 2:
+        raise InputError(f"{source} has {len(classes)} classes; a classifier needs at least two")
+    folders.check_names(source, classes)
+    for name in folders.TEST_NAMES:  # a split without labels is passed over
+        if name in tables and min(_labels(tables[name], columns["label"]), default=-1) >= 0:
+            test = _hf_split(source, name, tables[name], columns, classes)
+            return _hf_split(source, "train", tables["train"], columns, classes), test
+    raise InputError(f"{source} has no labelled test split; add one called test or validation")
+
+
+def _load(source: str, path: str) -> Mapping[str, datasets.Dataset]:
+    datasets.disable_progress_bars()
+    try:
+        if (Path(path) / "dataset_dict.json").exists():
+            return datasets.load_from_disk(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return datasets.load_dataset(path)
+    except (ConnectionError, OSError) as error:
+        if error.errno in UNWRITABLE:
+            raise MachineError(
+                f"{source}: `datasets` cannot write to its cache ({error.strerror}: {error.filename}); set HF_HOME to "
+                "a folder with room that can be written to"
+            ) from None
+        if Path(path).exists():
+            raise InputError(f"{source} cannot be read: {error}") from None
+        raise MachineError(
+            f"{source} is no folder here, and the Hub could not be reached or has no such data set; "
+            "check the name, go online once, or give a local folder"
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # of nearly any class, for a description made to harm
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        raise InputError(f"{source} is no image data set that `datasets` can open ({told})") from None
+
+
+def _columns(source: str, table: datasets.Dataset) -> dict[str, str]:
+    """Names of the image and of the label column."""
+    features = table.features
+    images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
+    labels = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    numbers = (datasets.Value, datasets.ClassLabel)
+    whole = [name for name, kind in features.items() if isinstance(kind, numbers) and "int" in kind.dtype]
+    preferred = [name for name in ("label", "fine_label", "labels") if name in whole]
+    if not images or not (preferred or labels):
+        raise InputError(f"{source} needs an image column and a class label column; it has {', '.join(features)}")
+    return {"image": images[0], "label": (preferred or labels)[0]}
+
+
+def _classes(source: str, table: datasets.Dataset, column: str) -> tuple[str, ...]:
+    kind = table.features[column]
+    if isinstance(kind, datasets.ClassLabel):
+        return tuple(kind.names)
+    highest = max(_labels(table, column), default=-1)
+    if highest >= len(table):
+        raise InputError(
+            f"{source}: column {column} numbers classes up to {highest} for {len(table)} images, so most have none; "
+            "number them from 0, or give their names as a ClassLabel"
+        )
+    return tuple(map(str, range(highest + 1)))
+
+
+def _labels(table: datasets.Dataset, column: str) -> list[int]:
+    """The labels, -1 where there is none."""
+    return [-1 if label is None else label for label in table[column][:]]
+
+
+def _hf_split(
+    source: str, name: str, table: datasets.Dataset, columns: dict[str, str], classes: tuple[str, ...]
+) -> Split:
+    table = table.select_columns(list(columns.values())).rename_columns({v: k for k, v in columns.items() if v != k})
+    table = table.cast_column("image", datasets.Image(decode=False))
+    labels = _labels(table, "label")
+    if (highest := max(labels, default=-1)) >= len(classes):
+        raise InputError(f"{source}, split {name}: a label is {highest}, but there are {len(classes)} classes")
+    if unlabelled := sum(label < 0 for label in labels):
+        raise InputError(f"{source}, split {name}: {unlabelled} images have no label; remove them")
+    own = [Path(source).resolve()] if Path(source).is_dir() else []
+    return _checked(Split(source, name, table, classes, (*own, *_caches())))
+
+
+def _caches() -> list[Path]:
+    """Where `datasets` and the Hub's client keep files."""
+    return [Path(folder).resolve() for folder in (datasets.config.HF_DATASETS_CACHE, hub.HF_HUB_CACHE)]
+
+
+class Material(NamedTuple):
+    """The training images of a run in two parts."""
+
+    train: ImageSet
+    """What everything is fitted on and cut from."""
+    held: ImageSet
+    """Held back for the figures that a run prints and for tuning; may be empty."""
+
+
+def check_counts(data: ImageSet, ipc: int) -> None:
+    """Raise InputError naming the classes with fewer images than are asked for."""
+    if short := short_classes(data, ipc):
+        raise InputError(
+            f"fewer than {ipc} training images (after holding some back) in {shown_counts(short)}; "
+            f"lower --ipc to {min(short.values())}, add images, or `distill` with --short-class repeat or fewer"
+        )
+
+
+def short_classes(data: ImageSet, needed: int) -> dict[str, int]:
+    """Classes with fewer images than are needed, and how many they have."""
+    return {name: count for name, count in data.counts().items() if count < needed}
+
+
+def shown_counts(counts: Mapping[str, int]) -> str:
+    """Classes with their numbers of images, for a message."""
+    return listed([f"{name} ({count})" for name, count in counts.items()])
+
+
+def hold_back(data: ImageSet, share: float, limit: int, seed: int) -> Material:
+    """Split training images in two: to fit on, and held back for the figures that a run prints.
+
+    The same share of each class is held back, at most about `limit` images in all; no class is left empty.
+    """
+    share = min(share, limit / len(data))
+    held = torch.zeros(len(data), dtype=torch.bool)
+    held[_drawn(data.targets, share, 0, np.random.default_rng([seed, 1]))] = True
+    return Material(data.rows(torch.nonzero(~held).flatten()), data.rows(torch.nonzero(held).flatten()))
+
+
+def _drawn(targets: Targets, share: float, least: int, rng: np.random.Generator) -> Int64[Tensor, "m"]:
+    """Rows of a share of each class, drawn without replacement; `least` of each, and never a whole class
+    unless `least` asks for it."""
+    drawn = []
+    for target in range(int(targets.max()) + 1):
+        rows = torch.nonzero(targets == target).flatten().numpy()
+        drawn.append(rng.permutation(rows)[: _share_of(len(rows), share, least)])
+    return torch.from_numpy(np.sort(np.concatenate(drawn)))
+
+
+def _share_of(count: int, share: float, least: int) -> int:
+    """How many of so many images a share of them is; see `_drawn`."""
+    return max(least, min(round(share * count), count - 1))
+
+
+def left_to_fit(counts: Mapping[str, int], limit: int | None, share: float, held_limit: int) -> dict[str, int]:
+    """Images of each class that `limited` and `hold_back` leave to be fitted on, of a split with so many."""
+    left, total = dict(counts), sum(counts.values())
+    if limit is not None and total > limit:
+        left = {name: min(count, _share_of(count, limit / total, 1)) for name, count in left.items()}
+    share = min(share, held_limit / max(1, sum(left.values())))
+    return {name: count - _share_of(count, share, 0) for name, count in left.items()}

@@ -1,0 +1,77 @@
+"""Where a data set comes from and under which licence: inherited from its own card, never assumed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import huggingface_hub
+import yaml
+from huggingface_hub import constants
+
+from hello_distill.data.decoding import contents
+from hello_distill.data.descriptions import front
+from hello_distill.data.images import HUB_ID, parted
+from hello_distill.format.manifest import CARD, LONGEST_TEXT
+from hello_distill.system.errors import printable
+
+KNOWN = {"fashion-mnist": ("zalandoresearch/fashion-mnist", "mit")}
+"""Sources that this package fetches by itself."""
+
+
+class Source(NamedTuple):
+    """What an artefact says of the data set it was made from."""
+
+    name: str | None = None
+    license: str | None = None
+    """The Hub's name of the licence, or `other`."""
+    license_name: str | None = None
+    license_link: str | None = None
+
+
+UNKNOWN = Source()
+
+
+FIELD = re.compile(r"^license(?:_name|_link)?:.*(?:\n[ \t-].*|\n(?=\n))*", re.MULTILINE)
+"""A field of a card's front matter that concerns the licence, with its further lines."""
+LARGEST = 2**15
+"""Letters of these fields that are read."""
+
+
+def source_of(data: str) -> Source:
+    """Name and licence of a source, as `hello_distill.data.images` names it; of a folder never its path."""
+    data, _ = parted(data)
+    if data in KNOWN:
+        return Source(*KNOWN[data])
+    if Path(data).is_dir():
+        return Source(None, *_licence(Path(data, CARD), Path(data)))
+    if HUB_ID.fullmatch(data):
+        try:
+            card = huggingface_hub.hf_hub_download(data, CARD, repo_type="dataset")
+        except (OSError, ValueError):
+            return Source(data)
+        return Source(data, *_licence(Path(card), Path(constants.HF_HUB_CACHE)))
+    return UNKNOWN
+
+
+def _licence(card: Path, root: Path) -> list[str | None]:
+    """`license`, `license_name` and `license_link` of a data set card that lies below a folder.
+
+    A card that says nothing of them, leads elsewhere or cannot be read gives none. It may be a stranger's: only these
+    fields are looked at, and of YAML only texts and lists of texts.
+    """
+    try:
+        head = front(contents(str(card), [root.resolve()]).decode())
+        node = yaml.compose("\n".join(FIELD.findall(head))[:LARGEST], yaml.SafeLoader)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        node = None
+    found = {key.value: _text(value) for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+    return [found.get(name) for name in ("license", "license_name", "license_link")]
+
+
+def _text(node: yaml.Node) -> str | None:
+    """A text, or a list of texts, on one line that an artefact may hold."""
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    parts = [part.value for part in nodes if isinstance(part, yaml.ScalarNode) and not part.tag.endswith(":null")]
+    return printable(" ".join(", ".join(parts).split()))[:LONGEST_TEXT] or None

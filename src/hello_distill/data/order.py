@@ -1,0 +1,85 @@
+"""Whether the classes of labels and of images are in one order: the mistake that costs all accuracy and raises nothing.
+
+Labelled images are shown to a label source. Where classes have changed places, the source takes the images of one for
+those of another, and those of that one for the first's: a cycle, which no confusion of similar classes makes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from hello_distill.data.folders import folded
+from hello_distill.data.images import ImageSet
+from hello_distill.system.errors import ArtifactError
+from hello_distill.types import Logits, Targets
+
+SIGNIFICANT = 3.5
+"""Ours: standard errors by which the images of a cycle's classes must be taken for the next class, not for their own.
+Two classes that a source cannot tell apart at all come so far by chance once in 4,000 times."""
+
+
+def check_order(logits: Logits, images: ImageSet, what: str) -> None:
+    """Raise ArtifactError where classes have changed places between a label source and labelled images.
+
+    `logits` (n c) are the source's for these images, `what` names it in the message. Two exchanged classes are found
+    from about 20 images of each on; with fewer, only a larger disorder is, and with one image of each none.
+    """
+    exchanged = cycle(images.targets.cpu(), logits.argmax(1).cpu(), len(images.classes))
+    if exchanged:
+        told = ", ".join(f"{images.classes[a]!r} for {images.classes[b]!r}" for a, b in exchanged[:3])
+        more = f" and {len(exchanged) - 3} more" if len(exchanged) > 3 else ""
+        raise ArtifactError(f"{what} has its classes in another order than the images: it takes {told}{more}")
+
+
+def cycle(targets: Targets, guesses: Targets, classes: int) -> list[tuple[int, int]]:
+    """Pairs (class of the images, class they are taken for) of the classes that have changed places.
+
+    Images are counted by their class and by the class they are taken for, without a square of all classes. Every class
+    points to the one it is taken for most often; of the cycles of these pointers, those count in which all images
+    together are taken for the next class rather than their own by `SIGNIFICANT` standard errors. A source that only
+    guesses has such cycles, too, but of its images few agree: ours is that a quarter must, and of the classes half have
+    a second one.
+    """
+    pairs, counts = torch.unique(targets * classes + guesses, return_counts=True)
+    target, most, own, total = [0] * classes, [0] * classes, [0] * classes, [0] * classes
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        place, taken = divmod(pair, classes)
+        total[place] += count
+        if taken == place:
+            own[place] = count
+        if count > most[place]:
+            target[place], most[place] = taken, count
+    found: dict[int, int] = {}
+    for start in range(len(target)):
+        ring = _ring(start, target)
+        next_class, same = (sum(counted[place] for place in ring) for counted in (most, own))
+        agreed = 4 * next_class > sum(total[place] for place in ring) and 2 * next_class > 3 * len(ring)
+        if agreed and next_class - same > SIGNIFICANT * math.sqrt(next_class + same):
+            found |= {place: target[place] for place in ring}
+    return sorted(found.items())
+
+
+def _ring(start: int, target: Sequence[int]) -> list[int]:
+    """The cycle of pointers that a class lies on; empty where it lies on none, or points to itself."""
+    ring = [start]
+    while (place := target[ring[-1]]) != start:
+        if place in ring:
+            return []
+        ring.append(place)
+    return ring if len(ring) > 1 else []
+
+
+def other_names(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """What is different between two lists of class names, in a few words; empty where they are the same."""
+    if list(ours) == list(theirs):
+        return ""
+    if len(ours) != len(theirs):
+        return f"{len(ours)} classes and {len(theirs)}"
+    if sorted(ours) == sorted(theirs):
+        return "the same classes in another order"
+    if sorted(map(folded, ours)) == sorted(map(folded, theirs)):
+        return "names that differ only in case, spaces or Unicode form"
+    return f"other names, such as {next(a for a in ours if a not in set(theirs))!r}"

@@ -1,0 +1,274 @@
+"""All images of a table decoded, by several processes, into memory or into a file of the cache.
+
+The file is for sets that memory would not hold with ease. It is made once, found again by later runs, and shared by
+those that run at the same time. Which of the two it is changes no pixel and no order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import mmap
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import datasets
+import numpy as np
+import PIL
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from hello_distill.data import decoding
+from hello_distill.data.decoding import Unreadable, decode, square
+from hello_distill.data.mapped import KeptImages, Mapped
+from hello_distill.system import distributed, publishing
+from hello_distill.system.errors import InputError, MachineError
+from hello_distill.system.machine import cache_folder, device, memory
+from hello_distill.system.progress import SILENT, Progress
+
+PLACES = "HELLO_DISTILL_IMAGES"
+"""The variable that says where decoded images are kept: `memory` or `file`. Where it is not set, `fits` decides."""
+BLOCK = 64
+"""Images that a process decodes before it is given more."""
+FEW = 1000
+"""So many images and fewer are decoded by this process alone."""
+IMAGES, FACTS = "images.u8", "images.json"
+"""Pixels (n 3 side side), one byte each; and what could not be decoded."""
+
+Block: TypeAlias = UInt8[np.ndarray, "b 3 h w"]
+Put: TypeAlias = Callable[[int, Block], None]
+"""Keep a block of images, the first of which has this row."""
+
+
+class Fault(NamedTuple):
+    """A row that could not be decoded."""
+
+    row: int
+    reason: str
+    detail: str
+
+
+class Found(NamedTuple):
+    """What a source holds."""
+
+    images: KeptImages
+    rows: Int64[Tensor, "n"]
+    """Where they stand in the table, ascending."""
+    faults: list[Fault]
+    """The other rows."""
+
+
+class Source(NamedTuple):
+    """What is to be decoded."""
+
+    table: datasets.Dataset
+    """`image` {bytes, path}."""
+    roots: tuple[Path, ...]
+    """Folders in which a path may lie."""
+    part: tuple[int, ...] | None
+    """Rows of a whole of which the table is a part; None where it is the whole."""
+    side: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n 3 side side) of all that may come out."""
+        return len(self.table), 3, self.side, self.side
+
+
+def read(source: Source, name: str, progress: Progress = SILENT) -> Found:
+    """The images of a source that can be decoded, in their order, and what is wrong with the others.
+
+    Raises MachineError where there is no room for them, InputError where PLACES has no such place.
+    """
+    size = int(np.prod(source.shape))
+    place = os.environ.get(PLACES) or ("memory" if fits(size) else "file")
+    if place not in ("memory", "file"):
+        raise InputError(f"{PLACES} is {place!r}; set it to memory or to file, or not at all")
+    if place == "file":
+        return _from_file(source, name, progress)
+    check_memory(source.shape, name)
+    images = np.frombuffer(mmap.mmap(-1, size), np.uint8).reshape(source.shape)  # which other processes can write to
+
+    def put(start: int, block: Block) -> None:
+        images[start : start + len(block)] = block
+
+    faults = _decode(source, put, name, progress)
+    whole, rows = torch.from_numpy(images), _good(source, faults)
+    return Found(whole[rows] if faults else whole, rows, faults)
+
+
+def fits(size: int) -> bool:
+    """Whether memory holds so many bytes of images with ease, which is twice: training and held-back images are copied.
+
+    The same goes for the memory of the device, if it has its own. Of several processes each has its own copies.
+    """
+    free = [memory().get("free", 2 * size)]
+    if device().startswith("cuda"):
+        free.append(torch.cuda.mem_get_info()[0])
+    return 2 * size * distributed.launched().beside <= min(free)
+
+
+def check_memory(shape: tuple[int, ...], source: str) -> None:
+    """Raise MachineError where memory cannot hold images of this shape (uint8)."""
+    needed = int(np.prod(shape))
+    free = memory().get("free", needed)
+    if needed > free:
+        raise MachineError(
+            f"{source}: {shape[0]} images of {shape[-1]} pixels take {needed / 2**30:.1f} GiB, "
+            f"{free / 2**30:.1f} GiB of memory are free; set a smaller `max_side` in a --config file"
+        )
+
+
+def _good(source: Source, faults: Sequence[Fault]) -> Int64[Tensor, "n"]:
+    """The rows that could be decoded."""
+    good = torch.ones(len(source.table), dtype=torch.bool)
+    good[[fault.row for fault in faults]] = False
+    return torch.nonzero(good).flatten()
+
+
+def _from_file(source: Source, name: str, progress: Progress) -> Found:
+    folder = cache_folder() / "decoded" / key(source)
+    if not folder.is_dir():
+        publishing.check_writable(folder.parent)
+        with publishing.reserved(folder, wait=True) as claim:  # after a process that decodes the same
+            if not folder.is_dir():
+                _write(source, claim, name, progress)
+    try:
+        faults = [Fault(*fault) for fault in json.loads((folder / FACTS).read_text(encoding="utf-8"))]
+        rows = _good(source, faults)
+        return Found(Mapped.open(folder / IMAGES, source.side, rows), rows, faults)
+    except (OSError, ValueError, TypeError):
+        raise MachineError(
+            f"{folder} is no longer as it was written; remove it and run the same command again"
+        ) from None
+
+
+def _write(source: Source, claim: publishing.Claim, name: str, progress: Progress) -> None:
+    """Decode a source into its folder, which appears when all is in it."""
+    with publishing.published(claim, int(np.prod(source.shape))) as partial_folder:
+        file = partial_folder / IMAGES
+        file.touch()
+        faults = _decode(source, partial(_put, file), name, progress)
+        (partial_folder / FACTS).write_text(json.dumps(faults), encoding="utf-8")
+
+
+def _put(file: Path, start: int, block: Block) -> None:
+    with file.open("r+b") as handle:
+        handle.seek(start * block[0].nbytes)
+        handle.write(block.tobytes())
+
+
+def key(source: Source) -> str:
+    """A name for what decoding a source gives: another one where its files, the size or the way of decoding differ.
+
+    Files count by path, size and time of change; nothing of their content is read.
+    """
+    table = source.table
+    paths = table.select_columns("image").flatten().select_columns("image.path")["image.path"][:]
+    held = [file["filename"] for file in table.cache_files]
+    facts = {
+        "files": _digest(map(_described, [path for path in paths if path is not None])),
+        "table": _digest(map(_described, held)) if held or not all(paths) else table._fingerprint,
+        "rows": _digest(map(str, source.part or ())),
+        "shape": source.shape,
+        "roots": [os.fsencode(root).hex() for root in source.roots],
+        "decoding": hashlib.sha256(Path(decoding.__file__).read_bytes()).hexdigest(),
+        "pillow": PIL.__version__,
+    }
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _described(path: str | bytes) -> str:
+    """A file by its name, size and time of change; by its name where it is not there."""
+    told = os.fsencode(path).hex()
+    with suppress(OSError, ValueError):
+        status = Path(os.fsdecode(path)).stat()
+        told += f" {status.st_size} {status.st_mtime_ns}"
+    return told
+
+
+def _digest(lines: Iterator[str]) -> str:
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(f"{line}\n".encode())
+    return found.hexdigest()
+
+
+def _decode(source: Source, put: Put, name: str, progress: Progress) -> list[Fault]:
+    """Decode every row and keep it; gives the rows that could not be, ascending. Their pixels are zero."""
+    count = len(source.table)
+    blocks = [range(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+    faults: list[Fault] = []
+
+    def rows() -> Iterator[int]:
+        for block, found in zip(blocks, _decoded(source, put, blocks), strict=True):
+            faults.extend(found)
+            yield from block
+
+    for _ in progress.track(rows(), count, f"decoding {name}"):
+        pass
+    return faults
+
+
+def _decoded(source: Source, put: Put, blocks: Sequence[range]) -> Iterator[list[Fault]]:
+    """The faults of each block, in the order of the blocks, once its images are kept."""
+    processes = min(workers(), len(blocks))
+    if processes == 1 or len(source.table) <= FEW:
+        yield from (_decode_block(source, put, block) for block in blocks)
+        return
+    pool = ProcessPoolExecutor(processes, get_context("fork"), _begin, (source, put))
+    try:
+        yield from pool.map(_work, blocks)
+    except BrokenProcessPool:
+        raise MachineError(
+            "a process that decodes images was killed; see whether memory is full, and run the same command again"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def workers() -> int:
+    """Processes that may decode at the same time: the processors that this process may use, shared with its like."""
+    return max(1, len(os.sched_getaffinity(0)) // distributed.launched().beside)
+
+
+def _decode_block(source: Source, put: Put, block: range) -> list[Fault]:
+    images = np.zeros((len(block), *source.shape[1:]), np.uint8)
+    faults = []
+    for row, record in zip(block, source.table.select(block), strict=True):
+        try:
+            picture = square(decode(record["image"], source.roots), source.side)
+        except Unreadable as error:
+            faults.append(Fault(row, error.reason, error.detail))
+            continue
+        images[row - block.start] = np.asarray(picture).transpose(2, 0, 1)
+    put(block.start, images)
+    return faults
+
+
+_task: list[tuple[Source, Put]] = []
+"""Of a process that decodes: its source, and what keeps the images. It is born with both, and they are never sent."""
+
+
+def _begin(source: Source, put: Put) -> None:
+    """Start a process that decodes: signals are its parent's affair, and it ends when that ends."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    _task[:] = [(source, put)]
+
+
+def _work(block: range) -> list[Fault]:
+    return _decode_block(*_task[0], block)

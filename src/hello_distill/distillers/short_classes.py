@@ -1,0 +1,96 @@
+"""Classes with fewer training images than a method needs. Done around the method: images repeated before it runs,
+distilled images cut after it. Teachers and projectors are trained on the images as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from hello_distill.artifact import Distilled, Distiller
+from hello_distill.data.images import ImageSet, Material, short_classes
+from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.rded import Patches
+from hello_distill.labels.hard import HardLabels
+from hello_distill.types import LabelSource
+
+Rule = Literal["error", "repeat", "fewer"]
+"""What becomes of a short class: the run stops; its images are used again; it gets as many distilled images as it has
+training images (those held back not counted), made from images that are used again where a method needs several."""
+
+
+@dataclass(frozen=True)
+class ShortClasses:
+    """The short classes of a run, and what becomes of them."""
+
+    rule: Rule
+    counts: dict[str, int]
+    """Training images of each short class."""
+    ipc: int
+    needed: int
+    """Training images that the method needs of a class."""
+
+    @classmethod
+    def of(cls, data: ImageSet, distiller: Distiller, ipc: int, rule: Rule) -> ShortClasses:
+        """The short classes of training images; with the rule `error` none, since the method refuses them itself."""
+        needed = images_needed(distiller, ipc)
+        wanted = {"error": 0, "repeat": needed, "fewer": max(needed, ipc)}[rule]
+        return cls(rule, short_classes(data, wanted), ipc, needed)
+
+    def repeated(self, material: Material) -> Material:
+        """The material in which each class has the images that are needed; repeated ones stand at the end."""
+        data = material.train
+        rows = [torch.arange(len(data), device=data.targets.device)]
+        for name, count in self.counts.items():
+            own = data.of_class(data.classes.index(name))
+            rows.append(own.repeat(-(-self.needed // count))[count : self.needed])
+        return material._replace(train=data.rows(torch.cat(rows))) if self.counts else material
+
+    def cut(self, distilled: Distilled) -> Distilled:
+        """What the method made, without the images that the rule `fewer` leaves out, and with a record of it."""
+        if not self.counts:
+            return distilled
+        data, labels = distilled.data, distilled.labels
+        if self.rule == "fewer":
+            limits = [self.counts.get(name, self.ipc) for name in data.classes]
+            data = data.rows(torch.cat([_different(data, target)[:limit] for target, limit in enumerate(limits)]))
+            labels = labels_of(distilled.labels, data)
+        record = {"rule": self.rule, "training_images": self.counts}
+        return distilled._replace(data=data, labels=labels, figures={**distilled.figures, "short_classes": record})
+
+
+def _different(data: ImageSet, target: int) -> torch.Tensor:
+    """Rows of a class: ascending, but images that are there already come last."""
+    rows, seen = data.of_class(target).tolist(), set()
+    order = []
+    for row in rows:
+        content = data.images[row].cpu().numpy().tobytes()
+        order.append((content in seen, row))
+        seen.add(content)
+    return torch.tensor([row for _, row in sorted(order)], device=data.targets.device)
+
+
+def images_needed(distiller: Distiller, ipc: int) -> int:
+    """Training images that a method needs of a class; those that start from noise need one."""
+    patches = getattr(distiller, "patches", None)
+    if isinstance(patches, Patches):
+        return patches.needed(ipc)
+    return ipc if isinstance(distiller, RandomImages) else 1
+
+
+def largest_ipc(distiller: Distiller, counts: Mapping[str, int], left: Mapping[str, int]) -> int:
+    """The most images per class for which no class is short, of classes with so many images and so many left to fit on;
+    0 where there are too few for one."""
+    fewest = min(left.values())
+    return next((ipc for ipc in range(min(counts.values()), 0, -1) if images_needed(distiller, ipc) <= fewest), 0)
+
+
+def labels_of(labels: LabelSource, data: ImageSet) -> LabelSource:
+    """The same labels for some of the images. Sources that look at the images need no change."""
+    if isinstance(labels, HardLabels):
+        return HardLabels(data.targets, len(data.classes))
+    assert labels.kind in ("teacher", "projector"), "labels by row cannot be cut here"
+    return labels

@@ -1,0 +1,1 @@
+"""Methods, labels and settings side by side, into result files."""

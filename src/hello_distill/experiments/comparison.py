@@ -1,0 +1,118 @@
+"""Methods and labels side by side: one data set, one student training, one table. `hello-distill compare`.
+
+A cell is a method, a kind of labels, a number of images per class and a student; it has one run per seed. A seed draws
+the images and trains the student; teachers and projector are trained once and serve every cell. Each run is written
+when it ends, and a comparison that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hello_distill import artifact as artifacts
+from hello_distill import labels as label_kinds
+from hello_distill.data.images import check_counts
+from hello_distill.data.skipped import MAX_BAD
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.experiments.grid import PROJECTOR, Bench, Comparison, artefact_bytes, described, kind_of, opened
+from hello_distill.experiments.ledger import Cell, Ledger, Run
+from hello_distill.experiments.tuning import fit_settings, student_settings
+from hello_distill.format import sizes
+from hello_distill.format.manifest import check_seeds
+from hello_distill.student import tested, train_student
+from hello_distill.system.errors import InputError, nearest
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.training.networks import check_name
+from hello_distill.training.scores import percent
+
+EQUAL_BY_DESIGN = {"stored": "teacher"}
+"""Labels whose students are those of other labels bit for bit (a test shows it), so that bytes are all there is to
+find out."""
+
+
+def compare(
+    data: str,
+    out: str | Path,
+    comparison: Comparison,
+    methods: Sequence[str],
+    labels: Sequence[str],
+    ipcs: Sequence[int] | None,
+    students: Sequence[str],
+    seeds: Sequence[int],
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+) -> dict[str, Any]:
+    """Run the grid, or what is left of it, and keep the result at `out` up to date; see `hello-distill compare`.
+
+    `ipcs` None takes all that the comparison has. Several processes may work on one `out`: each takes what no other has
+    begun. Accuracies are percent on the test split. Raises InputError before any training for unknown names,
+    and where `out` is the result of other settings.
+    """
+    ipcs = ipcs or list(comparison.training)
+    check(comparison, methods, labels, ipcs, students)
+    check_seeds(seeds)
+    bench, ledger = opened(data, out, comparison, described(comparison), progress, max_bad)
+    check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))
+    for name in _fitted(comparison, methods, labels):
+        bench.comparison = bench.comparison.with_fit(name, fit_settings(bench, ledger, name))
+    cells = [Cell(m, kind, ipc, s) for ipc in ipcs for s in students for m in methods for kind in labels]
+    cells.sort(key=lambda cell: cell.labels in EQUAL_BY_DESIGN)
+
+    def run(cell: Cell, seed: int) -> None:
+        settings = student_settings(bench, ledger, cell)
+        ledger.add_run(cell, settings, seed, _run(bench, ledger, cell, settings, seed))
+        ledger.add_stages(bench.figures())
+
+    ledger.fill(cells, seeds, run, progress)
+    return ledger.read()
+
+
+def _fitted(comparison: Comparison, methods: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """What a grid needs fitted beside its teachers: the projector, contenders' own teachers."""
+    projects = any(isinstance(comparison.contenders[name].distiller, HeLlO) for name in methods)
+    needed = [PROJECTOR] if projects or PROJECTOR in map(kind_of, labels) else []
+    return needed + [name for name in methods if comparison.contenders[name].teachers is not None]
+
+
+def check(
+    comparison: Comparison, methods: Sequence[str], labels: Sequence[str], ipcs: Sequence[int], students: Sequence[str]
+) -> None:
+    """Raise InputError for names that a comparison does not have."""
+    for method in methods:
+        if method not in comparison.contenders:
+            raise InputError(f"unknown method {method!r}: {nearest(method, comparison.contenders)}")
+    known = [*label_kinds.kinds(), *comparison.labels]
+    for kind in labels:
+        if kind not in known:
+            raise InputError(f"unknown labels {kind!r}: {nearest(kind, known)}")
+    for ipc in ipcs:
+        if ipc not in comparison.training:
+            told = ", ".join(map(str, comparison.training))
+            raise InputError(f"this comparison has no student training for IPC {ipc}, only for {told}")
+    for student in students:
+        check_name(student)
+
+
+def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run:
+    """One seed of a cell."""
+    start = time.monotonic()
+    twin = ledger.cell(cell._replace(labels=EQUAL_BY_DESIGN.get(cell.labels, "")))
+    if twin is not None and seed in twin["seeds"]:
+        return _copied(bench, cell, twin, twin["seeds"].index(seed))
+    with bench.progress.stage(cell.labels) as stage:
+        with bench.labelled(cell, seed, bench.student(cell, settings)) as folder:
+            size = artefact_bytes(folder)
+            score = train_student(artifacts.load(folder), bench.test(), seed, bench.progress)
+        stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(score.last)} last, {percent(score.best)} best"
+    return Run(score.last, score.best, size, time.monotonic() - start, None, tested(score))
+
+
+def _copied(bench: Bench, cell: Cell, twin: dict[str, Any], place: int) -> Run:
+    """The twin's students, at the bytes that these labels take by formula. They rely on no public weights."""
+    epochs, batch_size = bench.comparison.training[cell.ipc]
+    stored = sizes.stored_bytes(len(bench.material.train.classes), cell.ipc, epochs, batch_size)
+    last, best = (twin[name]["runs"][place] for name in ("top1_last", "top1_best"))
+    return Run(last, best, {**twin["bytes"], "labels": stored, "teacher": 0, "public": 0}, 0.0, twin["labels"])

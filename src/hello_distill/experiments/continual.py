@@ -1,0 +1,271 @@
+"""Classes that arrive one after another, by what DM, SRe2L and HeLlO call GDumb: `hello-distill continual`. Figure 2.
+
+Classes arrive in steps, equally many in each, in an order drawn from the seed. What is kept of a class are the images
+distilled when it arrives, with what is known then; they are never changed afterwards. At each step a new network is
+trained, from new weights, on the kept images of all classes seen so far, and tested on the test images of these
+classes. Nothing of the network of the step before is used.
+
+Who labels is part of a run's name. `projector-seen` and `teacher-seen`: at each step teachers, and for HeLlO a
+projector, are trained on the real images of the classes seen so far; they choose, move and label the images, and have
+no logit for any other class. `projector-all` and `teacher-all`: teachers and projector of all classes, made once, do
+the same from the first step on, and their logits are restricted to the classes seen. They know of classes that are
+still to come, as the teacher of SRe2L's code does. `hard`: random real images with their classes, which need nobody.
+
+Where this leaves the paper, which says GDumb, five and ten steps, IPC 10, and no more: it does not say who labels, so
+both are here. Teachers of `-seen` see the real images of earlier classes again, which a learner that keeps nothing but
+distilled images no longer has: they bound what could be known, not what was kept. A network's head has the classes
+seen so far; SRe2L's code has a head of all classes, of which nobody asks the rest. Its classes arrive in numpy's
+permutation of seed 0 in every run, ours in another one for each seed. One class alone can't be told from anything: a
+step that has seen one class counts 100 % without training, and its images under `-seen` are random ones, since every
+crop is equally easy to an observer of one class. Its epochs are the recipe's at every step, so that later steps, with
+more images, take more updates.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from hello_distill import artifact as artifacts
+from hello_distill.artifact import Artifact, StudentSpec
+from hello_distill.data.images import ImageSet, check_counts
+from hello_distill.data.skipped import MAX_BAD
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.rded import RDED
+from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
+from hello_distill.experiments.ledger import Cell, Run, Step
+from hello_distill.format import storage
+from hello_distill.format.manifest import check_seeds
+from hello_distill.labels.hard import HardLabels
+from hello_distill.student import summary, train_student
+from hello_distill.system.errors import InputError, nearest
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.training.scores import percent
+from hello_distill.types import Images, LabelSource, Logits, Pixels, View
+
+RANDOM = "random"
+"""Name of the method that knows nothing: its images are those of a class that arrived alone."""
+HARD, SEEN = "hard", "-seen"
+LABELLERS = {RandomImages: (HARD,), RDED: ("teacher-seen", "teacher-all"), HeLlO: ("projector-seen", "projector-all")}
+"""Who labels, by the kind of method."""
+
+
+@dataclass(frozen=True)
+class Continual:
+    """What a continual experiment runs."""
+
+    comparison: Comparison
+    """Data, teachers, methods, and students' epochs and batch size by images per class; nothing of it is tuned."""
+    students: Mapping[str, Mapping[str, Any]]
+    """Settings of the student (fields of StudentSpec, and `lr`) by method; `random` is always one of them."""
+
+    def described(self) -> dict[str, Any]:
+        """What a result needs to be repeated, as nested dictionaries."""
+        students = {name: dict(settings) for name, settings in self.students.items()}
+        return {"experiment": "continual", **described(self.comparison), "students": students}
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """Classes in the order in which they arrive, equally many at each step. Steps count from 1."""
+
+    order: tuple[int, ...]
+    steps: int
+
+    @classmethod
+    def drawn(cls, classes: int, steps: int, seed: int) -> Arrivals:
+        """The order that a seed draws. Raises InputError where the classes cannot be divided evenly."""
+        if classes % steps:
+            even = [str(count) for count in range(2, classes + 1) if not classes % count]
+            raise InputError(
+                f"{classes} classes cannot be divided evenly over {steps} steps; --steps may be {', '.join(even)}"
+            )
+        return cls(tuple(np.random.default_rng([seed, 6]).permutation(classes).tolist()), steps)
+
+    def new(self, step: int) -> tuple[int, ...]:
+        """The classes that arrive at a step."""
+        share = len(self.order) // self.steps
+        return self.order[(step - 1) * share : step * share]
+
+    def seen(self, step: int) -> tuple[int, ...]:
+        """The classes that have arrived, in the order of the data set, which is also that of their labels."""
+        return tuple(sorted(self.order[: step * len(self.order) // self.steps]))
+
+
+class Restricted:
+    """The logits of some classes from a source that has more; what is stored is the whole source."""
+
+    def __init__(self, source: LabelSource, chosen: Sequence[int]) -> None:
+        self.source = source
+        self.chosen = torch.tensor(chosen)
+        self.kind, self.unit = source.kind, source.unit
+        self.views, self.size, self.save = source.views, source.size, source.save
+
+    def __call__(self, images: Images, view: View) -> Logits:
+        return self.source(images, view)[:, self.chosen.to(images.device)]
+
+
+def continual(
+    data: str,
+    out: str | Path,
+    experiment: Continual,
+    methods: Sequence[str],
+    steps: Sequence[int],
+    ipcs: Sequence[int] | None,
+    seeds: Sequence[int],
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+) -> dict[str, Any]:
+    """Run every step, or what is left, and keep the result at `out` up to date; see `hello-distill continual`.
+
+    `ipcs` None takes all that the experiment has. Several processes may work on one `out`. Accuracies are percent on
+    the test images of the classes seen. Raises InputError before any training for unknown names, steps that do not
+    divide the classes, and where `out` is the result of other settings.
+    """
+    ipcs = ipcs or list(experiment.comparison.training)
+    check(experiment, methods, ipcs)
+    check_seeds(seeds)
+    bench, ledger = opened(data, out, experiment.comparison, experiment.described(), progress, max_bad)
+    images = bench.material.train
+    drawn = {(count, seed): Arrivals.drawn(len(images.classes), count, seed) for count in steps for seed in seeds}
+    check_counts(images, max(ipcs))
+
+    def run(step: Step, seed: int) -> None:
+        arrivals, settings = drawn[step.steps, seed], dict(experiment.students[step.method])
+        folders = [_artefact(bench, step, arrivals.seen(past), seed) for past in range(1, step.step + 1)]
+        student = bench.student(Cell(*step[:4]), settings)
+        ledger.add_run(step, settings, seed, _run(bench, step, arrivals, folders, student, seed))
+        ledger.add_stages(_measured(step, arrivals, folders[-1], seed))
+        ledger.change(lambda result: _conclude(result, seed, [images.classes[target] for target in arrivals.order]))
+
+    ledger.fill(list(_places(experiment.comparison, methods, steps, ipcs)), seeds, run, progress)
+    return ledger.read()
+
+
+def check(experiment: Continual, methods: Sequence[str], ipcs: Sequence[int]) -> None:
+    """Raise InputError for names that an experiment does not have."""
+    comparison = experiment.comparison
+    for method in methods:
+        if method not in comparison.contenders:
+            raise InputError(f"unknown method {method!r}: {nearest(method, comparison.contenders)}")
+    for ipc in ipcs:
+        if ipc not in comparison.training:
+            told = ", ".join(map(str, comparison.training))
+            raise InputError(f"this experiment has no student training for IPC {ipc}, only for {told}")
+
+
+def _places(
+    comparison: Comparison, methods: Sequence[str], steps: Sequence[int], ipcs: Sequence[int]
+) -> Iterator[Step]:
+    """Every step of every run."""
+    for ipc in ipcs:
+        for count in steps:
+            for method in methods:
+                for labels in LABELLERS[type(comparison.contenders[method].distiller)]:
+                    for step in range(1, count + 1):
+                        yield Step(method, labels, ipc, comparison.base.student.network, count, step)
+
+
+def _artefact(bench: Bench, step: Step, seen: Sequence[int], seed: int) -> Path:
+    """The artefact with what a method makes, and labels, knowing the classes seen, or all of them."""
+    if not step.labels.endswith(SEEN):
+        return bench.images(step.method, step.ipc, seed)
+    if len(seen) == 1:
+        return bench.images(RANDOM, step.ipc, seed)
+    return bench.only(seen).images(step.method, step.ipc, seed)
+
+
+def _run(bench: Bench, step: Step, arrivals: Arrivals, folders: Sequence[Path], student: StudentSpec, seed: int) -> Run:
+    """One seed of a step: a new network, trained on what is kept and tested on the classes seen.
+
+    `folders` are the artefacts from which the images of each step so far are kept.
+    """
+    start = time.monotonic()
+    seen = arrivals.seen(step.step)
+    images, image_bytes = kept(bench.material.train.classes, arrivals, folders)
+    if len(seen) == 1:
+        return Run(100.0, 100.0, {"images": image_bytes, "labels": 0, "teacher": 0, "public": 0}, 0.0)
+    with bench.progress.stage(f"step {step.step} of {step.steps}") as stage:
+        memory = Artifact(images, labeller(step, seen, folders[-1], images), student, {})
+        score = train_student(memory, bench.test().only(seen), network_seed(seed, step.step), bench.progress)
+        stage.figure = f"{step.name}, seed {seed}: top-1 {percent(score.last)} of {len(seen)} classes"
+    sizes = {**artefact_bytes(folders[-1]), "images": image_bytes}
+    return Run(score.last, score.best, sizes, time.monotonic() - start)
+
+
+def kept(classes: Sequence[str], arrivals: Arrivals, folders: Sequence[Path]) -> tuple[ImageSet, int]:
+    """The images of the classes seen, each class as it was distilled when it arrived, and the bytes of their files.
+
+    `folders` as for a run.
+    """
+    found: dict[str, Pixels] = {}
+    size = 0
+    for past, folder in enumerate(folders, start=1):
+        data = artifacts.load(folder, "hard").data
+        new = {data.classes.index(classes[target]): classes[target] for target in arrivals.new(past)}
+        found |= {name: data.images[data.of_class(target)] for target, name in new.items()}
+        size += sum(len(file) for target, file in artifacts.stored_images(folder) if target in new)
+    names = tuple(classes[target] for target in arrivals.seen(len(folders)))
+    targets = [torch.full((len(found[name]),), target) for target, name in enumerate(names)]
+    images = torch.cat([found[name] for name in names])
+    return ImageSet(images, torch.cat(targets).to(images.device), names), size
+
+
+def labeller(step: Step, seen: Sequence[int], folder: Path, images: ImageSet) -> LabelSource:
+    """What labels the images of a step, with a logit for each class seen and no other: an artefact's source."""
+    if step.labels == HARD:
+        return HardLabels(images.targets, len(seen))
+    source = artifacts.load(folder).labels
+    return source if step.labels.endswith(SEEN) else Restricted(source, seen)
+
+
+def network_seed(seed: int, step: int) -> int:
+    """The seed of a step's network and of the views that it sees: another one at each step."""
+    return int(np.random.default_rng([seed, 7, step]).integers(2**31))
+
+
+def _measured(step: Step, arrivals: Arrivals, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+    """Accuracies of a step's teachers and projector on held-back training images of the classes that they know."""
+    seen = arrivals.seen(step.step)
+    if step.labels == HARD or len(seen) == 1:
+        return {}
+    found = storage.read_manifest(folder)["figures"]
+    known = f"{len(seen)} classes of seed {seed}" if step.labels.endswith(SEEN) else "all classes"
+    return {f"{step.method}, {known}": {name: value for name, value in found.items() if name.endswith("top1")}}
+
+
+def _conclude(result: dict[str, Any], seed: int, order: Sequence[str]) -> None:
+    """Write down the order of a seed, and what follows from all steps."""
+    result.setdefault("class_order", {})[str(seed)] = order
+    result["curves"] = curves(result["cells"], len(order))
+
+
+def curves(cells: Sequence[Mapping[str, Any]], num_classes: int) -> list[dict[str, Any]]:
+    """Top-1 after each step and its mean over the steps, for the seeds of which all steps are there."""
+    found = []
+    key = ("student", "ipc", "method", "labels", "steps")
+    for names, group in groupby(cells, lambda cell: [cell[name] for name in key]):  # cells are sorted so
+        steps = list(group)
+        seeds = sorted(set.intersection(*(set(cell["seeds"]) for cell in steps)))
+        if len(steps) < steps[0]["steps"] or not seeds:
+            continue
+        runs = [[cell["top1_last"]["runs"][cell["seeds"].index(seed)] for seed in seeds] for cell in steps]
+        found.append(
+            {
+                **dict(zip(key, names, strict=True)),
+                "classes": [num_classes * cell["step"] // cell["steps"] for cell in steps],
+                "seeds": seeds,
+                "top1_by_step": [summary(each) for each in runs],
+                "top1_mean": summary([fmean(each) for each in zip(*runs, strict=True)]),
+            }
+        )
+    return found

@@ -1,0 +1,68 @@
+"""The demonstration: what the projector's labels are worth on Fashion-MNIST, in a few minutes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from hello_distill.api import check, distill_material, opened, prepare, test_images
+from hello_distill.artifact import load
+from hello_distill.distillers.random import RandomImages
+from hello_distill.format import costs, storage
+from hello_distill.recipes import find
+from hello_distill.relabel import Relabel, relabel
+from hello_distill.student import evaluate, summary
+from hello_distill.system.machine import environment
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.system.publishing import Claim, claimed, write
+
+DATA = "fashion-mnist"
+RECIPE = "demo"
+SEEDS = (0, 1, 2)
+
+
+def demo(out: str | Path | Claim, progress: Progress = SILENT) -> dict[str, Any]:
+    """Distil, train twelve students, compare. Leaves `artefact`, `random`, `random-projector` and `table.json` in
+    `out`.
+
+    Accuracies are percent on the test split: `mean`, `sd` and `runs` after the last epoch, `best` beside them.
+    Raises InputError if `out` exists.
+    """
+    if not isinstance(out, Claim):
+        with claimed(out) as claim:
+            return demo(claim, progress)
+    folder, recipe, start = out.target, find(RECIPE), time.monotonic()
+    check(recipe)
+    material = prepare(DATA, recipe, progress)
+    distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", progress)
+    random = distill_material(material, recipe, RandomImages(), folder / "random", progress)
+    projected = relabel(random, folder / "random-projector", Relabel("projector"), distilled, progress)
+    test = test_images(DATA, load(random, "hard"), progress)
+    students = {
+        "random_hard": opened(random, None, "hard"),
+        "distilled_hard": opened(distilled, None, "hard"),
+        "distilled_projector": opened(distilled, None, "projector"),
+        "random_projector": opened(projected, None, "projector"),
+    }
+    table: dict[str, Any] = {}
+    for name, artifact in students.items():
+        scores = evaluate(artifact, test, SEEDS, progress, name.replace("_", " "))
+        table[name] = summary([s.last for s in scores]) | {"best": summary([s.best for s in scores])}
+    table["bytes"] = sizes(distilled)
+    table["figures"] = costs.info(distilled)["figures"]
+    table |= {"data": DATA, "seeds": list(SEEDS), "test_images": len(test), "recipe": recipe.settings()}
+    table |= {"environment": environment(), "seconds": round(time.monotonic() - start)}
+    write(folder / "table.json", storage.as_json(table))
+    return table
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of an artefact's images and projector, and of the stored labels, with their views, that it replaces."""
+    found = costs.info(folder)
+    stored = next(rung["bytes"] for rung in found["ladder"] if rung["labels"] == "stored float16")
+    return {
+        "images": found["images"]["bytes"],
+        "projector": found["labels"]["bytes"],
+        "stored_labels": stored,
+    }

@@ -1,0 +1,257 @@
+"""What the cells of a comparison share: its settings, teachers and projector, distilled images, labelled artefacts."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hello_distill import artifact as artifacts
+from hello_distill import distillers
+from hello_distill.api import Recipe, prepare, test_split
+from hello_distill.artifact import Artifact, Distiller, StudentSpec
+from hello_distill.data.images import ImageSet, Material, short_name
+from hello_distill.data.skipped import MAX_BAD
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.experiments.ledger import Cell, Ledger
+from hello_distill.format import costs
+from hello_distill.labels.projector import ProjectorLabels, describe
+from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.projector import ProjectorSpec
+from hello_distill.relabel import Relabel, label_source
+from hello_distill.stages import Stages, fingerprint
+from hello_distill.system.machine import commit, locked
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.system.publishing import beside, sweep
+from hello_distill.teachers import TeacherSpec, only_last
+from hello_distill.types import LabelSource
+
+Spec = TypeVar("Spec", ProjectorSpec, TeacherSpec)
+PROJECTOR = "projector"
+"""Name of the projector among what is fitted."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method in a comparison."""
+
+    distiller: Distiller
+    teachers: TeacherSpec | None = None
+    """Its own teachers instead of the comparison's."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What all methods share, and the methods."""
+
+    base: Recipe
+    """Data, teachers, codec, and the student's training."""
+    contenders: Mapping[str, Contender]
+    projector: ProjectorSpec
+    """Of `projector` labels, whatever images they label."""
+    training: Mapping[int, tuple[int, int]]
+    """Epochs and batch size of students by images per class, the same for every method."""
+    labels: Mapping[str, Relabel]
+    """Settings of the kinds that have some."""
+    trials: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
+    """Settings of the student (fields of StudentSpec, and `lr`) that are tried on held-back training images, for each
+    method: as many for `hard` as for `soft`. The first is taken where nothing is tried."""
+    trial_ipc: int = 10
+    trial_epochs: int = 60
+    fits: Mapping[str, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
+    """Settings that are tried by short fits and judged on held-back training images, as many for each: of the
+    `projector` (`lr`, and `weight`, the lambda of Eq. 5), and of the teachers of contenders that have their own."""
+    fit_images: int = 6400
+    """Training images that such a fit sees, once."""
+
+    def with_fit(self, what: str, settings: Mapping[str, float]) -> Comparison:
+        """The same comparison with these settings of the projector, or of a contender's teachers."""
+        if what == PROJECTOR:
+            projector = with_settings(self.projector, settings)
+            tuned = {name: _with_projector(c, self.projector, projector) for name, c in self.contenders.items()}
+            return replace(self, projector=projector, contenders=tuned)
+        contender = self.contenders[what]
+        assert contender.teachers is not None
+        contender = replace(contender, teachers=with_settings(contender.teachers, settings))
+        return replace(self, contenders={**self.contenders, what: contender})
+
+
+def with_settings(spec: Spec, settings: Mapping[str, float]) -> Spec:
+    """A specification with other fields; `lr` is its optimiser's."""
+    changes: dict[str, Any] = dict(settings)
+    optim = replace(spec.optim, lr=changes.pop("lr", spec.optim.lr))
+    return replace(spec, optim=optim, **changes)
+
+
+def _with_projector(contender: Contender, old: ProjectorSpec, new: ProjectorSpec) -> Contender:
+    distiller = contender.distiller
+    if isinstance(distiller, HeLlO) and distiller.projector == old:
+        return replace(contender, distiller=replace(distiller, projector=new))
+    return contender
+
+
+class Bench:
+    """The grid at work: what is shared between cells, and where things are kept."""
+
+    def __init__(
+        self, data: str, comparison: Comparison, work: Path, progress: Progress = SILENT, max_bad: float = MAX_BAD
+    ) -> None:
+        self.data = data
+        self.comparison = comparison
+        self.work = work
+        self.progress = progress
+        self.max_bad = max_bad
+        self.material: Material = prepare(data, comparison.base, progress, max_bad)
+        self._stages: dict[str, Stages] = {}
+        self._test: ImageSet | None = None
+
+    def stages(self, spec: TeacherSpec | None = None) -> Stages:
+        """Teachers and projectors, shared by all that ask for the same."""
+        spec = spec or self.comparison.base.teachers
+        if repr(spec) not in self._stages:
+            seed, kept = self.comparison.base.seed, self.work / "stages"
+            self._stages[repr(spec)] = Stages(self.material, spec, seed, self.progress, kept, self._epochs(spec))
+        return self._stages[repr(spec)]
+
+    def _epochs(self, spec: TeacherSpec) -> set[int]:
+        """Every checkpoint that somebody wants of the same training run."""
+        base = self.comparison.base.teachers
+        specs = [contender.teachers or base for contender in self.comparison.contenders.values()]
+        return {epoch for each in [base, *specs] if only_last(each) == only_last(spec) for epoch in each.weak_epochs}
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """What was measured of the teachers and the projector that were asked for so far."""
+        found = {stages.spec.network: stages.figures for stages in self._stages.values()}
+        fitted = {name: value for stages in self._stages.values() for name, value in stages.projector_figures.items()}
+        return {name: dict(values) for name, values in {**found, PROJECTOR: fitted}.items() if values}
+
+    def test(self) -> ImageSet:
+        """The test split, decoded once."""
+        if self._test is None:
+            train = self.material.train
+            self._test = test_split(self.data, train.classes, train.side, self.progress, self.max_bad)
+        return self._test
+
+    def only(self, chosen: Sequence[int]) -> Bench:
+        """The same with the training images of some classes, and what is kept of those in the same place."""
+        part = copy.copy(self)
+        part.material = Material(*(images.only(chosen) for images in self.material))
+        part._stages, part._test = {}, None
+        return part
+
+    def images(self, method: str, ipc: int, seed: int) -> Path:
+        """The method's artefact, made if it is not there: images drawn by the seed, labels its own."""
+        base, contender = self.comparison.base, self.comparison.contenders[method]
+        what = [repr(contender), repr(base), fingerprint(self.material.train)]
+        digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
+        name = distillers.name_of(contender.distiller)  # contenders that are the same but for their name share images
+        folder = self.work / "images" / f"{name}-ipc{ipc}-seed{seed}-{digest}"
+        with locked(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                stages = self.stages(contender.teachers)
+                made = contender.distiller(self.material, stages, ipc, seed, self.progress)
+                settings = replace(base, distiller=contender.distiller, ipc=ipc).settings()
+                artifacts.save(made, ipc, base.student, base.codec, settings, folder)
+        return folder
+
+    def online(self, artifact: Artifact, method: str, labels: str) -> LabelSource:
+        """What makes labels of a kind: the artefact's own teacher or the comparison's, or its projector as fitted."""
+        kind = kind_of(labels)
+        if kind == "hard" or (kind != "projector" and artifact.labels.kind == "teacher"):
+            return artifact.labels
+        if kind != "projector":
+            stages = self.stages(self.comparison.contenders[method].teachers)
+            return TeacherLabels([stages.spec.network], [stages.teachers().observer], artifact.data.side)
+        fitted = self.stages().projector(self.comparison.projector)
+        templates = self.comparison.projector.templates
+        return ProjectorLabels(fitted.start, fitted.adapter, describe(fitted.encoder), templates)
+
+    @contextmanager
+    def labelled(self, cell: Cell, seed: int, student: StudentSpec) -> Iterator[Path]:
+        """An artefact with the cell's images and labels, for as long as it is needed."""
+        images = self.images(cell.method, cell.ipc, seed)
+        artifact = replace(artifacts.load(images), student=student)
+        options = replace(self.comparison.labels.get(cell.labels) or Relabel(kind_of(cell.labels)), seed=seed)
+        source = label_source(artifact, self.online(artifact, cell.method, cell.labels), options)
+        sweep(self.work / "labelled")
+        folder = beside(self.work / "labelled")
+        try:
+            yield artifacts.save_relabelled(images, source, student, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def student(self, cell: Cell, settings: Mapping[str, Any]) -> StudentSpec:
+        """The student's training in a cell: shared epochs and batch size, the method's tried settings."""
+        epochs, batch_size = self.comparison.training[cell.ipc]
+        base = self.comparison.base.student
+        changes = dict(settings)
+        optim = replace(base.optim, epochs=epochs, batch_size=batch_size, lr=changes.pop("lr", base.optim.lr))
+        augment = replace(base.augment, **changes.pop("augment", {}))
+        return replace(base, network=cell.student, optim=optim, augment=augment, **changes)
+
+
+def opened(
+    data: str,
+    out: str | Path,
+    comparison: Comparison,
+    settings: dict[str, Any],
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+) -> tuple[Bench, Ledger]:
+    """A bench, and the result file at `out` that it fills.
+
+    Teachers, projectors and distilled images are kept in the folder `.work` beside it, which all results in one folder
+    share: each is named by everything that it depends on. Raises InputError where `out` is the result of other data or
+    other settings.
+    """
+    commit()  # of the code as it is now
+    file = Path(out)
+    bench = Bench(data, comparison, file.with_name(".work"), progress, max_bad)
+    what = {"name": short_name(data), "training_images": fingerprint(bench.material.train)}
+    return bench, Ledger(file, what, settings)
+
+
+def artefact_bytes(folder: Path) -> dict[str, int]:
+    """Bytes of an artefact's images, labels and teacher, and of the public weights that it relies on."""
+    found = costs.info(folder)
+    return {
+        "images": found["images"]["bytes"],
+        "labels": found["labels"]["bytes"],
+        "teacher": found["teacher"]["bytes"],
+        "public": sum(weights["bytes"] for weights in found["public_weights"]),
+    }
+
+
+def kind_of(labels: str) -> str:
+    """The kind behind a name such as `quantized`, `quantized-int8` or `projector`."""
+    return labels.partition("-")[0]
+
+
+def described(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as nested dictionaries: what a result needs to be repeated."""
+    return {
+        "base": {key: value for key, value in comparison.base.settings().items() if key not in ("distiller", "method")},
+        "methods": {
+            name: {
+                "method": distillers.name_of(contender.distiller),
+                "distiller": dataclasses.asdict(contender.distiller),  # type: ignore[call-overload]
+                "teachers": dataclasses.asdict(contender.teachers) if contender.teachers else None,
+            }
+            for name, contender in comparison.contenders.items()
+        },
+        "projector": dataclasses.asdict(comparison.projector),
+        "training": {str(ipc): list(schedule) for ipc, schedule in comparison.training.items()},
+        "labels": {name: dataclasses.asdict(options) for name, options in comparison.labels.items()},
+        "trials": {name: [dict(trial) for trial in tried] for name, tried in comparison.trials.items()},
+        "trial_ipc": comparison.trial_ipc,
+        "trial_epochs": comparison.trial_epochs,
+        "fits": {name: [dict(fit) for fit in tried] for name, tried in comparison.fits.items()},
+        "fit_images": comparison.fit_images,
+    }

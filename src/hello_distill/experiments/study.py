@@ -1,0 +1,145 @@
+"""One question about a method: variants that differ in one thing, side by side. `hello-distill study`.
+
+A variant is a method with its settings, and the settings of the students that its artefact trains. Nothing is tuned
+inside a study. Each run tests its student on held-back training images, which choices may rest on, and on the test
+split, which they may not. The first variant is the one that the others are compared with.
+
+A seed draws the images and trains the student; teachers, projectors and probes are trained once and serve all seeds.
+So the spread over seeds is that of images and students, not that of projectors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hello_distill import artifact as artifacts
+from hello_distill.artifact import StudentSpec
+from hello_distill.data.images import check_counts
+from hello_distill.data.skipped import MAX_BAD
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.random import RandomImages
+from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
+from hello_distill.experiments.ledger import Cell, Run
+from hello_distill.format.manifest import check_seeds
+from hello_distill.student import tested, train_student
+from hello_distill.system.errors import InputError, nearest
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.training.networks import check_name
+from hello_distill.training.scores import percent
+
+THE_RECIPE = "the recipe"
+"""Name of the first variant where the others are tried for its place: these are tested for being better."""
+KINDS = {HeLlO: "projector", RandomImages: "hard"}
+"""What labels the images of a kind of method; a teacher, where it is not said."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, and what is run to answer it."""
+
+    question: str
+    table: str | None
+    """Where the paper has its own figures."""
+    comparison: Comparison
+    """Data, teachers, variants (its contenders, the first of which the others are compared with), and students' epochs
+    and batch size by images per class."""
+    student: Mapping[str, Any]
+    """Settings of the student (fields of StudentSpec, and `lr`) that all variants share."""
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings of the student in which a variant differs, where it does."""
+    networks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"convnet3": {}})
+    """Students, and the settings that belong to each."""
+
+    def described(self) -> dict[str, Any]:
+        """What a result needs to be repeated, as nested dictionaries."""
+        return {
+            "experiment": "study",
+            "question": self.question,
+            "table": self.table,
+            "order": list(self.comparison.contenders),
+            **described(self.comparison),
+            "student": dict(self.student),
+            "variants": {name: dict(settings) for name, settings in self.variants.items()},
+            "networks": {name: dict(settings) for name, settings in self.networks.items()},
+        }
+
+    def settings(self, cell: Cell) -> dict[str, Any]:
+        """Settings of the student in a cell: the network's over the variant's over the shared ones."""
+        return {**self.student, **self.variants.get(cell.method, {}), **self.networks[cell.student]}
+
+
+def study(
+    data: str,
+    out: str | Path,
+    wanted: Study,
+    variants: Sequence[str] | None = None,
+    ipcs: Sequence[int] | None = None,
+    students: Sequence[str] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    progress: Progress = SILENT,
+    max_bad: float = MAX_BAD,
+) -> dict[str, Any]:
+    """Run a study, or what is left of it, and keep the result at `out` up to date; see `hello-distill study`.
+
+    None takes all that the study has. Several processes may work on one `out`. Accuracies are percent. Raises
+    InputError before any training for unknown names, and where `out` is the result of other settings.
+    """
+    variants, students = variants or list(wanted.comparison.contenders), students or list(wanted.networks)
+    ipcs = ipcs or list(wanted.comparison.training)
+    check(wanted, variants, ipcs, students)
+    check_seeds(seeds)
+    bench, ledger = opened(data, out, wanted.comparison, wanted.described(), progress, max_bad)
+    if not len(bench.material.held):
+        raise InputError("a study tests students on held-back training images, too; set `held_share` above 0")
+    check_counts(bench.material.train, max(ipcs))
+
+    def run(cell: Cell, seed: int) -> None:
+        settings = wanted.settings(cell)
+        found, figures = _run(bench, cell, bench.student(cell, settings), seed)
+        ledger.add_run(cell, settings, seed, found)
+        ledger.add_stages({cell.method: {name: value for name, value in figures.items() if name.endswith("top1")}})
+
+    kinds = {name: kind_of_labels(wanted.comparison.contenders[name].distiller) for name in variants}
+    cells = [Cell(name, kinds[name], ipc, network) for network in students for ipc in ipcs for name in variants]
+    ledger.fill(cells, seeds, run, progress)
+    return ledger.read()
+
+
+def kind_of_labels(distiller: Any) -> str:
+    """What labels a method's images."""
+    return KINDS.get(type(distiller), "teacher")
+
+
+def check(wanted: Study, variants: Sequence[str], ipcs: Sequence[int], students: Sequence[str]) -> None:
+    """Raise InputError for what a study does not have."""
+    for name in variants:
+        if name not in wanted.comparison.contenders:
+            raise InputError(f"unknown variant {name!r}: {nearest(name, wanted.comparison.contenders)}")
+    for ipc in ipcs:
+        if ipc not in wanted.comparison.training:
+            told = ", ".join(map(str, wanted.comparison.training))
+            raise InputError(f"this study has no student training for IPC {ipc}, only for {told}")
+    for name in students:
+        if name not in wanted.networks:
+            raise InputError(f"this study has no settings for the student {name!r}: {nearest(name, wanted.networks)}")
+        check_name(name)
+
+
+def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run, dict[str, Any]]:
+    """One seed of a cell, and what was measured of its labeller."""
+    start = time.monotonic()
+    with bench.progress.stage(cell.method) as stage:
+        folder = bench.images(cell.method, cell.ipc, seed)
+        artifact = replace(artifacts.load(folder), student=student)
+        score = train_student(artifact, bench.test(), seed, bench.progress, bench.material.held)
+        told = f"{percent(score.held)} on held-back training images, {percent(score.last)} on test images"
+        stage.figure = f"{cell.name}, seed {seed}: top-1 {told}"
+    figures, labels = artifact.manifest["figures"], artifact.manifest["labels"]
+    numbers = int(figures.get("fitted_numbers", labels["parameters"]))
+    took = time.monotonic() - start
+    run = Run(score.last, score.best, artefact_bytes(folder), took, None, tested(score), score.held, numbers)
+    return run, figures

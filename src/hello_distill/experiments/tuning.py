@@ -1,0 +1,131 @@
+"""Settings tried on held-back training images, never on the test split: as many trials for each method.
+
+Every trial is kept in the result file, and one that is there already is not repeated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from hello_distill import artifact as artifacts
+from hello_distill import encoders
+from hello_distill.data.images import ImageSet
+from hello_distill.experiments.grid import PROJECTOR, Bench, kind_of, with_settings
+from hello_distill.experiments.ledger import Cell, Ledger
+from hello_distill.projector import ProjectorSpec, fit_projector, restore, zero_shot
+from hello_distill.student import train_student
+from hello_distill.system.errors import DivergedError, InputError
+from hello_distill.system.machine import locked
+from hello_distill.teachers import TeacherSpec, train_teachers
+from hello_distill.training.scores import percent, top1
+
+Trial = Callable[[Mapping[str, Any]], float | None]
+"""Settings to top-1 in percent on held-back training images."""
+
+
+def fit_settings(bench: Bench, ledger: Ledger, what: str) -> Mapping[str, float]:
+    """The settings of the projector, or of a contender's own teachers, that a short fit did best with."""
+    comparison = bench.comparison
+    candidates = comparison.fits.get(what, ())
+    if len(candidates) < 2:
+        return candidates[0] if candidates else {}
+    teachers = None if what == PROJECTOR else comparison.contenders[what].teachers
+    fit = _projector_fit(bench, comparison.projector) if teachers is None else _teacher_fit(bench, teachers)
+    return _best(bench, ledger, {"fit": what}, candidates, fit)
+
+
+def _projector_fit(bench: Bench, spec: ProjectorSpec) -> Trial:
+    def fit(settings: Mapping[str, Any]) -> float | None:
+        data, held = _some(bench), bench.material.held
+        tried = with_settings(spec, settings)
+        tried = replace(tried, optim=replace(tried.optim, epochs=1))
+        encoder = encoders.load(tried.encoder, tried.size)
+        start = zero_shot(encoder, data.classes, tried).to(data.images.device)
+        ensemble = bench.stages().teachers().ensemble
+        adapter = fit_projector(start, encoder, data, ensemble, tried, bench.comparison.base.seed, bench.progress)
+        return top1(restore(start, adapter), held)
+
+    return fit
+
+
+def _teacher_fit(bench: Bench, spec: TeacherSpec) -> Trial:
+    def fit(settings: Mapping[str, Any]) -> float | None:
+        tried = with_settings(spec, settings)
+        tried = replace(tried, weak_epochs=(1,), optim=replace(tried.optim, epochs=1))
+        trained = train_teachers(_some(bench), tried, bench.comparison.base.seed, bench.progress)
+        return top1(trained.observer, bench.material.held)
+
+    return fit
+
+
+def _some(bench: Bench) -> ImageSet:
+    """The training images that a short fit sees, evenly spread."""
+    data = bench.material.train
+    return data.rows(torch.linspace(0, len(data) - 1, min(bench.comparison.fit_images, len(data))).long())
+
+
+def family(labels: str) -> str:
+    """Labels that share their tried settings: those of `stored` and `pruned` labels are the online teacher's."""
+    kind = kind_of(labels)
+    return "teacher" if kind in ("stored", "pruned") else kind
+
+
+def student_settings(bench: Bench, ledger: Ledger, cell: Cell) -> dict[str, Any]:
+    """The student settings that did best for a method and a family of labels."""
+    labels = family(cell.labels)
+    candidates = bench.comparison.trials.get("hard" if labels == "hard" else "soft", ({},))
+    if len(candidates) == 1:
+        return dict(candidates[0])
+    place = Cell(cell.method, labels, bench.comparison.trial_ipc, cell.student)
+    key = {"method": cell.method, "labels": labels, "student": cell.student}
+    return dict(_best(bench, ledger, key, candidates, lambda candidate: _student(bench, place, candidate)))
+
+
+def _student(bench: Bench, place: Cell, candidate: Mapping[str, Any]) -> float:
+    """Top-1 on held-back training images after a shorter training."""
+    spec = bench.student(place, candidate)
+    spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
+    with bench.labelled(place, 0, spec) as folder:
+        return train_student(artifacts.load(folder), bench.material.held, 0, bench.progress).last
+
+
+def _best(
+    bench: Bench,
+    ledger: Ledger,
+    key: dict[str, str],
+    candidates: Sequence[Mapping[str, Any]],
+    trial: Trial,
+) -> Mapping[str, Any]:
+    """The candidate with the highest top-1 on held-back training images, of equal ones the first.
+
+    A training that diverged counts as 0.
+
+    Raises InputError where no images are held back: then nothing can be chosen.
+    """
+    if not len(bench.material.held):
+        raise InputError(
+            "settings are tried on held-back training images, and there are none; set `held_share` above 0"
+        )
+    name = "-".join(key.values()).replace("/", "_")
+    for wait in (False, True):  # first what nobody tries, then what others have not finished
+        for number, candidate in enumerate(map(dict, candidates)):
+            with locked(ledger.claims / f"trial-{name}-{number}", wait) as mine:
+                if mine and not any(done["settings"] == candidate for done in ledger.trials(key)):
+                    ledger.add_trial(key, candidate, _tried(bench, key, candidate, trial))
+    reached = {json.dumps(done["settings"], sort_keys=True): done["held_top1"] for done in ledger.trials(key)}
+    return max(candidates, key=lambda candidate: reached[json.dumps(dict(candidate), sort_keys=True)])
+
+
+def _tried(bench: Bench, key: dict[str, str], candidate: Mapping[str, Any], trial: Trial) -> float:
+    with bench.progress.stage("trial") as stage:
+        try:
+            found = trial(candidate) or 0.0
+        except DivergedError:
+            found = 0.0
+        stage.figure = f"{', '.join(key.values())}, {candidate}: {percent(found)} on held-back training images"
+    return found

@@ -1,0 +1,1 @@
+"""What lies on disk: its schema, its bytes, its card."""

@@ -1,0 +1,123 @@
+"""How a row of logits is kept: one class per form, each with the columns it writes.
+
+A codec's `name` and its settings are all that an artefact records of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from hello_distill.format import sizes
+from hello_distill.system.errors import InputError, nearest
+from hello_distill.types import Logits
+
+
+@runtime_checkable
+class LabelCodec(Protocol):
+    """Logits to columns of numbers and back."""
+
+    def columns(self, num_classes: int) -> sizes.Columns:
+        """Columns that `encode` writes, with types and shapes of one row."""
+        ...
+
+    def encode(self, logits: Logits) -> dict[str, Tensor]:
+        """Logits (b c) as columns (b ...)."""
+        ...
+
+    def decode(self, columns: dict[str, Tensor], num_classes: int) -> Logits:
+        """Columns back as logits (b c); -inf for a class that was not kept."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Name and settings."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Each logit in one number of a floating type: `float16` (FKD's), `float32`, `float8` (4 bits of exponent)."""
+
+    name: str = "float16"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """torch's type."""
+        return {"float32": torch.float32, "float16": torch.float16, "float8": torch.float8_e4m3fn}[self.name]
+
+    def columns(self, num_classes: int) -> sizes.Columns:
+        return sizes.label_columns(self.name, num_classes)
+
+    def encode(self, logits: Logits) -> dict[str, Tensor]:
+        return {"logits": logits.to(self.dtype)}
+
+    def decode(self, columns: dict[str, Tensor], num_classes: int) -> Logits:
+        return columns["logits"].float()
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+@dataclass(frozen=True)
+class Int8:
+    """Each logit in a byte, as a multiple of its row's scale: largest magnitude / 127, in float16."""
+
+    name: str = "int8"
+
+    def columns(self, num_classes: int) -> sizes.Columns:
+        return sizes.label_columns(self.name, num_classes)
+
+    def encode(self, logits: Logits) -> dict[str, Tensor]:
+        scale = (logits.abs().amax(1) / 127).clamp_min(2**-24).half()
+        return {"logits": (logits / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8), "scale": scale}
+
+    def decode(self, columns: dict[str, Tensor], num_classes: int) -> Logits:
+        return columns["logits"].float() * columns["scale"].float()[:, None]
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k largest logits in float16 with their classes (LPQLD's MR-k).
+
+    Under a softmax the kept ones share all probability: the others are -inf. MSE looks at the kept ones alone.
+    """
+
+    k: int = 10
+    name: str = "topk"
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise InputError(f"top-k labels keep at least one class, not {self.k}")
+
+    def columns(self, num_classes: int) -> sizes.Columns:
+        return sizes.label_columns(self.name, num_classes, self.k)
+
+    def encode(self, logits: Logits) -> dict[str, Tensor]:
+        values, classes = logits.topk(min(self.k, logits.shape[1]), dim=1)
+        return {"logits": values.half(), "classes": classes.to(torch.int16)}
+
+    def decode(self, columns: dict[str, Tensor], num_classes: int) -> Logits:
+        values = columns["logits"].float()
+        empty = torch.full((len(values), num_classes), -torch.inf)
+        return empty.scatter(1, columns["classes"].long(), values)
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "k": self.k}
+
+
+CODECS = ("float32", "float16", "float8", "int8", "topk")
+
+
+def codec(name: str, k: int = 10) -> LabelCodec:
+    """The codec of that name. Raises InputError, with the nearest name, if there is none."""
+    if name not in CODECS:
+        raise InputError(f"unknown label codec {name!r}: {nearest(name, CODECS)}")
+    if name == "topk":
+        return TopK(k)
+    return Int8() if name == "int8" else Plain(name)

@@ -1,0 +1,106 @@
+"""What an artefact holds and costs, and what other labels for the same training would cost. Without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hello_distill.format import sizes, verification
+from hello_distill.format.manifest import IMAGES, LABELS, PROJECTOR, TEACHER
+
+LADDER: dict[str, dict[str, Any]] = {
+    "stored float16": {},
+    "stored int8": {"codec": "int8"},
+    "stored float8": {"codec": "float8"},
+    "pruned 10x": {"keep": 1 / 10},
+    "pruned 40x": {"keep": 1 / 40},
+    "top-10 of pruned 10x": {"codec": "topk", "k": 10, "keep": 1 / 10},
+}
+"""Ways of storing labels that `info` compares; top-k only where there are more classes than k."""
+STORED_FORMULA = "epochs x images x classes x 2 bytes (one float16 logit row for every augmented view)"
+
+
+def info(folder: str | Path) -> dict[str, Any]:
+    """What an artefact holds and costs, in bytes on disk, and what other labels for the same training would cost.
+
+    `stored_labels` is the paper's count (that of SRe2L and LPLD, too): float16 logits alone, for every view of the
+    recorded student training. `ladder` counts whole files. What the manifest states and only opening the labels shows
+    is not checked here: the labels' `parameters`, and rungs that are `stated`. Raises as `verification.check_sizes`
+    does.
+    """
+    manifest = verification.check_sizes(folder)
+    files = manifest["files"]
+    kept, student, labels = manifest["images"], manifest["student"], manifest["labels"]
+    stored = sizes.logit_bytes(len(manifest["classes"]), kept["count"], student["optim"]["epochs"])
+    encoder = labels.get("encoder", {})
+    public = encoder.get("weights", labels.get("weights", []))
+    return {
+        "classes": len(manifest["classes"]),
+        "ipc": manifest["ipc"],
+        "images": {"count": kept["count"], "side": kept["side"], "bytes": files[IMAGES]["bytes"]},
+        "labels": {
+            "kind": labels["kind"],
+            "parameters": labels["parameters"],
+            "bytes": bytes_below(files, PROJECTOR) + bytes_below(files, LABELS),
+            "index_bytes": index_bytes(labels),
+        },
+        "teacher": {"networks": labels.get("networks", []), "bytes": bytes_below(files, TEACHER)},
+        "public_weights": [{"name": w["name"], "bytes": w["bytes"]} for w in public],
+        "stored_labels": {"bytes": stored, "formula": STORED_FORMULA},
+        "ladder": ladder(manifest),
+        "encoder_knows": encoder.get("knows"),
+        "figures": manifest["figures"],
+    }
+
+
+def bytes_below(files: dict[str, dict[str, Any]], folder: str) -> int:
+    """Bytes of all listed files below a folder of the artefact."""
+    return sum(entry["bytes"] for name, entry in files.items() if name.startswith(f"{folder}/"))
+
+
+def index_bytes(labels: dict[str, Any]) -> int:
+    """Bytes of stored labels that are not labels: views, batches, file headers."""
+    if "batches" not in labels:
+        return 0
+    form = labels["codec"]
+    columns = sizes.label_columns(form["name"], labels["classes"], form.get("k", 0))
+    return sizes.recording_bytes(labels["images"], labels["batches_per_epoch"], labels["batches"], columns)["index"]
+
+
+def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Bytes of each way of keeping labels for the same images and the same training.
+
+    `smaller_from_ipc` is the number of images per class from which this artefact's projector is the smaller.
+    Teacher and projector are listed where the artefact knows their size; `stated` are those of which it has no file.
+    """
+    classes, images, optim = len(manifest["classes"]), manifest["images"]["count"], manifest["student"]["optim"]
+    projector = manifest["labels"].get("bytes_by_precision", {})
+    ours = bytes_below(manifest["files"], PROJECTOR) if projector else None
+
+    def stored(count: int, **how: Any) -> int:
+        return sizes.stored_bytes_of(classes, count, optim["epochs"], optim["batch_size"], **how)
+
+    def static(count: int) -> int:
+        return sizes.safetensors_bytes({"logits": ("F16", (count, classes))})
+
+    def per_class(way: Callable[[int], int], ipc: int) -> int:
+        return way(classes * ipc)
+
+    ways: dict[str, Callable[[int], int]] = {
+        name: partial(stored, **how) for name, how in LADDER.items() if how.get("k", 0) < classes
+    }
+    ways["static float16"] = static
+    rungs: list[dict[str, Any]] = []
+    for name, way in ways.items():
+        above = sizes.first_ipc_above(partial(per_class, way), ours) if ours is not None else None
+        rungs.append({"labels": name, "bytes": way(images), "smaller_from_ipc": above, "stated": False})
+    if teacher := manifest["figures"].get("teacher_bytes"):
+        above = 1 if ours is not None and ours < teacher else None
+        rungs.append({"labels": "teacher float16", "bytes": teacher, "smaller_from_ipc": above, "stated": True})
+    for precision, stated in projector.items():
+        kept = precision == manifest["labels"]["precision"]
+        size = ours if kept else stated
+        rungs.append({"labels": f"projector {precision}", "bytes": size, "smaller_from_ipc": None, "stated": not kept})
+    return rungs

@@ -1,0 +1,85 @@
+"""Low-rank matrices in fewer bytes: float16, int8 and int4 with a scale for each rank."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from hello_distill.format import sizes
+from hello_distill.system.errors import InputError, nearest
+
+Precision: TypeAlias = Literal["float32", "float16", "int8", "int4"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8", "int4")
+LARGEST = {"int8": 127, "int4": 7}
+
+
+def named(name: str) -> Precision:
+    """The precision of that name. Raises InputError, with the nearest name, if there is none."""
+    for precision in PRECISIONS:
+        if precision == name:
+            return precision
+    raise InputError(f"unknown precision {name!r}: {nearest(name, PRECISIONS)}")
+
+
+def encode(name: str, matrix: Tensor, precision: Precision) -> dict[str, Tensor]:
+    """A LoRA matrix as it is kept, by name: one tensor, or integers and their scales.
+
+    `lora_A` has a scale for each of its rows, `lora_B` for each of its columns: either is one rank of the product.
+    A scale is the largest magnitude / 127 (int8) or / 7 (int4), in float32. Two int4 share a byte.
+    """
+    if precision == "float32":
+        return {name: matrix.float().contiguous()}
+    if precision == "float16":
+        return {name: matrix.half().contiguous()}
+    most = LARGEST[precision]
+    rows = by_rank(name, matrix).flatten(1)
+    scale = (rows.abs().amax(1) / most).clamp_min(torch.finfo(torch.float32).tiny)
+    whole = (rows / scale[:, None]).round().clamp(-most, most)
+    kept = whole.to(torch.int8) if precision == "int8" else packed(whole)
+    return {name: kept.contiguous(), f"{name}.scale": scale}
+
+
+def decode(name: str, kept: dict[str, Tensor], shape: tuple[int, ...], precision: Precision) -> Tensor:
+    """The matrix of that shape, in float32. Raises KeyError or RuntimeError where `kept` does not hold it."""
+    if not precision.startswith("int"):
+        return kept[name].float().view(shape)
+    turned = (shape[1], shape[0], *shape[2:]) if "lora_B" in name else shape
+    width = sizes.numbers(turned[1:])
+    whole = kept[name].float() if precision == "int8" else unpacked(kept[name], width)
+    rows = whole.view(turned[0], width) * kept[f"{name}.scale"][:, None]
+    return by_rank(name, rows.view(turned)).contiguous()
+
+
+def by_rank(name: str, matrix: Tensor) -> Tensor:
+    """The matrix with its rank first (or the other way round: it is its own inverse)."""
+    return matrix.transpose(0, 1) if "lora_B" in name else matrix
+
+
+def packed(whole: Tensor) -> Tensor:
+    """Integers from -7 to 7, (n k) to bytes (n ceil(k / 2)): the first of two in the low half."""
+    if whole.shape[1] % 2:
+        whole = torch.cat([whole, torch.zeros(len(whole), 1)], 1)
+    halves = (whole + 8).to(torch.uint8).unflatten(1, (-1, 2))
+    return halves[..., 0] | (halves[..., 1] << 4)
+
+
+def unpacked(kept: Tensor, width: int) -> Tensor:
+    """Bytes (n ceil(k / 2)) to integers (n k) as floats."""
+    halves = torch.stack([kept & 15, kept >> 4], -1).flatten(1)
+    return halves[:, :width].float() - 8
+
+
+def layout(shapes: dict[str, tuple[int, ...]], precision: Precision) -> sizes.Layout:
+    """Types and shapes of what `encode` gives for matrices of those shapes, for the byte count."""
+    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        if precision in ("float32", "float16"):
+            found[name] = ("F32" if precision == "float32" else "F16", tuple(shape))
+            continue
+        rank = shape[1] if "lora_B" in name else shape[0]
+        width = sizes.numbers(shape) // rank
+        found[name] = ("I8", (rank, width)) if precision == "int8" else ("U8", (rank, -(-width // 2)))
+        found[f"{name}.scale"] = ("F32", (rank,))
+    return found

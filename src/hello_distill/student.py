@@ -1,0 +1,106 @@
+"""Train students on a saved artefact and test them: Algorithm 1, lines 12-15."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from hello_distill.artifact import Artifact
+from hello_distill.data.images import ImageSet
+from hello_distill.format.sizes import num_batches
+from hello_distill.system import distributed
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.training.fit import fit
+from hello_distill.training.networks import build
+from hello_distill.training.scores import percent, top1
+from hello_distill.types import Batch, Rows, View
+from hello_distill.views import render
+
+
+@dataclass(frozen=True)
+class Score:
+    """Test accuracy of one student, in percent, by the epoch after which it was tested."""
+
+    seed: int
+    top1: dict[int, float]
+    held: float | None = None
+    """After the last epoch, on held-back training images, where these were asked for: what may be chosen by."""
+
+    @property
+    def last(self) -> float:
+        """After the last epoch."""
+        return self.top1[max(self.top1)]
+
+    @property
+    def best(self) -> float:
+        """Best of the tested epochs: chosen on the test set, so beside `last` and never instead of it."""
+        return max(self.top1.values())
+
+
+def tested(score: Score) -> dict[str, float]:
+    """Accuracy by the epoch after which it was measured, fit for JSON."""
+    return {str(epoch): top1 for epoch, top1 in score.top1.items()}
+
+
+def train_student(
+    artifact: Artifact, test: ImageSet, seed: int, progress: Progress = SILENT, held: ImageSet | None = None
+) -> Score:
+    """A fresh student by the artefact's own protocol, tested as it goes, and on held-back images at its end."""
+    spec = artifact.student
+    student = build(spec.network, len(artifact.classes), artifact.data.side, seed).to(artifact.data.images.device)
+    found: dict[int, float] = {}
+
+    def test_student(epoch: int) -> None:
+        if epoch in spec.tested_epochs() and (accuracy := top1(student.eval(), test)) is not None:
+            found[epoch] = accuracy
+
+    def batches(epoch: int) -> Iterator[tuple[Rows, Batch]]:
+        for view in artifact.views(spec.optim.batch_size, epoch, seed):
+            own = distributed.part(len(view.rows))
+            if spec.double_forward:
+                move_statistics(student, artifact, view, own)
+            yield view.rows[own], artifact.batch(view, own)
+
+    steps = num_batches(len(artifact.data), spec.optim.batch_size)
+    fit(
+        student,
+        batches,
+        steps,
+        artifact.student_loss(),
+        spec.optim,
+        seed,
+        test_student,
+        progress,
+        f"student, seed {seed}",
+    )
+    return Score(seed, found, top1(student.eval(), held) if held is not None else None)
+
+
+@torch.no_grad()
+def move_statistics(student: nn.Module, artifact: Artifact, view: View, own: slice = distributed.EVERY) -> None:
+    """The forward pass that RDED's code makes before each step: on mixed images under CutMix (its mixing is in
+    place), on unmixed ones under Mixup."""
+    seen = view if any(view.hole) else view._replace(share=1.0)
+    student(render(artifact.data.images, seen, own))
+
+
+def evaluate(
+    artifact: Artifact, test: ImageSet, seeds: Sequence[int], progress: Progress = SILENT, what: str = "student"
+) -> list[Score]:
+    """One student per seed; `what` names them in the progress lines."""
+    scores = []
+    for seed in seeds:
+        with progress.stage(f"{what}, seed {seed}") as stage:
+            scores.append(train_student(artifact, test, seed, progress))
+            stage.figure = f"top-1 {percent(scores[-1].last)} last, {percent(scores[-1].best)} best"
+    return scores
+
+
+def summary(values: Sequence[float]) -> dict[str, object]:
+    """Mean, standard deviation (n - 1; None for a single value) and the values themselves."""
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": sd, "runs": list(values)}

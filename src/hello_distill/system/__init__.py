@@ -1,0 +1,1 @@
+"""Errors, progress, processes, files that appear whole: what every other folder stands on."""

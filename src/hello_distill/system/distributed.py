@@ -1,0 +1,156 @@
+"""Processes that train together, as torchrun starts them. In a process of its own nothing here does anything.
+
+All of them do the same with the same numbers, but in the loop that trains weights, where each takes its part of every
+batch and gradients are averaged. The first alone claims, writes and prints. Imports torch only where there are several.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from hello_distill.system.errors import InputError, MachineError
+from hello_distill.system.machine import device
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+EVERY = slice(None)
+"""The part of a batch that a process alone has."""
+PATIENCE = timedelta(hours=1)
+"""How long a process waits for the others: one may write an artefact, or wait for a stage that another run makes."""
+
+
+class Team(NamedTuple):
+    """The processes of a run, and which of them this is."""
+
+    rank: int
+    processes: int
+    local: int
+    """Which of those of this machine it is, and so the number of its GPU."""
+    beside: int
+    """How many there are on this machine."""
+
+
+ALONE = Team(0, 1, 0, 1)
+_joined = [ALONE]
+
+
+def launched() -> Team:
+    """What torchrun says of this process."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ALONE
+    return Team(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Train together with the other processes that torchrun has started.
+
+    Raises MachineError where this machine has fewer GPUs than processes.
+    """
+    team = launched()
+    if team.processes == 1:
+        yield
+        return
+    import torch
+    import torch.distributed as dist
+
+    on_gpu = device().startswith("cuda")
+    if on_gpu:
+        if team.local >= (found := torch.cuda.device_count()):
+            raise MachineError(
+                f"{team.beside} processes need a GPU each, and there are {found}; start fewer with --nproc-per-node, "
+                "or set HELLO_DISTILL_DEVICE=cpu"
+            )
+        torch.cuda.set_device(team.local)
+    with _answered():
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    _joined[0] = team
+    try:
+        yield
+    finally:
+        _joined[0] = ALONE
+        dist.destroy_process_group()
+
+
+def first() -> bool:
+    """Whether this process writes: the first of those that train together, or one of its own."""
+    return _joined[0].rank == 0
+
+
+def seed_of(seed: int) -> int:
+    """A seed for what each process draws for its own images, such as dropout; the first has the seed itself."""
+    return seed + 1_000_003 * _joined[0].rank
+
+
+def part(count: int) -> slice:
+    """The rows of a batch of `count` images that this process has. Raises InputError where not each gets one."""
+    rank, processes = _joined[0][:2]
+    if processes == 1:
+        return EVERY
+    if count < processes:
+        raise InputError(
+            f"a batch of {count} images cannot be shared by {processes} processes; start fewer with --nproc-per-node"
+        )
+    return slice(count * rank // processes, count * (rank + 1) // processes)
+
+
+def average(parameters: Sequence[Tensor], rows: int) -> None:
+    """Replace gradients of the mean loss over own `rows` by those of the mean over the rows of all processes."""
+    if _joined[0].processes == 1:
+        return
+    import torch
+    import torch.distributed as dist
+
+    slopes = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    total = torch.cat([*(slope.flatten() * rows for slope in slopes), slopes[0].new_tensor([rows])])
+    with _answered():
+        dist.all_reduce(total)
+    means = (total[:-1] / total[-1]).split([slope.numel() for slope in slopes])
+    for slope, mean in zip(slopes, means, strict=True):
+        slope.copy_(mean.view_as(slope))
+
+
+def follow(tensors: Sequence[Tensor]) -> None:
+    """Give tensors the values that they have in the first process."""
+    if _joined[0].processes == 1:
+        return
+    import torch.distributed as dist
+
+    with _answered():
+        for tensor in tensors:
+            dist.broadcast(tensor.detach(), 0)
+
+
+def followed(value: float) -> float:
+    """A number as the first process has it."""
+    if _joined[0].processes == 1:
+        return value
+    import torch
+
+    kept = torch.tensor(value, dtype=torch.float64, device=device())
+    follow([kept])
+    return kept.item()
+
+
+def state(model: nn.Module) -> list[Tensor]:
+    """Weights and running statistics of a network."""
+    return [*model.parameters(), *model.buffers()]
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Say in one sentence that the other processes do not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" in str(error):
+            raise
+        raise MachineError(
+            f"process {launched().rank} of {launched().processes} has no answer from the others: one has ended, "
+            "and said why if it could; run the same command again"
+        ) from None

@@ -1,0 +1,1 @@
+"""Networks, losses, the one loop that trains weights, and scores."""

@@ -1,0 +1,146 @@
+"""The only loop that trains weights, and what stops this and other loops at numbers that are not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hello_distill.format.tensors import finite
+from hello_distill.system import distributed
+from hello_distill.system.errors import DivergedError
+from hello_distill.system.machine import seeded
+from hello_distill.system.progress import SILENT, Progress
+from hello_distill.training.losses import Loss
+from hello_distill.types import Batch, Rows
+
+
+@dataclass(frozen=True)
+class Optim:
+    """Optimiser and schedule of one training."""
+
+    epochs: int
+    batch_size: int
+    lr: float = 1e-3
+    """Learning rate at the start (after the warm-up)."""
+    name: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: float = 0.01
+    decayed: Literal["matrices", "all"] = "matrices"
+    """Matrices and kernels only, as SRe2L, RDED and G_VBSM do, or everything (SRe2L's code for CIFAR). What has two
+    dimensions counts; their codes also ask for `weight` in the name, which spares the position tables of transformers.
+    """
+    momentum: float = 0.9
+    """Of SGD."""
+    schedule: Literal["cosine", "half-cosine", "constant", "thirds"] = "cosine"
+    """Cosine falls to zero over all steps. Half a cosine falls to half the rate (RDED's code). `thirds` falls to a
+    tenth after each third, as PyTorch's recipe for ImageNet does after 30 and 60 of its 90 epochs."""
+    changes: Literal["step", "epoch"] = "step"
+    """When the learning rate changes. The codes of SRe2L, G_VBSM, RDED and LPLD change it once an epoch."""
+    warmup: float = 0.0
+    """Share of all steps in which the learning rate rises linearly from zero."""
+
+
+def fit(
+    model: nn.Module,
+    batches: Callable[[int], Iterable[tuple[Rows, Batch]]],
+    num_batches: int,
+    loss: Loss,
+    optim: Optim,
+    seed: int,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+    progress: Progress = SILENT,
+    what: str = "training",
+) -> None:
+    """Train the parameters of `model` that require a gradient, in place.
+
+    `batches(epoch)` gives that epoch's batches with the places of their images, `num_batches` says how many;
+    `after_epoch(epoch)` is called with epochs counted from 1. Of several processes (`distributed`) each gives its own
+    part of each batch: a step is then that of the whole batch, but batch normalisation sees the part alone; its running
+    statistics become those of the first process after each epoch. Raises DivergedError at the first step whose loss or
+    gradient is not finite, before the weights follow it.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = _optimiser(trained, optim)
+    total = optim.epochs * num_batches
+    step = 0
+    distributed.follow(distributed.state(model))
+    with seeded(distributed.seed_of(seed)):
+        for epoch in progress.track(range(optim.epochs), optim.epochs, what):
+            model.train()
+            for rows, batch in batches(epoch):
+                done = step / total if optim.changes == "step" else epoch / optim.epochs
+                for group in optimiser.param_groups:
+                    group["lr"] = learning_rate(optim, done)
+                value = loss(model(batch.images), batch.soft, batch.hard)
+                place = f"epoch {epoch + 1}, step {step}"
+                if not torch.isfinite(value):
+                    raise _diverged(what, f"the loss is {value.item()}", place, rows, batch, optim)
+                optimiser.zero_grad()
+                value.backward()
+                distributed.average(trained, len(rows))
+                # Under an infinite limit gradients stay as they are: it is the norm, taken in one go, that counts.
+                if not torch.isfinite(nn.utils.clip_grad_norm_(trained, math.inf, math.inf)):
+                    raise _diverged(what, "a gradient is not finite", place, rows, batch, optim)
+                optimiser.step()
+                step += 1
+            distributed.follow(list(model.buffers()))
+            after_epoch(epoch + 1)
+    if not all(finite(parameter.detach()) for parameter in trained):
+        raise DivergedError(f"{what}: a weight is not finite after the last step; {_remedy(optim)}")
+
+
+def _diverged(what: str, fault: str, place: str, rows: Rows, batch: Batch, optim: Optim) -> DivergedError:
+    """The error of a step, which blames images or labels where they are at fault."""
+    soft = batch.soft.masked_fill(batch.soft == -torch.inf, 0)  # a class that a label leaves out
+    for name, values in (("image", batch.images), ("soft label", soft), ("class", batch.hard)):
+        bad = ~torch.isfinite(values.flatten(1)).all(1)
+        if bad.any():
+            blamed = named(rows[bad.cpu()].tolist())
+            return DivergedError(f"{what}: the {name} of {blamed} is not finite at {place}; look at what made it")
+    return DivergedError(f"{what}: {fault} at {place}, {named(rows.tolist())}; {_remedy(optim)}")
+
+
+def _remedy(optim: Optim) -> str:
+    return f"lower the learning rate (now {optim.lr}) in a --config file"
+
+
+def check_moved(what: str, pixels: Tensor, loss: Tensor, step: int, ids: Rows, kind: str = "images") -> None:
+    """Raise DivergedError where a step that moved pixels (b 3 h w) came to numbers that are not finite."""
+    if torch.isfinite(loss) and finite(pixels.detach()):
+        return
+    bad = ~torch.isfinite(pixels.detach()).flatten(1).all(1).cpu()
+    blamed = named((ids.cpu()[bad] if bad.any() else ids).tolist(), kind)
+    fault = f"a pixel is not finite at step {step}" if bad.any() else f"the loss is {loss.item()} at step {step}"
+    raise DivergedError(f"{what}: {fault}, {blamed}; lower the distiller's `lr` in a --config file")
+
+
+def named(rows: Sequence[int], kind: str = "images") -> str:
+    """Images by their places, the first few."""
+    return f"{kind} {', '.join(map(str, rows[:5]))}{', ...' if len(rows) > 5 else ''}"
+
+
+def _optimiser(parameters: Sequence[Tensor], optim: Optim) -> torch.optim.Optimizer:
+    least = 2 if optim.decayed == "matrices" else 0
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= least], "weight_decay": optim.weight_decay},
+        {"params": [p for p in parameters if p.ndim < least], "weight_decay": 0.0},
+    ]
+    if optim.name == "sgd":
+        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum)
+    return torch.optim.AdamW(groups, lr=optim.lr)
+
+
+def learning_rate(optim: Optim, done: float) -> float:
+    """Learning rate when the share `done` of all steps (0 to 1) lies behind."""
+    if done < optim.warmup:
+        return optim.lr * done / optim.warmup
+    if optim.schedule == "constant":
+        return optim.lr
+    if optim.schedule == "thirds":
+        return optim.lr * 0.1 ** math.floor(3 * done + 1e-9)
+    turn = math.pi if optim.schedule == "cosine" else math.pi / 2
+    return optim.lr * 0.5 * (1 + math.cos(turn * (done - optim.warmup) / (1 - optim.warmup)))
