@@ -11,6 +11,7 @@ import datasets
 import pyarrow.parquet
 import pytest
 import torchvision
+from test_layouts import NAMES, data_set
 from timm.data import create_dataset
 
 import hello_distill as hd
@@ -19,7 +20,6 @@ from hello_distill.api import Recipe
 from hello_distill.artifact import Codec
 from hello_distill.distillers.random import RandomImages
 from hello_distill.format.manifest import IMAGES, SUMS
-from test_layouts import NAMES, data_set
 
 
 @pytest.fixture(scope="module")

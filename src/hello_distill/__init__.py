@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Artifact": ("artifact", "Artifact"),
-    "ArtifactError": ("errors", "ArtifactError"),
-    "HelloError": ("errors", "HelloError"),
-    "InputError": ("errors", "InputError"),
-    "MachineError": ("errors", "MachineError"),
-    "Recipe": ("pipeline", "Recipe"),
-    "distill": ("pipeline", "distill"),
-    "info": ("costs", "info"),
+    "ArtifactError": ("system.errors", "ArtifactError"),
+    "HelloError": ("system.errors", "HelloError"),
+    "InputError": ("system.errors", "InputError"),
+    "MachineError": ("system.errors", "MachineError"),
+    "Recipe": ("api", "Recipe"),
+    "distill": ("api", "distill"),
+    "info": ("format.costs", "info"),
     "load": ("artifact", "load"),
     "recipe": ("recipes", "find"),
-    "record": ("pipeline", "record"),
-    "reproduce": ("pipeline", "reproduce"),
-    "train": ("pipeline", "train"),
-    "verify": ("pipeline", "verify"),
+    "record": ("api", "record"),
+    "reproduce": ("api", "reproduce"),
+    "train": ("api", "train"),
+    "verify": ("api", "verify"),
 }
 
 __all__ = [

@@ -273,9 +273,10 @@ def demo(options: Namespace) -> None:
     """Run `hello-distill demo`."""
     with publishing.claimed(options.out) as claim:
         from hello_distill.experiments.demo import demo as run
+        from hello_distill.recipes import find
         from hello_distill.report import terminal as tables
 
-        result = run(claim, console())
+        result = run(claim, find("demo"), console())
     show(result, tables.demo, False)
 
 

@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hello_distill.api import check, distill_material, opened, prepare, test_images
+from hello_distill.api import Recipe, check, distill_material, opened, prepare, test_images
 from hello_distill.artifact import load
 from hello_distill.distillers.random import RandomImages
 from hello_distill.format import costs, storage
-from hello_distill.recipes import find
 from hello_distill.relabel import Relabel, relabel
 from hello_distill.student import evaluate, summary
 from hello_distill.system.machine import environment
@@ -18,11 +17,10 @@ from hello_distill.system.progress import SILENT, Progress
 from hello_distill.system.publishing import Claim, claimed, write
 
 DATA = "fashion-mnist"
-RECIPE = "demo"
 SEEDS = (0, 1, 2)
 
 
-def demo(out: str | Path | Claim, progress: Progress = SILENT) -> dict[str, Any]:
+def demo(out: str | Path | Claim, recipe: Recipe, progress: Progress = SILENT) -> dict[str, Any]:
     """Distil, train twelve students, compare. Leaves `artefact`, `random`, `random-projector` and `table.json` in
     `out`.
 
@@ -31,8 +29,8 @@ def demo(out: str | Path | Claim, progress: Progress = SILENT) -> dict[str, Any]
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return demo(claim, progress)
-    folder, recipe, start = out.target, find(RECIPE), time.monotonic()
+            return demo(claim, recipe, progress)
+    folder, start = out.target, time.monotonic()
     check(recipe)
     material = prepare(DATA, recipe, progress)
     distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", progress)

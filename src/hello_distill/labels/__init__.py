@@ -12,8 +12,9 @@ from hello_distill.types import LabelSource
 
 
 def kinds() -> list[str]:
-    """Every kind there is: the modules of this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """Every kind there is: the modules of this folder that load a label source."""
+    modules = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return [name for name in modules if hasattr(importlib.import_module(f"{__name__}.{name}"), "load")]
 
 
 def load(folder: Path, description: dict[str, Any], data: ImageSet) -> LabelSource:

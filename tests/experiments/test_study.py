@@ -47,7 +47,7 @@ from hello_distill.training.losses import probability_loss
 from hello_distill.types import Images
 from hello_distill.views import mixed_targets, render, sample_views, whole
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EVEN_STAGES = ("early", "middle", "late")
 
 # The pieces that variants are made of.

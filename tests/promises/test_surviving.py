@@ -56,7 +56,7 @@ from hello_distill.training.losses import matching_loss
 from hello_distill.training.networks import build
 from hello_distill.types import Batch
 
-SOURCE = str(Path(publishing.__file__).parents[1])
+SOURCE = str(Path(publishing.__file__).parents[2])
 COMMAND = (sys.executable, "-m", "hello_distill.cli")
 NO_LOCKS = (
     sys.executable,

@@ -23,7 +23,7 @@ from hello_distill.system.errors import ArtifactError
 
 @pytest.fixture(scope="module")
 def fuzzer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).parents[1] / "scripts/fuzz.py")
+    spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).parents[2] / "scripts/fuzz.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -157,7 +157,7 @@ def test_the_fuzzer_finds_a_planted_crash_and_ends_with_1(
     assert replaced == 1
     script.write_text(text, encoding="utf-8")
     monkeypatch.setattr(sys, "argv", [str(script), "--seconds", "8", "--findings", str(tmp_path / "found")])
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(storage.__file__).parents[1]}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(storage.__file__).parents[2]}")
     spec = importlib.util.spec_from_file_location("planted_fuzz", script)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -13,7 +13,7 @@ import pytest
 
 import hello_distill as hd
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_every_public_name_is_there_and_says_what_it_is() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("environment", Path(__file__).parents[1] / "scripts/environment.py")
+    spec = importlib.util.spec_from_file_location("environment", Path(__file__).parents[2] / "scripts/environment.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

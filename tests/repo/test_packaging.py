@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_trust import card_code
 
 from hello_distill.artifact import load
 from hello_distill.views import whole
-from test_trust import card_code
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow

@@ -172,7 +172,7 @@ def test_two_processes_train_what_one_does(clip_folder: Path, tmp_path: Path) ->
     """Without batch statistics within 1e-5; with them, the two have the same weights and statistics to the bit."""
     script = tmp_path / "parts.py"
     clip = f"local-dir:{clip_folder}"
-    script.write_text(PARTS.format(tests=str(Path(__file__).parent), clip=clip, out=str(tmp_path)))
+    script.write_text(PARTS.format(tests=str(Path(__file__).parents[1]), clip=clip, out=str(tmp_path)))
     run = torchrun(str(script), folder=tmp_path)
     assert run.returncode == 0, run.stderr
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))

@@ -465,7 +465,7 @@ def test_named_experiments_can_be_written_down(name: str) -> None:
 
 
 def test_the_readme_has_a_table_for_each_number_of_steps(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
     readme = importlib.import_module("readme")
     table = readme.table_of(done.result)(done.result)
     assert (
@@ -480,7 +480,7 @@ def test_the_readme_has_a_table_for_each_number_of_steps(done: Done, monkeypatch
 
 
 def test_settings_are_those_that_did_best_on_record() -> None:
-    found = json.loads((Path(__file__).parents[1] / "results" / "cifar10.json").read_text())
+    found = json.loads((Path(__file__).parents[2] / "results" / "cifar10.json").read_text())
     labels = {"random": "hard", "rded": "teacher", "hello": "projector"}
     for method, settings in recipes.find_continual("small").students.items():
         (cell,) = [c for c in found["cells"] if (c["method"], c["labels"], c["ipc"]) == (method, labels[method], 10)]
