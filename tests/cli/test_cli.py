@@ -23,7 +23,7 @@ from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, STUDIES, fin
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "hello_distill.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "hello_distill", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
 
 

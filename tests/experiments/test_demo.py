@@ -22,7 +22,7 @@ def test_the_demo_compares_four_trainings(
     tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "DATA", str(tree))
-    monkeypatch.setattr(demo, "find", lambda name: recipe)
+    monkeypatch.setattr("hello_distill.recipes.find", lambda name: recipe)
     assert cli.main(["demo", "--out", str(tmp_path / "demo")]) == 0
     table = json.loads((tmp_path / "demo" / "table.json").read_text())
     for row in ("random_hard", "distilled_hard", "distilled_projector", "random_projector"):

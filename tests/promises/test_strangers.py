@@ -373,6 +373,6 @@ def test_only_convolutions_are_adapted(artefact: Path, tmp_path: Path) -> None:
 def test_a_terminal_without_unicode_shows_letters_by_number(encoding: str, artefact: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(artefact, tmp_path / "a")
     seal(folder, figures={"\u72ac": 1.0})
-    command = [sys.executable, "-m", "hello_distill.cli", "info", str(folder)]
+    command = [sys.executable, "-m", "hello_distill", "info", str(folder)]
     done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True, check=True)
     assert ("\\u72ac" if encoding == "ascii" else "\u72ac").encode() in done.stdout

@@ -57,7 +57,7 @@ from hello_distill.training.networks import build
 from hello_distill.types import Batch
 
 SOURCE = str(Path(publishing.__file__).parents[2])
-COMMAND = (sys.executable, "-m", "hello_distill.cli")
+COMMAND = (sys.executable, "-m", "hello_distill")
 NO_LOCKS = (
     sys.executable,
     "-c",

@@ -90,7 +90,7 @@ def test_bytes_and_modes_depend_on_neither_hash_seed_nor_umask(
     expected = {file.relative_to(artefact): file.read_bytes() for file in artefact.rglob("*") if file.is_file()}
     for seed, umask, mode in ((1, 0o022, 0o644), (2, 0o027, 0o640)):
         out = tmp_path / str(seed)
-        command = [sys.executable, "-m", "hello_distill.cli", "distill", str(tree), "--out", str(out)]
+        command = [sys.executable, "-m", "hello_distill", "distill", str(tree), "--out", str(out)]
         command += ["--config", str(artefact / "config.json"), "--encoder", f"local-dir:{clip_folder}"]
         environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
         subprocess.run(command, check=True, env=environment, umask=umask, capture_output=True)

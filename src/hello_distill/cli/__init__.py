@@ -647,7 +647,3 @@ def told(sentence: str, exit_code: int) -> int:
         sentence = f"process {rank} of {processes}: {sentence}"
     print(f"hello-distill: {sentence}", file=sys.stderr, flush=True)
     return exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())
