@@ -137,7 +137,7 @@ def torchrun(*arguments: str, folder: Path, limit: float = 120) -> subprocess.Co
 PARTS = """
 import sys, torch
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r} + "/promises"]
 from hello_distill.system import distributed
 from test_distributed import trained
 
