@@ -267,7 +267,7 @@ def test_a_stage_waits_for_the_process_that_makes_it(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "import sys, time\nfrom pathlib import Path\nfrom hello_distill import publishing\n"
+            "import sys, time\nfrom pathlib import Path\nfrom hello_distill.system import publishing\n"
             "with publishing.published(Path(sys.argv[1]), 9) as partial:\n"
             "    print('in', flush=True)\n    time.sleep(1)\n    (partial / 'x').touch()",
             str(tmp_path / "a"),
