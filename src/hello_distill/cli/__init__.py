@@ -499,7 +499,7 @@ def doctor_parser() -> ArgumentParser:
 
 def doctor(options: Namespace) -> None:
     """Run `hello-distill doctor`. Raises MachineError where the rest of the command cannot work."""
-    from hello_distill.cli.doctor import examine
+    from hello_distill.cli.diagnosis import examine
     from hello_distill.report import terminal as tables
 
     found = examine()

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from hello_distill import cli
-from hello_distill.cli import doctor
+from hello_distill.cli import diagnosis
 from hello_distill.system.machine import environment
 
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """None of our variables set, small caches, a folder of its own."""
-    for name in doctor.variables():
+    for name in diagnosis.variables():
         monkeypatch.delenv(name)
     monkeypatch.setenv("HELLO_DISTILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -78,8 +78,8 @@ def test_what_is_amiss_is_told_with_its_remedy(
     monkeypatch.setenv("HELLO_DISTILL_CAHCE", "x")
     monkeypatch.setenv("HELLO_DISTILL_ENCODERS", str(tmp_path))
     monkeypatch.setattr("hello_distill.encoders.lite.IMAGE_WHEEL", "no-such-wheel")
-    monkeypatch.setattr(doctor, "LEAST_DISK", 2**60)
-    monkeypatch.setattr(doctor, "LEAST_MEMORY", 2**60)
+    monkeypatch.setattr(diagnosis, "LEAST_DISK", 2**60)
+    monkeypatch.setattr(diagnosis, "LEAST_MEMORY", 2**60)
     found, told = run(capsys)
     assert not told
     expected = [
@@ -106,7 +106,7 @@ def test_a_broken_core_ends_with_3(capsys: pytest.CaptureFixture[str], monkeypat
     found, told = run(capsys, code=3)
     assert len(found["broken"]) == 1 and told == f"hello-distill: {found['broken'][0]}\n"
     assert "on the device 'abacus'" in told and "set HELLO_DISTILL_DEVICE=cpu" in told
-    monkeypatch.setattr(doctor, "CORE", {"no_such_module": "no-such-package", "json": "json"})
+    monkeypatch.setattr(diagnosis, "CORE", {"no_such_module": "no-such-package", "json": "json"})
     found, told = run(capsys, code=3)
     assert found["broken"] == [
         "no-such-package cannot be imported (No module named 'no_such_module'); "
