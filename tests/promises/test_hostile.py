@@ -9,17 +9,17 @@ import random
 import shutil
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import forge
-from conftest import cheap, seal
+from conftest import cheap, seal, worked
 from hello_distill.api import Recipe, distill, verify
 from hello_distill.artifact import load
 from hello_distill.distillers.rded import RDED
@@ -110,9 +110,8 @@ def test_hostile_artefacts_are_refused_or_harmless(
         forger = rng.choice(forge.FORGERS)
         forger(folder, rng, secret)
         with unopened(secret):
-            start = time.process_time()
-            said = open_all(folder)
-            slowest = max(slowest, time.process_time() - start)
+            said, cost = worked(partial(open_all, folder), 3)
+            slowest = max(slowest, cost)
         refused += "ArtifactError" in said or "InputError" in said
         assert set(said) <= {"", "ArtifactError", "InputError", "MachineError"}, (number, kind, forger.__name__, said)
         shutil.rmtree(folder)
@@ -120,6 +119,12 @@ def test_hostile_artefacts_are_refused_or_harmless(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outside"]
     assert slowest < 3 * 1.0  # three ways of opening
     assert refused > 0.9 * HOSTILE
+
+
+def refused(folder: Path) -> None:
+    """Opening the artefact gives the one kind of error."""
+    with pytest.raises(ArtifactError):
+        load(folder)
 
 
 @pytest.mark.parametrize("kind", ["projector", "stored"])
@@ -252,10 +257,7 @@ def test_malformed_files_of_tensors_are_refused(
     for number, form in enumerate(forms):
         file.write_bytes(form)
         seal(folder)
-        start = time.process_time()
-        with pytest.raises(ArtifactError):
-            load(folder)
-        assert time.process_time() - start < 1, number
+        assert worked(partial(refused, folder), 1)[1] < 1, number
     assert [path.name for path in secret.parent.iterdir()] == ["secret"]
     file.write_bytes(whole)
     seal(folder)
