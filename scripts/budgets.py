@@ -21,6 +21,7 @@ from hello_distill.data.images import short_name
 from hello_distill.format.manifest import CONFIG
 from hello_distill.format.storage import as_json
 from hello_distill.labels.budget import Point, knee, parse_bytes
+from hello_distill.system.context import Context
 from hello_distill.system.machine import environment, keep_freed_memory
 from hello_distill.system.progress import ConsoleProgress
 from hello_distill.system.publishing import write
@@ -35,14 +36,15 @@ parser.add_argument("--budgets", nargs="+", default=["800KB", "400KB", "200KB", 
 options = parser.parse_args()
 
 keep_freed_memory()
+Context(ConsoleProgress()).__enter__()  # to the end of the script
 artefacts, test = {}, None
 for budget in options.budgets:
     folder = options.out / budget
     if not folder.exists():
         recipe = hd.recipe(options.recipe).with_label_bytes(parse_bytes(budget))
-        hd.distill(options.data, folder, recipe, ConsoleProgress(), options.out / "stages")
+        hd.distill(options.data, folder, recipe, options.out / "stages")
     found, artefact = hd.info(folder), hd.load(folder)
-    test = test or test_images(options.data, artefact, ConsoleProgress())
+    test = test or test_images(options.data, artefact)
     labels, manifest = found["labels"], json.loads((folder / "hello.json").read_text())["labels"]
     artefacts[budget] = {
         "budget": parse_bytes(budget),

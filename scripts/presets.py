@@ -17,6 +17,7 @@ import hello_distill as hd
 from hello_distill.format.manifest import CONFIG
 from hello_distill.format.storage import as_json
 from hello_distill.report import published
+from hello_distill.system.context import Context
 from hello_distill.system.machine import keep_freed_memory
 from hello_distill.system.progress import ConsoleProgress
 from hello_distill.system.publishing import write
@@ -41,6 +42,7 @@ parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
 options = parser.parse_args()
 
 keep_freed_memory()
+Context(ConsoleProgress()).__enter__()  # to the end of the script
 found = json.loads(options.file.read_text()) if options.file.exists() else {"presets": []}
 name = Path(options.data).resolve().name
 for recipe in options.recipes:
@@ -49,8 +51,8 @@ for recipe in options.recipes:
     folder = options.out / f"{recipe}-ipc{options.ipc}"
     if not folder.exists():
         wanted = replace(hd.recipe(recipe), ipc=options.ipc)
-        hd.distill(options.data, folder, wanted, ConsoleProgress(), options.out / "stages")
-    trained = hd.train(folder, options.data, seeds=options.seeds, progress=ConsoleProgress())
+        hd.distill(options.data, folder, wanted, options.out / "stages")
+    trained = hd.train(folder, options.data, seeds=options.seeds)
     entry = {
         "recipe": recipe,
         "ipc": options.ipc,

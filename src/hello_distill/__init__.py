@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from hello_distill.artifact import Artifact, load
     from hello_distill.format.costs import info
     from hello_distill.recipes import find as recipe
+    from hello_distill.system.context import Context
     from hello_distill.system.errors import ArtifactError, HelloError, InputError, MachineError
 
 _HOMES = {
     "Artifact": ("artifact", "Artifact"),
     "ArtifactError": ("system.errors", "ArtifactError"),
+    "Context": ("system.context", "Context"),
     "HelloError": ("system.errors", "HelloError"),
     "InputError": ("system.errors", "InputError"),
     "MachineError": ("system.errors", "MachineError"),
@@ -42,6 +44,7 @@ _HOMES = {
 __all__ = [
     "Artifact",
     "ArtifactError",
+    "Context",
     "HelloError",
     "InputError",
     "MachineError",

@@ -19,7 +19,7 @@ from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
 from hello_distill.data.images import ImageSet, Material, hold_back, left_to_fit, open_splits, shown_counts
 from hello_distill.data.licence import UNKNOWN, Source, source_of
 from hello_distill.data.order import check_order, other_names
-from hello_distill.data.skipped import MAX_BAD, Skipped, check_file, check_share
+from hello_distill.data.skipped import Skipped, check_file
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.probe import Probe
@@ -39,10 +39,9 @@ from hello_distill.labels.static import static
 from hello_distill.projector import ProjectorSpec, lora_numbers
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.student import evaluate, summary, tested
-from hello_distill.system import distributed
+from hello_distill.system import context, distributed
 from hello_distill.system.errors import ArtifactError, InputError, MachineError, listed
 from hello_distill.system.machine import device, environment
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.system.publishing import Claim, check_room, claimed, path
 from hello_distill.system.settings import mistake
 from hello_distill.teachers import TeacherSpec, check_network, encoder_name, network, weights_bytes
@@ -151,16 +150,14 @@ def distill(
     data: str,
     out: str | Path | Claim,
     recipe: Recipe,
-    progress: Progress = SILENT,
     stages: str | Path | None = None,
-    max_bad: float = MAX_BAD,
     skipped: str | Path | None = None,
     short_class: Rule = "error",
 ) -> Path:
     """Distil the training images of `data` (see `hello_distill.data.images`) into an artefact at `out`.
 
-    Teachers and projectors are kept in the folder `stages`, if one is given, and found there by later runs. Images that
-    cannot be read are left out, up to the share `max_bad`, and listed in the file `skipped`. `short_class` says what
+    Teachers and projectors are cached in the folder `stages`, if one is given, for later runs. Images that cannot be
+    read are left out, up to the share `Context.max_bad`, and listed in the file `skipped`. `short_class` says what
     becomes of classes with too few images (see `short_classes`).
 
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
@@ -168,12 +165,12 @@ def distill(
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return distill(data, claim, recipe, progress, stages, max_bad, skipped, short_class)
+            return distill(data, claim, recipe, stages, skipped, short_class)
     encoder = check(recipe)
-    material, left_out = training_images(data, recipe, progress, max_bad, skipped, short_class)
+    material, left_out = training_images(data, recipe, skipped, short_class)
     check_room(out.target, forecast(material.train, recipe, encoder), rough=True)
     figures = {"skipped_images": left_out.reasons()} if left_out.bad else {}
-    run = material, recipe, recipe.distiller, out, progress, stages
+    run = material, recipe, recipe.distiller, out, stages
     return distill_material(*run, source_of(data), short_class, figures)
 
 
@@ -227,33 +224,30 @@ def _label_bytes(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int
     return sum(weights_bytes(network(name, len(data.classes), data.side)) for name in names)
 
 
-def prepare(data: str, recipe: Recipe, progress: Progress = SILENT, max_bad: float = MAX_BAD) -> Material:
+def prepare(data: str, recipe: Recipe) -> Material:
     """Open, check, decode and divide the training images; see `distill`."""
-    return training_images(data, recipe, progress, max_bad)[0]
+    return training_images(data, recipe)[0]
 
 
 def training_images(
     data: str,
     recipe: Recipe,
-    progress: Progress = SILENT,
-    max_bad: float = MAX_BAD,
     skipped: str | Path | None = None,
     short_class: Rule = "error",
 ) -> tuple[Material, Skipped]:
     """The training images in two parts, and what was left out of them; see `distill`."""
-    check_share(max_bad)
     if skipped is not None:
         check_file(skipped)
-    with progress.stage("data") as stage:
+    with context.stage("data") as stage:
         train, test = open_splits(data)
         check_classes(data, train.counts(), recipe, short_class)
         side = min(recipe.max_side, train.native_side())
         if not 1 <= side <= LARGEST_SIDE:
             raise InputError(f"config: max_side must be between 1 and {LARGEST_SIDE} for these images, not {side}")
-        images, left_out = train.limited(recipe.train_limit, recipe.seed).read(side, progress)
+        images, left_out = train.limited(recipe.train_limit, recipe.seed).read(side)
         if skipped is not None and distributed.first():
             left_out.write(skipped)
-        left_out.check(max_bad)
+        left_out.check(context.current().max_bad)
         if left_out.bad:
             check_classes(data, images.counts(), replace(recipe, train_limit=None), short_class)
         material = hold_back(images, recipe.held_share, recipe.held_limit, recipe.seed)
@@ -285,16 +279,15 @@ def distill_material(
     recipe: Recipe,
     distiller: Distiller,
     out: str | Path | Claim,
-    progress: Progress = SILENT,
     stages: str | Path | None = None,
     source: Source = UNKNOWN,
     short_class: Rule = "error",
     figures: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run a distiller and write its artefact, with these figures beside the method's own."""
-    kept = Stages(material, recipe.teachers, recipe.seed, progress, Path(stages) if stages is not None else None)
+    kept = Stages(material, recipe.teachers, recipe.seed, Path(stages) if stages is not None else None)
     short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
-    distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed, progress))
+    distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed))
     distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
     if not distributed.first():
         return path(out)
@@ -308,20 +301,17 @@ def train(
     student: str | None = None,
     labels: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
-    progress: Progress = SILENT,
-    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Train students from a saved artefact and test them on the test split of `data`; see `hello-distill train`.
 
     `labels` is the kind that the artefact keeps (None takes it), or `hard`. Accuracies are percent. Test images that
-    cannot be read are left out, up to the share `max_bad`. Raises InputError, ArtifactError and MachineError before
-    any training.
+    cannot be read are left out, up to the share `Context.max_bad`. Raises InputError, ArtifactError and MachineError
+    before any training.
     """
     check_seeds(seeds)
-    check_share(max_bad)
     artifact = opened(folder, student, labels)
-    test = test_images(data, artifact, progress, max_bad)
-    scores = evaluate(artifact, test, seeds, progress)
+    test = test_images(data, artifact)
+    scores = evaluate(artifact, test, seeds)
     return {
         "student": artifact.student.network,
         "labels": artifact.labels.kind,
@@ -342,17 +332,13 @@ def reproduce(
     folder: str | Path,
     data: str,
     seeds: Sequence[int] | None = None,
-    progress: Progress = SILENT,
-    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Train students as the artefact records it, and say whether they reach what it states; `hello-distill evaluate`.
 
     `seeds` are those that it states unless given. Test images that cannot be read are left out, up to the share
-    `max_bad`. Raises InputError where it states nothing, or the test images are others than those that it was measured
-    on.
+    `Context.max_bad`. Raises InputError where it states nothing, or was measured on other test images.
     """
     check_seeds(seeds or ())
-    check_share(max_bad)
     artifact = artifacts.load(folder)
     expected = artifact.manifest["expected"]
     if expected is None:
@@ -360,13 +346,13 @@ def reproduce(
             f"{folder} states no accuracy to expect; `hello-distill evaluate {folder} --data {data} --record OUT` "
             "measures it and writes an artefact that does"
         )
-    test = test_images(data, artifact, progress, max_bad)
+    test = test_images(data, artifact)
     if fingerprint(test) != expected["test_sha256"]:
         raise InputError(
             f"the {len(test)} test images of {data} are not the {expected['test_images']} on which the stated accuracy "
             "was measured; give the same data"
         )
-    scores = evaluate(artifact, test, expected["seeds"] if seeds is None else seeds, progress)
+    scores = evaluate(artifact, test, expected["seeds"] if seeds is None else seeds)
     found = verdict(expected, [score.last for score in scores])
     return {**found, "expected": expected, "student": artifact.student.network, "environment": environment()}
 
@@ -376,24 +362,21 @@ def record(
     data: str,
     out: str | Path | Claim,
     seeds: Sequence[int] = (0, 1, 2),
-    progress: Progress = SILENT,
-    max_bad: float = MAX_BAD,
 ) -> Path:
     """Train students as the artefact records it, and write it again at `out` with the accuracy that they reach.
 
-    Test images that cannot be read are left out, up to the share `max_bad`.
+    Test images that cannot be read are left out, up to the share `Context.max_bad`.
     Raises InputError for fewer than three seeds: an expectation needs a spread.
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return record(folder, data, claim, seeds, progress, max_bad)
+            return record(folder, data, claim, seeds)
     check_seeds(seeds)
-    check_share(max_bad)
     if len(seeds) < LEAST_RUNS:
         raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} seeds, not {len(seeds)}")
     artifact = artifacts.load(folder)
-    test = test_images(data, artifact, progress, max_bad)
-    scores = evaluate(artifact, test, seeds, progress)
+    test = test_images(data, artifact)
+    scores = evaluate(artifact, test, seeds)
     expected = {
         "seeds": list(seeds),
         "top1_last": summary([score.last for score in scores]),
@@ -409,16 +392,13 @@ def verify(
     folder: str | Path,
     data: str | None = None,
     teacher: str | Path | None = None,
-    progress: Progress = SILENT,
-    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Look at everything in an artefact that can be looked at; see `hello-distill verify`.
 
-    `data` are labelled images, of which the share `max_bad` may be unreadable, `teacher` is another artefact with a
-    teacher or a projector: the order of classes is compared with theirs. Raises InputError where there is no artefact,
-    ArtifactError for the first thing that is wrong. What could not be checked on this machine stands in `not_checked`.
+    `data` are labelled images, of which the share `Context.max_bad` may be unreadable, `teacher` is another artefact
+    with a teacher or a projector: the order of classes is compared with theirs. Raises InputError where there is no
+    artefact, ArtifactError for the first thing that is wrong. What this machine cannot check stands in `not_checked`.
     """
-    check_share(max_bad)
     manifest = verification.check_files(folder)
     checks = [
         f"{len(manifest['files']) + 2} files of the listed sizes and SHA-256, none beside them",
@@ -431,7 +411,7 @@ def verify(
     except MachineError as error:
         artifact, missing = artifacts.load(folder, "hard"), [f"labels: {error}"]
     if data is not None:
-        checks += _order(artifact.labels, test_images(data, artifact, progress, max_bad), f"the labels of {folder}")
+        checks += _order(artifact.labels, test_images(data, artifact), f"the labels of {folder}")
     if teacher is not None:
         given = artifacts.load(teacher)
         if other := other_names(given.classes, artifact.classes):
@@ -466,27 +446,25 @@ def opened(folder: str | Path, student: str | None = None, labels: str | None = 
     return replace(artifact, student=replace(artifact.student, network=student))
 
 
-def test_images(data: str, artifact: Artifact, progress: Progress = SILENT, max_bad: float = MAX_BAD) -> ImageSet:
+def test_images(data: str, artifact: Artifact) -> ImageSet:
     """The test split of `data`, at the artefact's size, without what cannot be read.
 
-    Raises InputError where its classes are others, or more than the share `max_bad` cannot be read.
+    Raises InputError where its classes are others, or more than the share `Context.max_bad` cannot be read.
     """
-    return test_split(data, artifact.classes, artifact.data.side, progress, max_bad)
+    return test_split(data, artifact.classes, artifact.data.side)
 
 
-def test_split(
-    data: str, classes: Sequence[str], side: int, progress: Progress = SILENT, max_bad: float = MAX_BAD
-) -> ImageSet:
+def test_split(data: str, classes: Sequence[str], side: int) -> ImageSet:
     """The same for an artefact that would have these classes, and images of so many pixels."""
-    with progress.stage("test data") as stage:
+    with context.stage("test data") as stage:
         _, test = open_splits(data)
         if other := other_names(test.classes, classes):
             raise InputError(
                 f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(classes)}: {other}; "
                 "give the data that it was distilled from"
             )
-        images, skipped = test.read(side, progress)
-        skipped.check(max_bad)
+        images, skipped = test.read(side)
+        skipped.check(context.current().max_bad)
         told = f"; {skipped.told()}" if skipped.bad else ""
         stage.figure = f"{len(images)} images of {images.side} pixels{told}"
     return images.to(device())

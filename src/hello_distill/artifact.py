@@ -34,7 +34,6 @@ from hello_distill.system import publishing
 from hello_distill.system.distributed import EVERY
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.system.machine import device, versions
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.system.publishing import Claim
 from hello_distill.training.fit import Optim
 from hello_distill.training.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
@@ -116,9 +115,7 @@ class Distilled(NamedTuple):
 class Distiller(Protocol):
     """A method: training images in, distilled images and their label source out."""
 
-    def __call__(
-        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
-    ) -> Distilled: ...
+    def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled: ...
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from hello_distill.format.sizes import num_batches
 from hello_distill.system import distributed
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import seeded
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.training.fit import Optim, fit
 from hello_distill.training.losses import Loss, Match, hard_loss, matching_loss, probability_loss
 from hello_distill.types import Batch, Classifier, Features, Images, Logits, Rows
@@ -188,7 +187,6 @@ def fit_projector(
     teacher: Classifier,
     spec: ProjectorSpec,
     seed: int,
-    progress: Progress = SILENT,
 ) -> Adapter:
     """Eq. 5: fit LoRA by MSE(f(x), teacher(x)) + lambda CE(f(x), y) on augmented original images.
 
@@ -201,7 +199,7 @@ def fit_projector(
         lora = add_lora(copy.deepcopy(start), convolutions, *both)
 
     match = matching_loss if spec.match == "logits" else probability_loss
-    _fit(lora, data, teacher, match(spec.weight), spec, seed, progress)
+    _fit(lora, data, teacher, match(spec.weight), spec, seed)
     matrices = lora_matrices(lora)
     return Adapter(matrices, matrices, "float32", convolutions, *both, start.scale, spec.normalize)
 
@@ -213,7 +211,6 @@ def _fit(
     loss: Loss,
     spec: ProjectorSpec,
     seed: int,
-    progress: Progress,
 ) -> None:
     """Train what wants a gradient, on augmented images with the teacher's labels (None: their classes alone)."""
 
@@ -225,7 +222,7 @@ def _fit(
             yield view.rows[own], Batch(images, hard if teacher is None else teacher(images), hard)
 
     steps = num_batches(len(data), spec.optim.batch_size)
-    fit(model, batches, steps, loss, spec.optim, seed, progress=progress, what="projector")
+    fit(model, batches, steps, loss, spec.optim, seed, what="projector")
 
 
 def fit_probe(
@@ -236,7 +233,6 @@ def fit_probe(
     lora: bool,
     scale: float,
     seed: int,
-    progress: Progress = SILENT,
 ) -> tuple[Projector, int]:
     """An encoder with a whole linear head that knows no text, and how many numbers were fitted: Table 3, rows 1 to 3.
 
@@ -251,7 +247,7 @@ def fit_probe(
             moved = add_lora(model, adapted(encoder, spec), spec.encoder_rank, None)
     model.label_head.weight.requires_grad_(True)
     fitted = sum(weight.numel() for weight in moved.parameters() if weight.requires_grad)
-    _fit(moved, data, teacher, hard_loss if teacher is None else matching_loss(spec.weight), spec, seed, progress)
+    _fit(moved, data, teacher, hard_loss if teacher is None else matching_loss(spec.weight), spec, seed)
     merged = moved.merge_and_unload() if isinstance(moved, PeftModel) else model
     assert isinstance(merged, Projector)
     return merged.requires_grad_(False), fitted

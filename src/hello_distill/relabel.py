@@ -21,8 +21,8 @@ from hello_distill.labels.recording import Plan
 from hello_distill.labels.static import static
 from hello_distill.labels.stored import stored
 from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.system.publishing import Claim, claimed
 from hello_distill.types import LabelSource
 
@@ -87,7 +87,6 @@ def relabel(
     out: str | Path | Claim,
     options: Relabel,
     source: str | Path | None = None,
-    progress: Progress = SILENT,
 ) -> Path:
     """Write an artefact with the images of `folder` and labels made by an online source.
 
@@ -96,7 +95,7 @@ def relabel(
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return relabel(folder, claim, options, source, progress)
+            return relabel(folder, claim, options, source)
     artifact = artifacts.load(folder)
     given = artifact if source is None else artifacts.load(source)
     if given.classes != artifact.classes:
@@ -107,7 +106,7 @@ def relabel(
             f"{folder} has {artifact.data.side}"
         )
     check_smaller(options, len(artifact.classes))
-    with progress.stage(f"labels {options.kind}") as stage:
+    with context.stage(f"labels {options.kind}") as stage:
         written = artifacts.save_relabelled(
             folder, label_source(artifact, given.labels, options), artifact.student, out
         )

@@ -31,10 +31,9 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.system import distributed, publishing
+from hello_distill.system import context, distributed, publishing
 from hello_distill.system.errors import DivergedError
 from hello_distill.system.machine import locked
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.teachers import (
     ENCODER_SCALE,
     Ensemble,
@@ -77,14 +76,12 @@ class Stages:
         material: Material,
         spec: TeacherSpec,
         seed: int,
-        progress: Progress = SILENT,
         folder: Path | None = None,
         more_epochs: Collection[int] = (),
     ) -> None:
         self.material = material
         self.spec = spec
         self.seed = seed
-        self.progress = progress
         self.folder = folder
         self.more_epochs = frozenset(more_epochs)
         """Epochs whose checkpoints others that share the folder will ask for: one training keeps them all."""
@@ -101,7 +98,7 @@ class Stages:
         name = None if name == self.spec.network else name
         spec = with_network(self.spec, name)
         if spec.network not in self._teachers:
-            with self._once(repr(spec)), self.progress.stage(f"teachers {name or ''}".strip()) as stage:
+            with self._once(repr(spec)), context.stage(f"teachers {name or ''}".strip()) as stage:
                 self._teachers[spec.network] = self._kept_teachers(spec)
                 found = self._measure(self._teachers[spec.network])
                 stage.figure = (
@@ -127,7 +124,7 @@ class Stages:
         data, last = self.material.train, spec.optim.epochs
         run = self._place("teachers", only_last(spec), [w.sha256 for w in public_weights(spec.network)])
         if run is None:
-            return train_teachers(data, spec, self.seed, self.progress)
+            return train_teachers(data, spec, self.seed)
         needed = {*spec.weak_epochs, last}
         with _missing(run, [f"epoch-{epoch}" for epoch in needed]) as missing:
             if missing:
@@ -141,7 +138,7 @@ class Stages:
         data = self.material.train
         untrained = network(spec.network, len(data.classes), data.side).state_dict()
         publishing.check_room(run, len(spec.weak_epochs) * tensors.size(untrained))
-        trained = train_teachers(data, spec, self.seed, self.progress)
+        trained = train_teachers(data, spec, self.seed)
         for epoch, member in zip(spec.weak_epochs, trained.ensemble.members, strict=True):
             _keep(run / f"epoch-{epoch}", {"weights.safetensors": dict(member.state_dict())})
 
@@ -158,7 +155,7 @@ class Stages:
             encoder = encoders.load(spec.encoder, spec.size)
             start = zero_shot(encoder, self.material.train.classes, spec).to(self.material.train.images.device)
             figures = {"zero_shot_top1": self._tested(start, "zero-shot")}
-            with self._once(key), self.progress.stage("projector") as stage:
+            with self._once(key), context.stage("projector") as stage:
                 adapter = self._kept_adapter(start, encoder, spec)
                 start.scale = adapter.scale
                 stage.figure = f"{adapter.parameters:,} numbers fitted, logit scale {adapter.scale:g}"
@@ -169,8 +166,8 @@ class Stages:
         return self._fitted[key]
 
     def _tested(self, projector: Projector, name: str, before: float | None = None) -> float | None:
-        with self.progress.stage(f"{name} test") as stage:
-            found = top1(projector, self.material.held, self.progress, name)
+        with context.stage(f"{name} test") as stage:
+            found = top1(projector, self.material.held, name)
             stage.figure = f"top-1 {percent(found)} on {len(self.material.held)} held-back training images"
             if found is not None and before is not None and found < before:
                 stage.figure += (
@@ -203,13 +200,13 @@ class Stages:
 
     def _fit(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
         ensemble = Ensemble([*self.teachers().ensemble.members], spec.match)
-        return fit_projector(start, encoder, self.material.train, ensemble, spec, self.seed, self.progress)
+        return fit_projector(start, encoder, self.material.train, ensemble, spec, self.seed)
 
     def probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> Probed:
         """An encoder with a whole head: fitted to the weak teachers or to classes alone, with LoRA or without."""
-        with self._once(repr((spec, taught, lora))), self.progress.stage("probe") as stage:
+        with self._once(repr((spec, taught, lora))), context.stage("probe") as stage:
             model, fitted = self._kept_probe(spec, taught, lora)
-            found = top1(model, self.material.held, self.progress, "probe")
+            found = top1(model, self.material.held, "probe")
             stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(found)} on held-back training images"
         return Probed(model, {"fitted_numbers": fitted, "projector_top1": found})
 
@@ -231,7 +228,7 @@ class Stages:
 
     def _fit_probe(self, encoder: Encoder, spec: ProjectorSpec, taught: bool, lora: bool) -> tuple[Projector, int]:
         ensemble = self.teachers().ensemble if taught else None
-        how = spec, lora, ENCODER_SCALE, self.seed, self.progress
+        how = spec, lora, ENCODER_SCALE, self.seed
         return fit_probe(encoder, self.material.train, ensemble, *how)
 
     @contextmanager

@@ -12,8 +12,7 @@ from torch import nn
 from hello_distill.artifact import Artifact
 from hello_distill.data.images import ImageSet
 from hello_distill.format.sizes import num_batches
-from hello_distill.system import distributed
-from hello_distill.system.progress import SILENT, Progress
+from hello_distill.system import context, distributed
 from hello_distill.training.fit import fit
 from hello_distill.training.networks import build
 from hello_distill.training.scores import percent, top1
@@ -46,9 +45,7 @@ def tested(score: Score) -> dict[str, float]:
     return {str(epoch): top1 for epoch, top1 in score.top1.items()}
 
 
-def train_student(
-    artifact: Artifact, test: ImageSet, seed: int, progress: Progress = SILENT, held: ImageSet | None = None
-) -> Score:
+def train_student(artifact: Artifact, test: ImageSet, seed: int, held: ImageSet | None = None) -> Score:
     """A fresh student by the artefact's own protocol, tested as it goes, and on held-back images at its end."""
     spec = artifact.student
     student = build(spec.network, len(artifact.classes), artifact.data.side, seed).to(artifact.data.images.device)
@@ -74,7 +71,6 @@ def train_student(
         spec.optim,
         seed,
         test_student,
-        progress,
         f"student, seed {seed}",
     )
     return Score(seed, found, top1(student.eval(), held) if held is not None else None)
@@ -88,14 +84,12 @@ def move_statistics(student: nn.Module, artifact: Artifact, view: View, own: sli
     student(render(artifact.data.images, seen, own))
 
 
-def evaluate(
-    artifact: Artifact, test: ImageSet, seeds: Sequence[int], progress: Progress = SILENT, what: str = "student"
-) -> list[Score]:
+def evaluate(artifact: Artifact, test: ImageSet, seeds: Sequence[int], what: str = "student") -> list[Score]:
     """One student per seed; `what` names them in the progress lines."""
     scores = []
     for seed in seeds:
-        with progress.stage(f"{what}, seed {seed}") as stage:
-            scores.append(train_student(artifact, test, seed, progress))
+        with context.stage(f"{what}, seed {seed}") as stage:
+            scores.append(train_student(artifact, test, seed))
             stage.figure = f"top-1 {percent(scores[-1].last)} last, {percent(scores[-1].best)} best"
     return scores
 

@@ -18,7 +18,6 @@ from hello_distill.format.sizes import Layout
 from hello_distill.projector import Projector, ProjectorSpec, zero_shot
 from hello_distill.system import distributed
 from hello_distill.system.errors import InputError
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.training.fit import Optim, fit
 from hello_distill.training.losses import Match, hard_loss
 from hello_distill.training.networks import build, check_name
@@ -109,7 +108,7 @@ class Ensemble(nn.Module):
         return logits.log_softmax(2).logsumexp(0) - math.log(len(self.members))
 
 
-def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int, progress: Progress = SILENT) -> Teachers:
+def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int) -> Teachers:
     """Train the network with CE on augmented images, keeping the checkpoints that the spec names."""
     model = _untrained(spec.network, data, seed).to(data.images.device)
     kept: dict[int, nn.Module] = {}
@@ -125,7 +124,7 @@ def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int, progress: Progr
             yield view.rows[own], Batch(render(data.images, view, own), hard, hard)
 
     steps = sizes.num_batches(len(data), spec.optim.batch_size)
-    fit(model, batches, steps, hard_loss, spec.optim, seed, keep, progress, "teachers")
+    fit(model, batches, steps, hard_loss, spec.optim, seed, keep, "teachers")
     observer = model.eval().requires_grad_(False)
     return Teachers(observer, Ensemble([kept[epoch] for epoch in spec.weak_epochs]))
 

@@ -160,7 +160,8 @@ def test_twenty_kinds_of_bad_images_are_left_out_and_listed(
     data, expected = mixed
     assert len(expected) == 20
     listed = tmp_path / "skipped.json"
-    folder = hd.distill(str(data), tmp_path / "a", random_recipe, max_bad=0.1, skipped=listed)
+    with hd.Context(max_bad=0.1):
+        folder = hd.distill(str(data), tmp_path / "a", random_recipe, skipped=listed)
     told = json.loads(listed.read_text())
     assert {entry["file"]: entry["reason"] for entry in told["files"]} == expected
     assert {entry["file"]: entry["class"] for entry in told["files"]} == {f: Path(f).parent.name for f in expected}
@@ -519,7 +520,7 @@ def test_no_file_outside_of_the_source_is_opened(tmp_path: Path) -> None:
     assert [bad.reason for bad in skipped.bad] == told
     assert [bad.name for bad in skipped.bad] == [*paths[:-1], "row 6"]
     with pytest.raises(InputError, match="7 of 9 images cannot be read"):
-        skipped.check()
+        skipped.check(0.01)
 
 
 def test_rows_of_a_part_are_told_as_rows_of_the_whole(tmp_path: Path) -> None:

@@ -316,7 +316,7 @@ def test_reports_hold_any_file_name(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "r.json").read_text())
     assert [Path(entry["file"]).name for entry in told["files"]] == [os.fsdecode(b"caf\xe9.png"), "two\nlines.png"]
     with pytest.raises(InputError) as caught:
-        skipped.check()
+        skipped.check(0.01)
     assert "/a/caf\\udce9.png (empty file), " in str(caught.value) and "/a/two\\nlines.png (empty file)" in str(
         caught.value
     )

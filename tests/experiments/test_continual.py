@@ -77,11 +77,11 @@ class Trained:
         self.untrained.append(copy.deepcopy(self.networks[-1].state_dict()))
         return self.networks[-1]
 
-    def train(self, artifact: Any, test: Any, seed: int, progress: Any) -> Any:
+    def train(self, artifact: Any, test: Any, seed: int) -> Any:
         self.memories.append(artifact)
         self.tests.append(test)
         self.seeds.append(seed)
-        return evaluate.train_student(artifact, test, seed, progress)
+        return evaluate.train_student(artifact, test, seed)
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ from hello_distill.report.kinds.study import section
 from hello_distill.report.page import Text
 from hello_distill.stages import Stages
 from hello_distill.student import train_student
+from hello_distill.system.context import Context
 from hello_distill.system.errors import DivergedError, InputError
 from hello_distill.system.progress import ConsoleProgress
 from hello_distill.teachers import Ensemble, suited_epochs, train_teachers
@@ -446,7 +447,8 @@ def test_what_diverges_leaves_the_other_cells(
         return images(bench, method, ipc, seed)
 
     monkeypatch.setattr(Bench, "images", diverging)
-    result = run(tree, tmp_path / "r.json", wanted, variants=["late", "random"], progress=ConsoleProgress())
+    with Context(ConsoleProgress()):
+        result = run(tree, tmp_path / "r.json", wanted, variants=["late", "random"])
     assert [cell["method"] for cell in result["cells"]] == ["random"]
     told = " ".join(capsys.readouterr().err.split())
     assert "late, projector, IPC 2, convnet2_w8, seed 0: no result; projector: the loss is nan" in told

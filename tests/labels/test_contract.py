@@ -30,6 +30,7 @@ from hello_distill.labels.stored import stored
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.projector import fit_projector, zero_shot
 from hello_distill.stages import Stages
+from hello_distill.system.context import Context
 from hello_distill.system.progress import Progress
 from hello_distill.teachers import Teachers, train_teachers
 from hello_distill.types import LabelSource
@@ -166,11 +167,12 @@ def test_a_projector_that_fitting_made_worse_is_told(
     material: Material, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
-    told = Progress()
-    monkeypatch.setattr(told, "line", lambda name, seconds, figure: lines.append(figure))
-    fresh = Stages(material, recipe.teachers, 0, told)
+    shown = Progress()
+    monkeypatch.setattr(shown, "line", lambda name, seconds, figure: lines.append(figure))
+    fresh = Stages(material, recipe.teachers, 0)
     spec = recipe.distiller.projector
     start = zero_shot(encoders.load(spec.encoder), material.train.classes, spec)
-    fresh._tested(start, "projector", before=101.0)
-    fresh._tested(start, "projector", before=0.0)
+    with Context(shown):
+        fresh._tested(start, "projector", before=101.0)
+        fresh._tested(start, "projector", before=0.0)
     assert ["WORSE" in line for line in lines] == [True, False]

@@ -18,8 +18,8 @@ from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from hello_distill.cli.options import ArgumentParser
-from hello_distill.data.skipped import MAX_BAD
 from hello_distill.system import distributed, publishing
+from hello_distill.system.context import Context
 from hello_distill.system.errors import ArtifactError, HelloError, InputError, MachineError
 from hello_distill.system.stopping import SENTENCE, stoppable
 
@@ -85,8 +85,8 @@ def distill(options: Namespace) -> None:
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
         tell_what_it_takes(options.recipe, recipe)
         given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
-        beside = {name: options[name] for name in ("stages", "max_bad", "skipped", "short_class")}
-        folder = pipeline.distill(options.data, claim, replace(recipe, **given), console(), **beside)
+        beside = {name: options[name] for name in ("stages", "skipped", "short_class")}
+        folder = pipeline.distill(options.data, claim, replace(recipe, **given), **beside)
     if distributed.launched().rank == 0:
         print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
@@ -141,7 +141,7 @@ def train(options: Namespace) -> None:
 
     how = options.student, options.labels, options.seeds
     with distributed.joined():
-        result = pipeline.train(options.artefact, options.data, *how, console(), options.max_bad)
+        result = pipeline.train(options.artefact, options.data, *how)
     show(result, tables.training, options.json)
 
 
@@ -164,8 +164,7 @@ def evaluate(options: Namespace) -> None:
             from hello_distill import api as pipeline
             from hello_distill.format import storage
 
-            how = options.seeds or (0, 1, 2), console(), options.max_bad
-            folder = pipeline.record(options.artefact, options.data, claim, *how)
+            folder = pipeline.record(options.artefact, options.data, claim, options.seeds or (0, 1, 2))
         ready = f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}` checks what it states"
         made = {"artefact": str(folder), "expected": storage.read_manifest(folder)["expected"]}
         show(made, lambda _: ready, options.json)
@@ -173,7 +172,7 @@ def evaluate(options: Namespace) -> None:
     from hello_distill import api as pipeline
     from hello_distill.report import terminal as tables
 
-    result = pipeline.reproduce(options.artefact, options.data, options.seeds, console(), options.max_bad)
+    result = pipeline.reproduce(options.artefact, options.data, options.seeds)
     show(result, tables.evaluation, options.json)
     if not result["inside"]:
         raise ArtifactError(f"{options.artefact} does not reach the accuracy that it states")
@@ -195,7 +194,7 @@ def verify(options: Namespace) -> None:
     from hello_distill import api as pipeline
     from hello_distill.report import terminal as tables
 
-    result = pipeline.verify(options.artefact, options.data, options.teacher, console(), options.max_bad)
+    result = pipeline.verify(options.artefact, options.data, options.teacher)
     show(result, tables.verification, options.json)
     if result["not_checked"]:
         raise MachineError(f"not all of {options.artefact} could be checked on this machine; see above")
@@ -241,7 +240,7 @@ def labels(options: Namespace) -> None:
         from hello_distill.relabel import OPTIONS, chosen, relabel
 
         wanted = chosen(options.kind, {name: options[name] for name in OPTIONS})
-        folder = relabel(options.artefact, claim, wanted, options.source, console())
+        folder = relabel(options.artefact, claim, wanted, options.source)
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 
@@ -276,7 +275,7 @@ def demo(options: Namespace) -> None:
         from hello_distill.recipes import find
         from hello_distill.report import terminal as tables
 
-        result = run(claim, find("demo"), console())
+        result = run(claim, find("demo"))
     show(result, tables.demo, False)
 
 
@@ -315,7 +314,7 @@ def compare(options: Namespace) -> None:
 
     wanted = find_comparison(options.recipe)
     grid = options.methods, options.labels, options.ipc, options.students, options.seeds
-    result = comparison.compare(options.data, options.out, wanted, *grid, console(), options.max_bad)
+    result = comparison.compare(options.data, options.out, wanted, *grid)
     sign("compare", options)
     show(result, tables.comparison, False)
 
@@ -358,7 +357,7 @@ def continual(options: Namespace) -> None:
 
     grid = options.methods, options.steps, options.ipc, options.seeds
     wanted = find_continual(options.recipe)
-    result = run(options.data, options.out, wanted, *grid, console(), options.max_bad)
+    result = run(options.data, options.out, wanted, *grid)
     sign("continual", options)
     show(result, tables.continual, False)
 
@@ -395,7 +394,7 @@ def study(options: Namespace) -> None:
     from hello_distill.report import terminal as tables
 
     grid = options.variants, options.ipc, options.students, options.seeds
-    result = run(options.data, options.out, find_study(options.recipe), *grid, console(), options.max_bad)
+    result = run(options.data, options.out, find_study(options.recipe), *grid)
     sign("study", options)
     show(result, tables.study, False)
 
@@ -454,7 +453,7 @@ def report(options: Namespace) -> None:
     from hello_distill.report import report as write
 
     given = options.artefact, options.before, options.data
-    print(f"{write(options.results, options.out, *given, console(), options.max_bad)} is ready")
+    print(f"{write(options.results, options.out, *given)} is ready")
 
 
 def recipes_parser() -> ArgumentParser:
@@ -535,7 +534,10 @@ QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "HF
 def add_max_bad(parser: ArgumentParser) -> None:
     """The option that all commands share that read images."""
     parser.add_argument(
-        "--max-bad", type=float, default=MAX_BAD, help="share of images that may be unreadable, and are left out"
+        "--max-bad",
+        type=float,
+        default=Context.max_bad,
+        help="share of images that may be unreadable and are left out",
     )
 
 
@@ -601,7 +603,8 @@ def perform(name: str, options: Namespace) -> None:
     if distributed.launched().processes > 1 and name not in SHARED:
         apart = "; several of them with one --out share the work" if name in ("compare", "continual", "study") else ""
         raise InputError(f"torchrun is for {' and '.join(SHARED)}; start `hello-distill {name}` without it{apart}")
-    COMMANDS[name][1](options)
+    with Context(console(), options.get("max_bad", Context.max_bad)):
+        COMMANDS[name][1](options)
 
 
 def run(command: Callable[[], None]) -> int:

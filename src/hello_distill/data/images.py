@@ -35,7 +35,6 @@ from hello_distill.data.mapped import KeptImages, part
 from hello_distill.data.skipped import Bad, Skipped
 from hello_distill.system.errors import InputError, MachineError, listed, nearest
 from hello_distill.system.machine import rest_offline_if_unreachable
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.system.publishing import FULL
 from hello_distill.types import Targets
 
@@ -150,19 +149,19 @@ class Split:
                 sides.append(min(decode(record["image"], self.roots).size))
         return sides
 
-    def decode(self, side: int, progress: Progress = SILENT) -> ImageSet:
+    def decode(self, side: int) -> ImageSet:
         """All images: shorter side brought to `side` pixels, then the centre square (bicubic).
 
         Raises InputError naming the files that are no images, MachineError where memory cannot hold them.
         """
-        images, skipped = self.read(side, progress)
+        images, skipped = self.read(side)
         skipped.check(max_bad=0.0)
         return images
 
-    def read(self, side: int, progress: Progress = SILENT) -> tuple[ImageSet, Skipped]:
+    def read(self, side: int) -> tuple[ImageSet, Skipped]:
         """As `decode`, but images that cannot be read are left out, with their targets, and told."""
         part = None if self.rows is None else tuple(self.rows.tolist())
-        found = reading.read(reading.Source(self.table, self.roots, part, side), self.name, progress)
+        found = reading.read(reading.Source(self.table, self.roots, part, side), self.name)
         targets, bad = self.targets, []
         for row, reason, detail in found.faults:
             name = self._name(row, self.table[row]["image"])

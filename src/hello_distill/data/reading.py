@@ -31,10 +31,9 @@ from torch import Tensor
 from hello_distill.data import decoding
 from hello_distill.data.decoding import Unreadable, decode, square
 from hello_distill.data.mapped import KeptImages, Mapped
-from hello_distill.system import distributed, publishing
+from hello_distill.system import context, distributed, publishing
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.system.machine import cache_folder, device, memory
-from hello_distill.system.progress import SILENT, Progress
 
 PLACES = "HELLO_DISTILL_IMAGES"
 """The variable that says where decoded images are kept: `memory` or `file`. Where it is not set, `fits` decides."""
@@ -85,7 +84,7 @@ class Source(NamedTuple):
         return len(self.table), 3, self.side, self.side
 
 
-def read(source: Source, name: str, progress: Progress = SILENT) -> Found:
+def read(source: Source, name: str) -> Found:
     """The images of a source that can be decoded, in their order, and what is wrong with the others.
 
     Raises MachineError where there is no room for them, InputError where PLACES has no such place.
@@ -95,14 +94,14 @@ def read(source: Source, name: str, progress: Progress = SILENT) -> Found:
     if place not in ("memory", "file"):
         raise InputError(f"{PLACES} is {place!r}; set it to memory or to file, or not at all")
     if place == "file":
-        return _from_file(source, name, progress)
+        return _from_file(source, name)
     check_memory(source.shape, name)
     images = np.frombuffer(mmap.mmap(-1, size), np.uint8).reshape(source.shape)  # which other processes can write to
 
     def put(start: int, block: Block) -> None:
         images[start : start + len(block)] = block
 
-    faults = _decode(source, put, name, progress)
+    faults = _decode(source, put, name)
     whole, rows = torch.from_numpy(images), _good(source, faults)
     return Found(whole[rows] if faults else whole, rows, faults)
 
@@ -136,13 +135,13 @@ def _good(source: Source, faults: Sequence[Fault]) -> Int64[Tensor, "n"]:
     return torch.nonzero(good).flatten()
 
 
-def _from_file(source: Source, name: str, progress: Progress) -> Found:
+def _from_file(source: Source, name: str) -> Found:
     folder = cache_folder() / "decoded" / key(source)
     if not folder.is_dir():
         publishing.check_writable(folder.parent)
         with publishing.reserved(folder, wait=True) as claim:  # after a process that decodes the same
             if not folder.is_dir():
-                _write(source, claim, name, progress)
+                _write(source, claim, name)
     try:
         faults = [Fault(*fault) for fault in json.loads((folder / FACTS).read_text(encoding="utf-8"))]
         rows = _good(source, faults)
@@ -153,12 +152,12 @@ def _from_file(source: Source, name: str, progress: Progress) -> Found:
         ) from None
 
 
-def _write(source: Source, claim: publishing.Claim, name: str, progress: Progress) -> None:
+def _write(source: Source, claim: publishing.Claim, name: str) -> None:
     """Decode a source into its folder, which appears when all is in it."""
     with publishing.published(claim, int(np.prod(source.shape))) as partial_folder:
         file = partial_folder / IMAGES
         file.touch()
-        faults = _decode(source, partial(_put, file), name, progress)
+        faults = _decode(source, partial(_put, file), name)
         (partial_folder / FACTS).write_text(json.dumps(faults), encoding="utf-8")
 
 
@@ -204,7 +203,7 @@ def _digest(lines: Iterator[str]) -> str:
     return found.hexdigest()
 
 
-def _decode(source: Source, put: Put, name: str, progress: Progress) -> list[Fault]:
+def _decode(source: Source, put: Put, name: str) -> list[Fault]:
     """Decode every row and keep it; gives the rows that could not be, ascending. Their pixels are zero."""
     count = len(source.table)
     blocks = [range(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
@@ -215,7 +214,7 @@ def _decode(source: Source, put: Put, name: str, progress: Progress) -> list[Fau
             faults.extend(found)
             yield from block
 
-    for _ in progress.track(rows(), count, f"decoding {name}"):
+    for _ in context.track(rows(), count, f"decoding {name}"):
         pass
     return faults
 

@@ -12,9 +12,6 @@ from typing import Any, NamedTuple
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, listed
 
-MAX_BAD = 0.01
-"""Share of a split's images that may be bad unless the caller says otherwise."""
-
 
 class Bad(NamedTuple):
     """An image that was left out."""
@@ -50,7 +47,7 @@ class Skipped:
         """How many were left out, and the first few."""
         return f"{len(self.bad)} of {self.seen} skipped: {self._first()}"
 
-    def check(self, max_bad: float = MAX_BAD) -> None:
+    def check(self, max_bad: float) -> None:
         """Raise InputError where more than the share `max_bad` is bad, or nothing is left."""
         if len(self.bad) <= max_bad * self.seen + 1e-9 and self.kept:
             return
@@ -85,12 +82,6 @@ class Skipped:
             publishing.write(Path(file), content.encode(errors="backslashreplace"))
         except OSError as error:
             raise InputError(f"--skipped {file} cannot be written: {error.strerror}; choose another file") from None
-
-
-def check_share(max_bad: float) -> None:
-    """Raise InputError for what is no share."""
-    if not 0 <= max_bad <= 1:
-        raise InputError(f"--max-bad {max_bad:g} is no share; give a number from 0 to 1")
 
 
 def check_file(file: str | Path) -> None:

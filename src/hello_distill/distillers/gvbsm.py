@@ -26,7 +26,7 @@ from hello_distill.distillers.recover import (
 )
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.stages import Stages
-from hello_distill.system.progress import SILENT, Progress
+from hello_distill.system import context
 from hello_distill.teachers import network
 from hello_distill.training.networks import IMAGENET_MEAN, IMAGENET_STD
 from hello_distill.types import Scalar, Targets
@@ -78,24 +78,22 @@ class GVBSM:
     """How labels are averaged: see `hello_distill.labels.teacher`."""
     jitter: Jitter = field(default_factory=Jitter)
 
-    def __call__(
-        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
-    ) -> Distilled:
+    def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         data = material.train
         for name in self.networks:  # before anything is trained
             backbone(network(name, len(data.classes), data.side), name, "gvbsm")
         teachers = [stages.teachers(name).observer for name in self.networks]
-        with progress.stage("statistics") as stage:
+        with context.stage("statistics") as stage:
             watched = [self._watch(t, name, data) for t, name in zip(teachers, self.networks, strict=True)]
             stage.figure = f"{sum(len(w.convolutions) + len(w.norms) for w in watched)} layers"
         targets = torch.arange(len(data.classes), device=data.images.device).repeat_interleave(ipc)
         parts = targets.split(self.batch_size)
         running = Running(self.momentum, self.from_zero)
-        with progress.stage("recover") as stage:
+        with context.stage("recover") as stage:
             images = torch.cat(
                 [
                     self._recovered(watched, part, data.side, seed * 1_000_003 + number, running)
-                    for number, part in enumerate(progress.track(parts, len(parts), "recover"))
+                    for number, part in enumerate(context.track(parts, len(parts), "recover"))
                 ]
             )
             stage.figure = f"{len(images)} images, {self.steps} steps each"

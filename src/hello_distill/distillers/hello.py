@@ -14,8 +14,8 @@ from hello_distill.labels import budget
 from hello_distill.labels.projector import ProjectorLabels, describe
 from hello_distill.projector import Adapter, Projector, ProjectorSpec
 from hello_distill.stages import Fitted, Stages
+from hello_distill.system import context
 from hello_distill.system.errors import InputError
-from hello_distill.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,25 @@ class HeLlO:
     label_bytes: int | None = None
     """At most so many bytes for the projector: its ranks are cut and its precision chosen to fit. None: as fitted."""
 
-    def __call__(
-        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
-    ) -> Distilled:
+    def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         self.patches.check(material.train, ipc)
         if self.label_bytes is not None and not len(material.held):
             raise InputError("--label-bytes needs held-back training images to choose by; set `held_share` above 0")
         observer, _ = stages.teachers()
-        start = self.patches(material.train, observer, ipc, seed, progress)  # line 3: Eq. 6
+        start = self.patches(material.train, observer, ipc, seed)  # line 3: Eq. 6
         fitted = stages.projector(self.projector)  # lines 4-8: Eq. 2-5
-        adapter, figures = self._adapter(fitted, material.held, progress)
+        adapter, figures = self._adapter(fitted, material.held)
         labels = ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), self.projector.templates)
-        images, moved = self._moved(start, labels.projector, progress)  # lines 9-11: Eq. 7
+        images, moved = self._moved(start, labels.projector)  # lines 9-11: Eq. 7
         return Distilled(images, labels, {**stages.figures, **fitted.figures, **figures, **moved})
 
-    def _adapter(self, fitted: Fitted, held: ImageSet, progress: Progress) -> tuple[Adapter, dict[str, Any]]:
+    def _adapter(self, fitted: Fitted, held: ImageSet) -> tuple[Adapter, dict[str, Any]]:
         """The adapter as it will be stored, and how faithful that and other forms are."""
         if not len(held):
             return fitted.adapter.rounded(self.projector.precision), {}
         forms = budget.as_fitted(fitted.adapter) if self.label_bytes is None else budget.halved(fitted.adapter)
-        with progress.stage("fidelity") as stage:
-            points = budget.curve(fitted.start, fitted.adapter, held, forms, progress)
+        with context.stage("fidelity") as stage:
+            points = budget.curve(fitted.start, fitted.adapter, held, forms)
             if self.label_bytes is None:
                 chosen = next(point for point in points if point.precision == self.projector.precision)
             else:
@@ -63,13 +61,13 @@ class HeLlO:
             figures["knee"] = asdict(budget.knee(points))
         return adapter, figures
 
-    def _moved(self, start: ImageSet, projector: Projector, progress: Progress) -> tuple[ImageSet, dict[str, Any]]:
+    def _moved(self, start: ImageSet, projector: Projector) -> tuple[ImageSet, dict[str, Any]]:
         if self.update is None:
             return start, {}
-        with progress.stage("image update") as stage:
+        with context.stage("image update") as stage:
             patches, per_side = in_memory(start.images), self.patches.factor
             before = self.update.loss(patches, projector.encode, per_side)
-            images = self.update(patches, projector.encode, progress, per_side)
+            images = self.update(patches, projector.encode, per_side)
             after = self.update.loss(images, projector.encode, per_side)
             stage.figure = f"information loss {before:.3g} before, {after:.3g} after"
         return replace(start, images=images), {

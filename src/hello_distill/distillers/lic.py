@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from hello_distill.system import context
 from hello_distill.system.errors import InputError
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.training.fit import check_moved
 from hello_distill.types import Features, Images, Pixels, Scalar
 from hello_distill.views import whole
@@ -33,13 +33,13 @@ class LIC:
     on: Literal["images", "patches"] = "images"
     """Ours: what the encoder is shown, whole images as students see them, or each patch of a mosaic by itself."""
 
-    def __call__(self, images: Pixels, encode: Encode, progress: Progress = SILENT, per_side: int = 1) -> Pixels:
+    def __call__(self, images: Pixels, encode: Encode, per_side: int = 1) -> Pixels:
         """The moved images, 8 bit again; `per_side` is how many patches an image has along a side.
 
         Raises DivergedError where a loss or a pixel is not finite, InputError where patches are of uneven size.
         """
         parts = range(0, len(images), self.batch_size)
-        tracked = progress.track(parts, len(parts), "image update")
+        tracked = context.track(parts, len(parts), "image update")
         moved = [self._update(images[at : at + self.batch_size], encode, at, per_side) for at in tracked]
         return torch.cat(moved)
 

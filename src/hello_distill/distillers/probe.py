@@ -10,7 +10,6 @@ from hello_distill.distillers.rded import Patches
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.projector import ProjectorSpec
 from hello_distill.stages import Stages
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.teachers import encoder_name
 
 
@@ -30,12 +29,10 @@ class Probe:
     lora: bool = True
     """The encoder is moved by LoRA; else it stays as it is."""
 
-    def __call__(
-        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
-    ) -> Distilled:
+    def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         self.patches.check(material.train, ipc)
         name = encoder_name(self.projector)
         observer, _ = stages.teachers()
-        images = self.patches(material.train, observer, ipc, seed, progress)
+        images = self.patches(material.train, observer, ipc, seed)
         model, figures = stages.probe(self.projector, self.taught, self.lora)
         return Distilled(images, TeacherLabels([name], [model], images.side), {**stages.figures, **figures})

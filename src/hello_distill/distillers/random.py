@@ -11,16 +11,13 @@ from hello_distill.artifact import Distilled
 from hello_distill.data.images import Material, check_counts
 from hello_distill.labels.hard import HardLabels
 from hello_distill.stages import Stages
-from hello_distill.system.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
 class RandomImages:
     """`ipc` images of each class, drawn without replacement, with hard labels."""
 
-    def __call__(
-        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
-    ) -> Distilled:
+    def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         rng = np.random.default_rng([seed, 3])
         data = material.train
         check_counts(data, ipc)

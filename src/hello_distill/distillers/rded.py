@@ -14,8 +14,8 @@ from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet, Material, short_classes, shown_counts
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.stages import Stages
+from hello_distill.system import context
 from hello_distill.system.errors import InputError
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.training.networks import IMAGENET_MEAN
 from hello_distill.types import Classifier, Images, Pixels
 from hello_distill.views import crop, sample_boxes
@@ -56,13 +56,11 @@ class Patches:
                 "or `distill` with --short-class repeat or fewer"
             )
 
-    def __call__(
-        self, data: ImageSet, observer: Classifier, ipc: int, seed: int, progress: Progress = SILENT
-    ) -> ImageSet:
+    def __call__(self, data: ImageSet, observer: Classifier, ipc: int, seed: int) -> ImageSet:
         """`ipc` stitched images (uint8) per class, class by class."""
         self.check(data, ipc)
-        with progress.stage("patches") as stage:
-            classes = progress.track(range(len(data.classes)), len(data.classes), "patches")
+        with context.stage("patches") as stage:
+            classes = context.track(range(len(data.classes)), len(data.classes), "patches")
             images = torch.cat([self._one_class(data, target, observer, ipc, seed) for target in classes])
             stage.figure = f"{len(images)} images of {self.factor**2} patches each"
         targets = torch.arange(len(data.classes), device=images.device).repeat_interleave(ipc)
@@ -101,12 +99,10 @@ class RDED:
 
     patches: Patches = field(default_factory=Patches)
 
-    def __call__(
-        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
-    ) -> Distilled:
+    def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         self.patches.check(material.train, ipc)
         observer, _ = stages.teachers()
-        images = self.patches(material.train, observer, ipc, seed, progress)
+        images = self.patches(material.train, observer, ipc, seed)
         return Distilled(images, TeacherLabels([stages.spec.network], [observer], images.side), dict(stages.figures))
 
 

@@ -23,7 +23,7 @@ from hello_distill.distillers.recover import (
 )
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.stages import Stages
-from hello_distill.system.progress import SILENT, Progress
+from hello_distill.system import context
 from hello_distill.teachers import network
 from hello_distill.types import Scalar, Targets
 
@@ -46,9 +46,7 @@ class SRe2L:
     """The teacher labels with its batch normalisation in training mode, as SRe2L's code for CIFAR does: labels then
     depend on the batch."""
 
-    def __call__(
-        self, material: Material, stages: Stages, ipc: int, seed: int, progress: Progress = SILENT
-    ) -> Distilled:
+    def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         name, data = stages.spec.network, material.train
         backbone(network(name, len(data.classes), data.side), name, "sre2l")  # before anything is trained
         observer, _ = stages.teachers()
@@ -56,8 +54,8 @@ class SRe2L:
         classes = torch.arange(len(data.classes), device=data.images.device)
         rounds = [(place, chunk) for place in range(ipc) for chunk in classes.split(self.batch_size)]
         made: list[list[torch.Tensor]] = [[] for _ in range(ipc)]
-        with progress.stage("recover") as stage:
-            for number, (place, chunk) in enumerate(progress.track(rounds, len(rounds), "recover")):
+        with context.stage("recover") as stage:
+            for number, (place, chunk) in enumerate(context.track(rounds, len(rounds), "recover")):
                 made[place].append(self._recovered(inner, chunk, data.side, (seed * 1_000_003) + number))
             images = torch.stack([torch.cat(chunks) for chunks in made], 1).flatten(0, 1)
             stage.figure = f"{len(images)} images, {self.steps} steps each"

@@ -15,7 +15,6 @@ from typing import Any
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
 from hello_distill.data.images import check_counts
-from hello_distill.data.skipped import MAX_BAD
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.experiments.grid import PROJECTOR, Bench, Comparison, artefact_bytes, described, kind_of, opened
 from hello_distill.experiments.ledger import Cell, Ledger, Run
@@ -23,8 +22,8 @@ from hello_distill.experiments.tuning import fit_settings, student_settings
 from hello_distill.format import sizes
 from hello_distill.format.manifest import check_seeds
 from hello_distill.student import tested, train_student
+from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.training.networks import check_name
 from hello_distill.training.scores import percent
 
@@ -42,8 +41,6 @@ def compare(
     ipcs: Sequence[int] | None,
     students: Sequence[str],
     seeds: Sequence[int],
-    progress: Progress = SILENT,
-    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Run the grid, or what is left of it, and keep the result at `out` up to date; see `hello-distill compare`.
 
@@ -54,7 +51,7 @@ def compare(
     ipcs = ipcs or list(comparison.training)
     check(comparison, methods, labels, ipcs, students)
     check_seeds(seeds)
-    bench, ledger = opened(data, out, comparison, described(comparison), progress, max_bad)
+    bench, ledger = opened(data, out, comparison, described(comparison))
     check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))
     for name in _fitted(comparison, methods, labels):
         bench.comparison = bench.comparison.with_fit(name, fit_settings(bench, ledger, name))
@@ -66,7 +63,7 @@ def compare(
         ledger.add_run(cell, settings, seed, _run(bench, ledger, cell, settings, seed))
         ledger.add_stages(bench.figures())
 
-    ledger.fill(cells, seeds, run, progress)
+    ledger.fill(cells, seeds, run)
     return ledger.read()
 
 
@@ -102,10 +99,10 @@ def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], see
     twin = ledger.cell(cell._replace(labels=EQUAL_BY_DESIGN.get(cell.labels, "")))
     if twin is not None and seed in twin["seeds"]:
         return _copied(bench, cell, twin, twin["seeds"].index(seed))
-    with bench.progress.stage(cell.labels) as stage:
+    with context.stage(cell.labels) as stage:
         with bench.labelled(cell, seed, bench.student(cell, settings)) as folder:
             size = artefact_bytes(folder)
-            score = train_student(artifacts.load(folder), bench.test(), seed, bench.progress)
+            score = train_student(artifacts.load(folder), bench.test(), seed)
         stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(score.last)} last, {percent(score.best)} best"
     return Run(score.last, score.best, size, time.monotonic() - start, None, tested(score))
 

@@ -37,7 +37,6 @@ import torch
 from hello_distill import artifact as artifacts
 from hello_distill.artifact import Artifact, StudentSpec
 from hello_distill.data.images import ImageSet, check_counts
-from hello_distill.data.skipped import MAX_BAD
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
@@ -47,8 +46,8 @@ from hello_distill.format import storage
 from hello_distill.format.manifest import check_seeds
 from hello_distill.labels.hard import HardLabels
 from hello_distill.student import summary, train_student
+from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.training.scores import percent
 from hello_distill.types import Images, LabelSource, Logits, Pixels, View
 
@@ -122,8 +121,6 @@ def continual(
     steps: Sequence[int],
     ipcs: Sequence[int] | None,
     seeds: Sequence[int],
-    progress: Progress = SILENT,
-    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Run every step, or what is left, and keep the result at `out` up to date; see `hello-distill continual`.
 
@@ -134,7 +131,7 @@ def continual(
     ipcs = ipcs or list(experiment.comparison.training)
     check(experiment, methods, ipcs)
     check_seeds(seeds)
-    bench, ledger = opened(data, out, experiment.comparison, experiment.described(), progress, max_bad)
+    bench, ledger = opened(data, out, experiment.comparison, experiment.described())
     images = bench.material.train
     drawn = {(count, seed): Arrivals.drawn(len(images.classes), count, seed) for count in steps for seed in seeds}
     check_counts(images, max(ipcs))
@@ -147,7 +144,7 @@ def continual(
         ledger.add_stages(_measured(step, arrivals, folders[-1], seed))
         ledger.change(lambda result: _conclude(result, seed, [images.classes[target] for target in arrivals.order]))
 
-    ledger.fill(list(_places(experiment.comparison, methods, steps, ipcs)), seeds, run, progress)
+    ledger.fill(list(_places(experiment.comparison, methods, steps, ipcs)), seeds, run)
     return ledger.read()
 
 
@@ -194,9 +191,9 @@ def _run(bench: Bench, step: Step, arrivals: Arrivals, folders: Sequence[Path], 
     images, image_bytes = kept(bench.material.train.classes, arrivals, folders)
     if len(seen) == 1:
         return Run(100.0, 100.0, {"images": image_bytes, "labels": 0, "teacher": 0, "public": 0}, 0.0)
-    with bench.progress.stage(f"step {step.step} of {step.steps}") as stage:
+    with context.stage(f"step {step.step} of {step.steps}") as stage:
         memory = Artifact(images, labeller(step, seen, folders[-1], images), student, {})
-        score = train_student(memory, bench.test().only(seen), network_seed(seed, step.step), bench.progress)
+        score = train_student(memory, bench.test().only(seen), network_seed(seed, step.step))
         stage.figure = f"{step.name}, seed {seed}: top-1 {percent(score.last)} of {len(seen)} classes"
     sizes = {**artefact_bytes(folders[-1]), "images": image_bytes}
     return Run(score.last, score.best, sizes, time.monotonic() - start)

@@ -13,14 +13,13 @@ from hello_distill.format import costs, storage
 from hello_distill.relabel import Relabel, relabel
 from hello_distill.student import evaluate, summary
 from hello_distill.system.machine import environment
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.system.publishing import Claim, claimed, write
 
 DATA = "fashion-mnist"
 SEEDS = (0, 1, 2)
 
 
-def demo(out: str | Path | Claim, recipe: Recipe, progress: Progress = SILENT) -> dict[str, Any]:
+def demo(out: str | Path | Claim, recipe: Recipe) -> dict[str, Any]:
     """Distil, train twelve students, compare. Leaves `artefact`, `random`, `random-projector` and `table.json` in
     `out`.
 
@@ -29,14 +28,14 @@ def demo(out: str | Path | Claim, recipe: Recipe, progress: Progress = SILENT) -
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return demo(claim, recipe, progress)
+            return demo(claim, recipe)
     folder, start = out.target, time.monotonic()
     check(recipe)
-    material = prepare(DATA, recipe, progress)
-    distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", progress)
-    random = distill_material(material, recipe, RandomImages(), folder / "random", progress)
-    projected = relabel(random, folder / "random-projector", Relabel("projector"), distilled, progress)
-    test = test_images(DATA, load(random, "hard"), progress)
+    material = prepare(DATA, recipe)
+    distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact")
+    random = distill_material(material, recipe, RandomImages(), folder / "random")
+    projected = relabel(random, folder / "random-projector", Relabel("projector"), distilled)
+    test = test_images(DATA, load(random, "hard"))
     students = {
         "random_hard": opened(random, None, "hard"),
         "distilled_hard": opened(distilled, None, "hard"),
@@ -45,7 +44,7 @@ def demo(out: str | Path | Claim, recipe: Recipe, progress: Progress = SILENT) -
     }
     table: dict[str, Any] = {}
     for name, artifact in students.items():
-        scores = evaluate(artifact, test, SEEDS, progress, name.replace("_", " "))
+        scores = evaluate(artifact, test, SEEDS, name.replace("_", " "))
         table[name] = summary([s.last for s in scores]) | {"best": summary([s.best for s in scores])}
     table["bytes"] = sizes(distilled)
     table["figures"] = costs.info(distilled)["figures"]

@@ -18,7 +18,6 @@ from hello_distill import distillers
 from hello_distill.api import Recipe, prepare, test_split
 from hello_distill.artifact import Artifact, Distiller, StudentSpec
 from hello_distill.data.images import ImageSet, Material, short_name
-from hello_distill.data.skipped import MAX_BAD
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.experiments.ledger import Cell, Ledger
 from hello_distill.format import costs
@@ -28,7 +27,6 @@ from hello_distill.projector import ProjectorSpec
 from hello_distill.relabel import Relabel, label_source
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.system.machine import commit, locked
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.system.publishing import beside, sweep
 from hello_distill.teachers import TeacherSpec, only_last
 from hello_distill.types import LabelSource
@@ -100,15 +98,11 @@ def _with_projector(contender: Contender, old: ProjectorSpec, new: ProjectorSpec
 class Bench:
     """The grid at work: what is shared between cells, and where things are kept."""
 
-    def __init__(
-        self, data: str, comparison: Comparison, work: Path, progress: Progress = SILENT, max_bad: float = MAX_BAD
-    ) -> None:
+    def __init__(self, data: str, comparison: Comparison, work: Path) -> None:
         self.data = data
         self.comparison = comparison
         self.work = work
-        self.progress = progress
-        self.max_bad = max_bad
-        self.material: Material = prepare(data, comparison.base, progress, max_bad)
+        self.material: Material = prepare(data, comparison.base)
         self._stages: dict[str, Stages] = {}
         self._test: ImageSet | None = None
 
@@ -117,7 +111,7 @@ class Bench:
         spec = spec or self.comparison.base.teachers
         if repr(spec) not in self._stages:
             seed, kept = self.comparison.base.seed, self.work / "stages"
-            self._stages[repr(spec)] = Stages(self.material, spec, seed, self.progress, kept, self._epochs(spec))
+            self._stages[repr(spec)] = Stages(self.material, spec, seed, kept, self._epochs(spec))
         return self._stages[repr(spec)]
 
     def _epochs(self, spec: TeacherSpec) -> set[int]:
@@ -136,7 +130,7 @@ class Bench:
         """The test split, decoded once."""
         if self._test is None:
             train = self.material.train
-            self._test = test_split(self.data, train.classes, train.side, self.progress, self.max_bad)
+            self._test = test_split(self.data, train.classes, train.side)
         return self._test
 
     def only(self, chosen: Sequence[int]) -> Bench:
@@ -156,7 +150,7 @@ class Bench:
         with locked(folder.with_suffix(".lock")):
             if not folder.is_dir():
                 stages = self.stages(contender.teachers)
-                made = contender.distiller(self.material, stages, ipc, seed, self.progress)
+                made = contender.distiller(self.material, stages, ipc, seed)
                 settings = replace(base, distiller=contender.distiller, ipc=ipc).settings()
                 artifacts.save(made, ipc, base.student, base.codec, settings, folder)
         return folder
@@ -202,8 +196,6 @@ def opened(
     out: str | Path,
     comparison: Comparison,
     settings: dict[str, Any],
-    progress: Progress = SILENT,
-    max_bad: float = MAX_BAD,
 ) -> tuple[Bench, Ledger]:
     """A bench, and the result file at `out` that it fills.
 
@@ -213,7 +205,7 @@ def opened(
     """
     commit()  # of the code as it is now
     file = Path(out)
-    bench = Bench(data, comparison, file.with_name(".work"), progress, max_bad)
+    bench = Bench(data, comparison, file.with_name(".work"))
     what = {"name": short_name(data), "training_images": fingerprint(bench.material.train)}
     return bench, Ledger(file, what, settings)
 

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from hello_distill.format import storage
 from hello_distill.student import summary
-from hello_distill.system import publishing
+from hello_distill.system import context, publishing
 from hello_distill.system.errors import DivergedError, InputError
 from hello_distill.system.machine import commit, environment, locked
-from hello_distill.system.progress import SILENT, Progress
 
 FORMAT = 2
 
@@ -116,7 +115,6 @@ class Ledger:
         cells: Sequence[Place],
         seeds: Sequence[int],
         run: Callable[[Place, int], None],
-        progress: Progress = SILENT,
     ) -> None:
         """Call `run(cell, seed)` for what is not there: first what nobody works on, then what others did not finish.
 
@@ -128,16 +126,16 @@ class Ledger:
                     claim = self.claims / f"{'-'.join(map(str, cell)).replace('/', '_')}-{seed}"
                     with locked(claim, wait) as mine:
                         if mine and not self.has(cell, seed):
-                            self._run(cell, seed, run, progress)
+                            self._run(cell, seed, run)
 
-    def _run(self, cell: Place, seed: int, run: Callable[[Place, int], None], progress: Progress) -> None:
+    def _run(self, cell: Place, seed: int, run: Callable[[Place, int], None]) -> None:
         start = time.monotonic()
         try:
             run(cell, seed)
         except DivergedError as error:
             self.add_diverged(cell, seed, error)
             told = f"{cell.name}, seed {seed}: no result; {error}"
-            progress.line("diverged", time.monotonic() - start, told)
+            context.current().progress.line("diverged", time.monotonic() - start, told)
 
     def cell(self, cell: Cell | Step) -> dict[str, Any] | None:
         """What is known of a cell."""

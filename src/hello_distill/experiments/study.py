@@ -19,15 +19,14 @@ from typing import Any
 from hello_distill import artifact as artifacts
 from hello_distill.artifact import StudentSpec
 from hello_distill.data.images import check_counts
-from hello_distill.data.skipped import MAX_BAD
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
 from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
 from hello_distill.experiments.ledger import Cell, Run
 from hello_distill.format.manifest import check_seeds
 from hello_distill.student import tested, train_student
+from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.training.networks import check_name
 from hello_distill.training.scores import percent
 
@@ -80,8 +79,6 @@ def study(
     ipcs: Sequence[int] | None = None,
     students: Sequence[str] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
-    progress: Progress = SILENT,
-    max_bad: float = MAX_BAD,
 ) -> dict[str, Any]:
     """Run a study, or what is left of it, and keep the result at `out` up to date; see `hello-distill study`.
 
@@ -92,7 +89,7 @@ def study(
     ipcs = ipcs or list(wanted.comparison.training)
     check(wanted, variants, ipcs, students)
     check_seeds(seeds)
-    bench, ledger = opened(data, out, wanted.comparison, wanted.described(), progress, max_bad)
+    bench, ledger = opened(data, out, wanted.comparison, wanted.described())
     if not len(bench.material.held):
         raise InputError("a study tests students on held-back training images, too; set `held_share` above 0")
     check_counts(bench.material.train, max(ipcs))
@@ -105,7 +102,7 @@ def study(
 
     kinds = {name: kind_of_labels(wanted.comparison.contenders[name].distiller) for name in variants}
     cells = [Cell(name, kinds[name], ipc, network) for network in students for ipc in ipcs for name in variants]
-    ledger.fill(cells, seeds, run, progress)
+    ledger.fill(cells, seeds, run)
     return ledger.read()
 
 
@@ -132,10 +129,10 @@ def check(wanted: Study, variants: Sequence[str], ipcs: Sequence[int], students:
 def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run, dict[str, Any]]:
     """One seed of a cell, and what was measured of its labeller."""
     start = time.monotonic()
-    with bench.progress.stage(cell.method) as stage:
+    with context.stage(cell.method) as stage:
         folder = bench.images(cell.method, cell.ipc, seed)
         artifact = replace(artifacts.load(folder), student=student)
-        score = train_student(artifact, bench.test(), seed, bench.progress, bench.material.held)
+        score = train_student(artifact, bench.test(), seed, bench.material.held)
         told = f"{percent(score.held)} on held-back training images, {percent(score.last)} on test images"
         stage.figure = f"{cell.name}, seed {seed}: top-1 {told}"
     figures, labels = artifact.manifest["figures"], artifact.manifest["labels"]

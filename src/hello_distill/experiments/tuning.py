@@ -19,6 +19,7 @@ from hello_distill.experiments.grid import PROJECTOR, Bench, kind_of, with_setti
 from hello_distill.experiments.ledger import Cell, Ledger
 from hello_distill.projector import ProjectorSpec, fit_projector, restore, zero_shot
 from hello_distill.student import train_student
+from hello_distill.system import context
 from hello_distill.system.errors import DivergedError, InputError
 from hello_distill.system.machine import locked
 from hello_distill.teachers import TeacherSpec, train_teachers
@@ -47,7 +48,7 @@ def _projector_fit(bench: Bench, spec: ProjectorSpec) -> Trial:
         encoder = encoders.load(tried.encoder, tried.size)
         start = zero_shot(encoder, data.classes, tried).to(data.images.device)
         ensemble = bench.stages().teachers().ensemble
-        adapter = fit_projector(start, encoder, data, ensemble, tried, bench.comparison.base.seed, bench.progress)
+        adapter = fit_projector(start, encoder, data, ensemble, tried, bench.comparison.base.seed)
         return top1(restore(start, adapter), held)
 
     return fit
@@ -57,7 +58,7 @@ def _teacher_fit(bench: Bench, spec: TeacherSpec) -> Trial:
     def fit(settings: Mapping[str, Any]) -> float | None:
         tried = with_settings(spec, settings)
         tried = replace(tried, weak_epochs=(1,), optim=replace(tried.optim, epochs=1))
-        trained = train_teachers(_some(bench), tried, bench.comparison.base.seed, bench.progress)
+        trained = train_teachers(_some(bench), tried, bench.comparison.base.seed)
         return top1(trained.observer, bench.material.held)
 
     return fit
@@ -91,7 +92,7 @@ def _student(bench: Bench, place: Cell, candidate: Mapping[str, Any]) -> float:
     spec = bench.student(place, candidate)
     spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
     with bench.labelled(place, 0, spec) as folder:
-        return train_student(artifacts.load(folder), bench.material.held, 0, bench.progress).last
+        return train_student(artifacts.load(folder), bench.material.held, 0).last
 
 
 def _best(
@@ -122,7 +123,7 @@ def _best(
 
 
 def _tried(bench: Bench, key: dict[str, str], candidate: Mapping[str, Any], trial: Trial) -> float:
-    with bench.progress.stage("trial") as stage:
+    with context.stage("trial") as stage:
         try:
             found = trial(candidate) or 0.0
         except DivergedError:

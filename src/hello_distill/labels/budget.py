@@ -19,8 +19,8 @@ from hello_distill.format.manifest import HEAD
 from hello_distill.format.precision import PRECISIONS, Precision
 from hello_distill.labels.projector import adapter_bytes
 from hello_distill.projector import Adapter, Projector, restore
+from hello_distill.system import context
 from hello_distill.system.errors import InputError
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.training.scores import predict
 from hello_distill.types import Logits
 
@@ -96,14 +96,13 @@ def curve(
     adapter: Adapter,
     held: ImageSet,
     forms: Iterable[tuple[int, int, Precision]],
-    progress: Progress = SILENT,
 ) -> list[Point]:
     """Size and fidelity of the projector in each form: encoder rank, head rank, precision."""
     forms = list(forms)
     images = held.images[torch.linspace(0, len(held) - 1, min(HELD, len(held))).long()]
     reference = predict(restore(start, adapter), images)
     points = []
-    for ranks_and_precision in progress.track(forms, len(forms), "fidelity"):
+    for ranks_and_precision in context.track(forms, len(forms), "fidelity"):
         form = formed(adapter, *ranks_and_precision)
         found = fidelity(reference, predict(restore(start, form), images))
         points.append(Point(*ranks_and_precision, adapter_bytes(form, form.precision), *found))

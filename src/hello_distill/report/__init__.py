@@ -13,12 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hello_distill.data.skipped import MAX_BAD
 from hello_distill.report import claims, kinds
 from hello_distill.report.page import Section, render
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, printable
-from hello_distill.system.progress import SILENT, Progress
 
 LARGEST = 64 * 2**20
 """Bytes of a result file; a larger one is none."""
@@ -30,8 +28,6 @@ def report(
     artefacts: Sequence[str | Path] = (),
     before: Sequence[str | Path] = (),
     data: str | None = None,
-    progress: Progress = SILENT,
-    max_bad: float = MAX_BAD,
 ) -> Path:
     """Write the page of a folder of result files; returns its path. See `hello-distill report`.
 
@@ -53,8 +49,8 @@ def report(
     if artefacts:
         from hello_distill.report.pictures import Shown, sections_of
 
-        shown = Shown(tuple(map(Path, artefacts)), tuple(map(Path, before)), data, max_bad)
-        sections += sections_of(shown, command, progress)
+        shown = Shown(tuple(map(Path, artefacts)), tuple(map(Path, before)), data)
+        sections += sections_of(shown, command)
     if not sections and not unknown:
         raise InputError(f"{folder} holds no result file (.json); `hello-distill compare` writes one")
     publishing.write(target, render(f"hello-distill: {folder.resolve().name}", sections, unknown, command))

@@ -24,7 +24,6 @@ from hello_distill.format.manifest import CONFIG
 from hello_distill.labels.static import static
 from hello_distill.report.page import Figure, Gallery, Picture, Section, Table, Text, count, number, weight, words
 from hello_distill.system.errors import InputError, printable
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.training.scores import confusion
 
 CLASSES = 20
@@ -47,10 +46,9 @@ class Shown:
     artefacts: tuple[Path, ...]
     before: tuple[Path, ...]
     data: str | None
-    max_bad: float
 
 
-def sections_of(shown: Shown, command: str, progress: Progress = SILENT) -> list[Section]:
+def sections_of(shown: Shown, command: str) -> list[Section]:
     """A section for each artefact; `command` makes the page.
 
     Raises InputError where an artefact of `before` is not the run of another without its update, MachineError where
@@ -65,10 +63,10 @@ def sections_of(shown: Shown, command: str, progress: Progress = SILENT) -> list
                 "settings of the artefact's config.json and `update: null`"
             )
         earlier |= dict.fromkeys(partners, folder)
-    return [_section(folder, earlier.get(folder), shown, command, progress) for folder in shown.artefacts]
+    return [_section(folder, earlier.get(folder), shown, command) for folder in shown.artefacts]
 
 
-def _section(folder: Path, before: Path | None, shown: Shown, command: str, progress: Progress) -> Section:
+def _section(folder: Path, before: Path | None, shown: Shown, command: str) -> Section:
     artifact, name = artifacts.load(folder, "hard"), printable(folder.resolve().name)
     blocks: list[Table | Gallery | Text] = [_held(folder, artifact, name), _images(artifact, name)]
     if before is not None:
@@ -76,7 +74,7 @@ def _section(folder: Path, before: Path | None, shown: Shown, command: str, prog
     elif _updated(folder):
         blocks.append(Text("Before and after the image update", [_how(name)]))
     if shown.data is not None:
-        blocks.append(_confused(folder, artifact, shown.data, shown.max_bad, command, progress))
+        blocks.append(_confused(folder, artifact, shown.data, command))
     return Section(f"Artefact {name}", f"{name}/", blocks)
 
 
@@ -149,14 +147,12 @@ def _how(name: str) -> str:
     )
 
 
-def _confused(
-    folder: Path, artifact: Artifact, data: str, max_bad: float, command: str, progress: Progress
-) -> Table | Text:
+def _confused(folder: Path, artifact: Artifact, data: str, command: str) -> Table | Text:
     """Classes of test images that the labels take for others, the most frequent pairs first."""
     title, kind = "Most confused classes", artifact.manifest["labels"]["kind"]
     if kind not in ("projector", "teacher"):
         return Text(title, [f"Labels of the kind {kind} cannot be asked for new images."])
-    test = test_images(data, artifact, progress, max_bad).to("cpu")
+    test = test_images(data, artifact).to("cpu")
     logits = static(test.to(str(artifact.data.images.device)), artifacts.load(folder).labels).logits.float()
     counts = confusion(logits.cpu(), test.targets, len(artifact.classes))
     of_class = counts.sum(1)

@@ -1,1 +1,1 @@
-"""Errors, progress, processes, files that appear whole: what every other folder stands on."""
+"""Errors, processes, files that appear whole: what every other folder stands on."""

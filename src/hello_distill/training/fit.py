@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from hello_distill.format.tensors import finite
-from hello_distill.system import distributed
+from hello_distill.system import context, distributed
 from hello_distill.system.errors import DivergedError
 from hello_distill.system.machine import seeded
-from hello_distill.system.progress import SILENT, Progress
 from hello_distill.training.losses import Loss
 from hello_distill.types import Batch, Rows
 
@@ -52,7 +51,6 @@ def fit(
     optim: Optim,
     seed: int,
     after_epoch: Callable[[int], None] = lambda epoch: None,
-    progress: Progress = SILENT,
     what: str = "training",
 ) -> None:
     """Train the parameters of `model` that require a gradient, in place.
@@ -69,7 +67,7 @@ def fit(
     step = 0
     distributed.follow(distributed.state(model))
     with seeded(distributed.seed_of(seed)):
-        for epoch in progress.track(range(optim.epochs), optim.epochs, what):
+        for epoch in context.track(range(optim.epochs), optim.epochs, what):
             model.train()
             for rows, batch in batches(epoch):
                 done = step / total if optim.changes == "step" else epoch / optim.epochs

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hello_distill.data.images import ImageSet
 from hello_distill.data.mapped import KeptImages
-from hello_distill.system.progress import SILENT, Progress
+from hello_distill.system import context
 from hello_distill.types import Classifier, Logits, Targets
 from hello_distill.views import whole
 
@@ -16,18 +16,18 @@ BATCH = 250
 
 
 @torch.no_grad()
-def predict(classifier: Classifier, images: KeptImages, progress: Progress = SILENT, what: str = "") -> Logits:
+def predict(classifier: Classifier, images: KeptImages, what: str = "") -> Logits:
     """Logits (n c) of kept images, without augmentation. The classifier's mode is the caller's affair."""
     starts = range(0, len(images), BATCH)
-    tracked = progress.track(starts, len(starts), what)
+    tracked = context.track(starts, len(starts), what)
     return torch.cat([classifier(whole(images[start : start + BATCH])) for start in tracked])
 
 
-def top1(classifier: Classifier, data: ImageSet, progress: Progress = SILENT, what: str = "") -> float | None:
+def top1(classifier: Classifier, data: ImageSet, what: str = "") -> float | None:
     """Top-1 accuracy in percent, None on an empty set."""
     if not len(data):
         return None
-    right = predict(classifier, data.images, progress, what).argmax(1) == data.targets
+    right = predict(classifier, data.images, what).argmax(1) == data.targets
     return 100 * int(right.sum()) / len(data)
 
 

@@ -1,0 +1,57 @@
+"""What a whole run shares, and no signature carries: where progress is shown, and how many bad images are let pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hello_distill.system.errors import InputError
+from hello_distill.system.progress import SILENT, Progress, Stage
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Context:
+    """`with Context(progress=ConsoleProgress(), max_bad=0.05): distill(...)`; outside of one, its defaults hold.
+
+    Raises InputError for a `max_bad` outside of [0, 1].
+    """
+
+    progress: Progress = SILENT
+    """Shows stages and bars."""
+    max_bad: float = 0.01
+    """Share of a split's images that may be unreadable; they are left out."""
+    _tokens: list[Token[Context]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_bad <= 1:
+            raise InputError(f"--max-bad {self.max_bad:g} is no share; give a number from 0 to 1")
+
+    def __enter__(self) -> Context:
+        self._tokens.append(_current.set(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._tokens.pop())
+
+
+_current: ContextVar[Context] = ContextVar("hello_distill", default=Context())  # noqa: B039
+
+
+def current() -> Context:
+    """The innermost context that is entered."""
+    return _current.get()
+
+
+def stage(name: str) -> AbstractContextManager[Stage]:
+    """A named piece of work of the current run; its line is shown when it ends without an error."""
+    return current().progress.stage(name)
+
+
+def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    """Pass items on, showing how many of `total` are done."""
+    return current().progress.track(items, total, description)
