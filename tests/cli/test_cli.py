@@ -18,6 +18,7 @@ from conftest import write_tree
 from hello_distill import api as pipeline
 from hello_distill import cli, teachers
 from hello_distill import student as evaluate
+from hello_distill.cli import options
 from hello_distill.format.storage import read_manifest
 from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, STUDIES, find
 
@@ -302,7 +303,7 @@ def test_recipes_are_listed_and_what_is_shown_of_one_repeats_it(
     assert listed == [*RECIPES, *COMPARISONS, *CONTINUALS, *STUDIES]
     assert cli.main(["recipes", "show", "gvbsm-small"]) == 0
     (tmp_path / "c.yaml").write_text(capsys.readouterr().out)
-    assert find("paper").with_changes(cli.read_config(str(tmp_path / "c.yaml"))) == find("gvbsm-small")
+    assert find("paper").with_changes(options.read_config(str(tmp_path / "c.yaml"))) == find("gvbsm-small")
     refused(capsys, "unknown recipe 'cpuu': did you mean 'cpu'", "recipes", "show", "cpuu")
     refused(capsys, "takes nothing, or `show` and the name of a recipe", "recipes", "sho")
 

@@ -17,6 +17,7 @@ from conftest import SIDE, drawn
 from hello_distill import artifact as artifacts
 from hello_distill import cli, encoders
 from hello_distill.api import Recipe
+from hello_distill.cli import output
 from hello_distill.format import storage, verification
 from hello_distill.labels.teacher import TeacherLabels
 from hello_distill.projector import ProjectorSpec, fit_projector, zero_shot
@@ -122,8 +123,8 @@ def test_the_first_process_speaks_and_the_others_leave_it_time(
         as_one_of(monkeypatch, rank, 2)
         assert cli.main(["info", str(tmp_path)]) == 2
         assert capsys.readouterr().err.startswith(f"{told}torchrun is for distill and train")
-    assert slept == [cli.SECONDS_FOR_THE_FIRST]
-    cli.show({}, lambda result: "nothing", as_json=False)
+    assert slept == [output.SECONDS_FOR_THE_FIRST]
+    output.show({}, lambda result: "nothing", as_json=False)
     assert capsys.readouterr() == ("", "")
 
 

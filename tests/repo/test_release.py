@@ -95,7 +95,7 @@ def test_the_wheel_is_the_same_to_the_byte(gate: ModuleType, monkeypatch: pytest
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         stamps = {entry.date_time for entry in archive.infolist()}
-    assert "hello_distill/py.typed" in names and "hello_distill/cli.py" in names
+    assert "hello_distill/py.typed" in names and "hello_distill/cli/__init__.py" in names
     assert not [name for name in names if not name.startswith(("hello_distill/", "hello_distill-"))]
     assert len(stamps) == 1
 

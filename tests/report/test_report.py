@@ -19,6 +19,7 @@ import reports
 from hello_distill import api as pipeline
 from hello_distill import cli
 from hello_distill.artifact import load
+from hello_distill.cli import experiments
 from hello_distill.labels.static import static
 from hello_distill.report import kinds, plot, published, report
 from hello_distill.report.kinds.comparison import commands
@@ -314,7 +315,7 @@ def test_learning_curves_are_drawn_where_the_file_has_them(made: Made, page: Pag
 def test_commands_make_exactly_the_cells_of_a_table(made: Made, page: Page) -> None:
     found = read(made, "cifar10.json")
     wanted = {(c["method"], c["labels"], c["ipc"], c["student"], s) for c in found["cells"] for s in c["seeds"]}
-    parser, got = cli.compare_parser(), []
+    parser, got = experiments.compare_parser(), []
     lines = {line for lines in page.commands for line in lines.splitlines() if "results/cifar10.json" in line}
     for line in lines - {"hello-distill plot results/cifar10.json"}:
         call = parser.parse_args(shlex.split(line)[2:])

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
 
-from hello_distill.system.errors import nearest
+from hello_distill.system.context import Context
+from hello_distill.system.errors import InputError, nearest
 from hello_distill.system.settings import expected
+
+
+def read_config(file: str) -> dict[str, Any]:
+    """A JSON or YAML file as nested dictionaries. Raises InputError where it is neither."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"config {file} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise InputError(f"config {file} must hold fields of a recipe, such as `ipc: 10`")
+    return content
+
 
 VALUE = re.compile(r"Got value: (.*)|base 10: '(.*)'|to float: '(.*)'|: (\S+) does not conform")
 """Where jsonargparse's messages quote what was given."""
@@ -25,6 +41,21 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         """Say what is wrong and end the process with 2."""
         parser = getattr(ex, "subcommand_parser", None) or self
         self.exit(2, f"hello-distill: {sentence(parser, message)}\n")
+
+
+def add_max_bad(parser: ArgumentParser) -> None:
+    """The option that all commands share that read images."""
+    parser.add_argument(
+        "--max-bad",
+        type=float,
+        default=Context.max_bad,
+        help="share of images that may be unreadable and are left out",
+    )
+
+
+def add_json(parser: ArgumentParser) -> None:
+    """The option of commands whose result other programs read."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
 def sentence(parser: argparse.ArgumentParser, message: str) -> str:

@@ -1,0 +1,197 @@
+"""The commands that make artefacts and look into them: distill, labels, export, info, verify."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt
+
+from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, read_config
+from hello_distill.cli.output import show
+from hello_distill.system import distributed, publishing
+from hello_distill.system.errors import MachineError
+
+if TYPE_CHECKING:
+    from hello_distill.api import Recipe
+
+
+def distill_parser() -> ArgumentParser:
+    """Options of `hello-distill distill`."""
+    parser = ArgumentParser(description="Distil images into a few per class and a light projector for their labels.")
+    parser.add_argument(
+        "data",
+        help="folder with train/CLASS/ and test/CLASS/, Hugging Face data set folder, Hub id, or fashion-mnist; with "
+        ":classes=FILE behind it, only the classes that FILE names, one a line",
+    )
+    parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
+    parser.add_argument("--ipc", type=int, help="images per class (10 unless --config says otherwise)")
+    parser.add_argument(
+        "--encoder",
+        help="RN50-quickgelu/openai (the paper's), any open_clip model/pretrained, local-dir:PATH, or lite (offline)",
+    )
+    parser.add_argument(
+        "--recipe",
+        default="paper",
+        help="paper (for a GPU), imagenet100 and imagenet1k (the same, batches by IPC), cpu (photographs, two cores), "
+        "demo (28 pixels, minutes), hello-small and hello-many (32 pixels), or a method to compare with as its code "
+        "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels",
+    )
+    parser.add_argument("--label-bytes", help="at most so many bytes for the projector, such as 200KB")
+    parser.add_argument(
+        "--seed", type=NonNegativeInt, help="everything random depends on it (0 unless --config says otherwise)"
+    )
+    parser.add_argument(
+        "--short-class",
+        choices=["error", "repeat", "fewer"],
+        default="error",
+        help="classes with too few images: stop (default), use their images again, or make fewer of them",
+    )
+    add_max_bad(parser)
+    parser.add_argument("--skipped", help="JSON file that lists the images that were left out, and why")
+    parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
+    parser.add_argument(
+        "--config",
+        help="JSON or YAML file that changes fields of the recipe; an artefact's config.json repeats its run",
+    )
+    return parser
+
+
+def distill(options: Namespace) -> None:
+    """Run `hello-distill distill`."""
+    with output(options.out) as claim, distributed.joined():
+        if options.stages is not None:
+            publishing.check_writable(Path(options.stages))
+        from hello_distill import api
+        from hello_distill.labels.budget import parse_bytes
+        from hello_distill.recipes import find
+
+        changes = read_config(options.config) if options.config else {}
+        ipc = changes.get("ipc") if options.ipc is None else options.ipc
+        recipe = find(options.recipe, ipc if isinstance(ipc, int) else None).with_changes(changes)
+        recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
+        recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
+        tell_what_it_takes(options.recipe, recipe)
+        given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
+        beside = {name: options[name] for name in ("stages", "skipped", "short_class")}
+        folder = api.distill(options.data, claim, replace(recipe, **given), **beside)
+    if distributed.launched().rank == 0:
+        print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+
+
+def tell_what_it_takes(name: str, recipe: Recipe) -> None:
+    """Say on standard error that a recipe is made for a GPU, where there is none and --config has not made it lighter.
+
+    The first of several processes says it.
+    """
+    from hello_distill.recipes import FOR_A_GPU, find
+    from hello_distill.system.machine import device
+    from hello_distill.teachers import only_last
+
+    named = find(name)
+    lighter = (recipe.max_side, only_last(recipe.teachers)) != (named.max_side, only_last(named.teachers))
+    if name in FOR_A_GPU and not lighter and device() == "cpu" and distributed.launched().rank == 0:
+        print(
+            f"note: the recipe {name} is made for a GPU; on this machine's processor ten thousand photographs take it "
+            "a day or more, and --recipe cpu minutes",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+@contextmanager
+def output(out: str) -> Iterator[publishing.Claim]:
+    """The claim on an output; of several processes the first holds it, and the others write nothing."""
+    if distributed.launched().rank == 0:
+        with publishing.claimed(out) as claim:
+            yield claim
+    else:
+        yield publishing.Claim(Path(out), publishing.Owner.me())
+
+
+def labels_parser() -> ArgumentParser:
+    """Options of `hello-distill labels`."""
+    parser = ArgumentParser(description="Write an artefact with the same images and other labels.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--kind", required=True, help="hard, static, stored, pruned, quantized, teacher or projector")
+    parser.add_argument("--out", required=True, help="folder for the new artefact; must not exist yet")
+    parser.add_argument("--source", help="artefact whose teacher or projector makes the labels (default: the same)")
+    parser.add_argument("--keep", type=float, help="pruned, quantized: share of a training's batches that is kept")
+    parser.add_argument("--replacement", type=bool, help="pruned, quantized: draw batches with replacement")
+    parser.add_argument("--codec", help="quantized: topk (default), int8 or float8")
+    parser.add_argument("--k", type=int, help="quantized, topk: logits that are kept of each label (default: 10)")
+    parser.add_argument("--precision", help="projector: float32, float16 (default), int8 or int4")
+    parser.add_argument(
+        "--seed", type=NonNegativeInt, help="stored, pruned, quantized: the student whose views are stored (default: 0)"
+    )
+    return parser
+
+
+def labels(options: Namespace) -> None:
+    """Run `hello-distill labels`."""
+    with publishing.claimed(options.out) as claim:
+        from hello_distill.relabel import OPTIONS, chosen, relabel
+
+        wanted = chosen(options.kind, {name: options[name] for name in OPTIONS})
+        folder = relabel(options.artefact, claim, wanted, options.source)
+    print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+
+
+def export_parser() -> ArgumentParser:
+    """Options of `hello-distill export`."""
+    parser = ArgumentParser(description="Write an artefact's images as files, one folder per class.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--out", required=True, help="folder for the tree; must not exist yet")
+    return parser
+
+
+def export(options: Namespace) -> None:
+    """Run `hello-distill export`."""
+    with publishing.claimed(options.out) as claim:
+        from hello_distill.export import export as write
+
+        folder = write(options.artefact, claim)
+    print(f"{folder} is ready")
+
+
+def info_parser() -> ArgumentParser:
+    """Options of `hello-distill info`."""
+    parser = ArgumentParser(description="Say what an artefact holds and what it costs, in bytes.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    add_json(parser)
+    return parser
+
+
+def info(options: Namespace) -> None:
+    """Run `hello-distill info`."""
+    from hello_distill.format import costs
+    from hello_distill.report import terminal
+
+    show(costs.info(options.artefact), terminal.info, options.json)
+
+
+def verify_parser() -> ArgumentParser:
+    """Options of `hello-distill verify`."""
+    parser = ArgumentParser(description="Check that an artefact is what it says: hashes, shapes, numbers, class order.")
+    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("--data", help="labelled images (the test split of DATA) to compare the order of classes with")
+    parser.add_argument("--teacher", help="an artefact whose teacher or projector to compare the order of classes with")
+    add_max_bad(parser)
+    add_json(parser)
+    return parser
+
+
+def verify(options: Namespace) -> None:
+    """Run `hello-distill verify`."""
+    from hello_distill import api
+    from hello_distill.report import terminal
+
+    result = api.verify(options.artefact, options.data, options.teacher)
+    show(result, terminal.verification, options.json)
+    if result["not_checked"]:
+        raise MachineError(f"not all of {options.artefact} could be checked on this machine; see above")

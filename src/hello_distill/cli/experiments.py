@@ -1,0 +1,171 @@
+"""The commands that fill result files: compare, continual, study; and the demo."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+
+from hello_distill.cli.options import ArgumentParser, add_max_bad
+from hello_distill.cli.output import show
+from hello_distill.system import publishing
+
+
+def result_parser(description: str, recipes: str, seeds: str, recipe: str | None = "small") -> ArgumentParser:
+    """The options that all commands share that fill a result file; without a `recipe` one must be named."""
+    parser = ArgumentParser(description=description)
+    parser.add_argument("data", help="as for `distill`")
+    parser.add_argument("--out", required=True, help="result file (JSON); what it holds is not computed again")
+    parser.add_argument("--recipe", default=recipe, required=recipe is None, help=recipes)
+    parser.add_argument("--ipc", type=PositiveInt, nargs="+", help="images per class (default: all that it has)")
+    parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help=seeds)
+    add_max_bad(parser)
+    return parser
+
+
+def compare_parser() -> ArgumentParser:
+    """Options of `hello-distill compare`."""
+    parser = result_parser(
+        "Methods and labels side by side, every cell resumable, into one result file.",
+        "small (10 classes, 32 pixels, two cores) or many (200 classes)",
+        "one run of each cell for each seed",
+    )
+    parser.add_argument(
+        "--methods", nargs="+", default=["random", "rded", "rded-encoder", "hello"], help="also sre2l, gvbsm"
+    )
+    parser.add_argument(
+        "--labels",
+        nargs="+",
+        default=["hard", "static", "teacher", "projector"],
+        help="also stored, pruned, quantized, projector-int8",
+    )
+    parser.add_argument("--students", nargs="+", default=["convnet3"], help="networks, as for `train`")
+    return parser
+
+
+def compare(options: Namespace) -> None:
+    """Run `hello-distill compare`."""
+    publishing.check_writable(Path(options.out).parent)
+    from hello_distill.experiments import comparison
+    from hello_distill.recipes import find_comparison
+    from hello_distill.report import terminal
+
+    result = comparison.compare(
+        options.data,
+        options.out,
+        find_comparison(options.recipe),
+        methods=options.methods,
+        labels=options.labels,
+        ipcs=options.ipc,
+        students=options.students,
+        seeds=options.seeds,
+    )
+    sign("compare", options)
+    show(result, terminal.comparison, False)
+
+
+def continual_parser() -> ArgumentParser:
+    """Options of `hello-distill continual`."""
+    parser = result_parser(
+        "Classes that arrive in steps: a new network at each, trained on the distilled images so far.",
+        "small (10 classes, 32 pixels, two cores) or many (20 classes)",
+        "each draws an order of the classes, images and networks",
+    )
+    parser.add_argument("--steps", type=PositiveInt, nargs="+", default=[5, 10], help="steps that divide the classes")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["hello", "rded", "random"],
+        help="hello and rded each with a labeller of the classes seen so far and, apart, one of all classes; random",
+    )
+    return parser
+
+
+def continual(options: Namespace) -> None:
+    """Run `hello-distill continual`."""
+    publishing.check_writable(Path(options.out).parent)
+    from hello_distill.experiments.continual import continual as fill
+    from hello_distill.recipes import find_continual
+    from hello_distill.report import terminal
+
+    result = fill(
+        options.data,
+        options.out,
+        find_continual(options.recipe),
+        methods=options.methods,
+        steps=options.steps,
+        ipcs=options.ipc,
+        seeds=options.seeds,
+    )
+    sign("continual", options)
+    show(result, terminal.continual, False)
+
+
+def study_parser() -> ArgumentParser:
+    """Options of `hello-distill study`."""
+    parser = result_parser(
+        "One of the paper's experiments: variants that differ in one thing, side by side, into one file.",
+        "architectures (Table 2), ablation (Table 3), ranks and stages (Table 4), choices (what the paper leaves "
+        "open), crops (whole images or crops, four methods): 10 classes of 32 pixels, two cores; architectures-many "
+        "and ablation-many: 20 classes; mosaics: photographs of 64 pixels",
+        "one run of each variant for each seed",
+        recipe=None,
+    )
+    parser.add_argument("--variants", nargs="+", help="some of its variants, by name (default: all)")
+    parser.add_argument("--students", nargs="+", help="some of its networks (default: all)")
+    return parser
+
+
+def study(options: Namespace) -> None:
+    """Run `hello-distill study`."""
+    publishing.check_writable(Path(options.out).parent)
+    from hello_distill.experiments.study import study as fill
+    from hello_distill.recipes import find_study
+    from hello_distill.report import terminal
+
+    result = fill(
+        options.data,
+        options.out,
+        find_study(options.recipe),
+        variants=options.variants,
+        ipcs=options.ipc,
+        students=options.students,
+        seeds=options.seeds,
+    )
+    sign("study", options)
+    show(result, terminal.study, False)
+
+
+def sign(name: str, options: Namespace) -> None:
+    """Name this command in the result that it has filled, without the folders above data and result."""
+
+    from hello_distill.data.images import short_name
+    from hello_distill.experiments import ledger
+
+    words = ["hello-distill", name, short_name(options.data)]
+    for option, value in options.as_dict().items():
+        if option != "data" and value is not None:
+            shown = Path(value).name if option == "out" else value
+            words += [f"--{option.replace('_', '-')}", *map(str, shown if isinstance(shown, list) else [shown])]
+    if Path(options.out).exists():
+        ledger.sign(Path(options.out), shlex.join(words))
+
+
+def demo_parser() -> ArgumentParser:
+    """Options of `hello-distill demo`."""
+    parser = ArgumentParser(description="Distil Fashion-MNIST offline and show what the labels are worth: minutes.")
+    parser.add_argument("--out", required=True, help="folder for artefacts and table.json; must not exist yet")
+    return parser
+
+
+def demo(options: Namespace) -> None:
+    """Run `hello-distill demo`."""
+    with publishing.claimed(options.out) as claim:
+        from hello_distill.experiments.demo import demo as make
+        from hello_distill.recipes import find
+        from hello_distill.report import terminal
+
+        result = make(claim, find("demo"))
+    show(result, terminal.demo, False)

@@ -1,0 +1,107 @@
+"""The commands that show what is there: plot, report, recipes, doctor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad
+from hello_distill.cli.output import show
+from hello_distill.system import publishing
+from hello_distill.system.errors import InputError, MachineError
+
+
+def plot_parser() -> ArgumentParser:
+    """Options of `hello-distill plot`."""
+    parser = ArgumentParser(description="Draw accuracy against label bytes from a result of `compare`.")
+    parser.add_argument("result", help="file that `compare` wrote")
+    parser.add_argument("--out", help="picture to write (PNG or SVG); default: beside the result, as SVG")
+    return parser
+
+
+def plot(options: Namespace) -> None:
+    """Run `hello-distill plot`."""
+    from hello_distill.report.plot import plot as draw
+
+    print(f"{draw(options.result, options.out)} is ready")
+
+
+def report_parser() -> ArgumentParser:
+    """Options of `hello-distill report`."""
+    parser = ArgumentParser(description="Make one page of result files and artefacts that opens from disk.")
+    parser.add_argument("results", help="folder of result files (.json)")
+    parser.add_argument("--out", required=True, help="page to write (.html)")
+    parser.add_argument("--artefact", action="append", default=[], help="folder that `distill` wrote; may be repeated")
+    parser.add_argument(
+        "--before",
+        action="append",
+        default=[],
+        help="the artefact of the same run without the image update; may be repeated",
+    )
+    parser.add_argument("--data", help="what the artefacts were distilled from: which classes do their labels confuse")
+    add_max_bad(parser)
+    return parser
+
+
+def report(options: Namespace) -> None:
+    """Run `hello-distill report`."""
+    publishing.check_writable(Path(options.out).parent)
+    from hello_distill.report import report as write
+
+    page = write(options.results, options.out, options.artefact, options.before, options.data)
+    print(f"{page} is ready")
+
+
+def recipes_parser() -> ArgumentParser:
+    """Options of `hello-distill recipes`."""
+    parser = ArgumentParser(
+        description="List the recipes; `show NAME` prints one's settings as YAML, fit for --config."
+    )
+    parser.add_argument("show", nargs="*", default=[], metavar="show NAME", help="settings of a recipe of `distill`")
+    return parser
+
+
+def recipes(options: Namespace) -> None:
+    """Run `hello-distill recipes`."""
+    from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, STUDIES, find
+
+    if options.show:
+        if options.show[0] != "show" or len(options.show) != 2:
+            raise InputError("`hello-distill recipes` takes nothing, or `show` and the name of a recipe")
+        import yaml
+
+        settings = json.loads(json.dumps(find(options.show[1]).settings()))  # tuples become lists
+        print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="")
+        return
+    kinds: dict[str, dict[str, Callable[[], Any]]] = {
+        "distill": RECIPES,
+        "compare": COMPARISONS,
+        "continual": CONTINUALS,
+        "study": STUDIES,
+    }
+    for command, named in kinds.items():
+        print(f"{command} --recipe")
+        for name, make in named.items():
+            print(f"  {name:<18} {(make.__doc__ or '').splitlines()[0]}")
+
+
+def doctor_parser() -> ArgumentParser:
+    """Options of `hello-distill doctor`."""
+    parser = ArgumentParser(description="Say what is installed and at hand on this machine, and what is amiss.")
+    add_json(parser)
+    return parser
+
+
+def doctor(options: Namespace) -> None:
+    """Run `hello-distill doctor`. Raises MachineError where the rest of the command cannot work."""
+    from hello_distill.cli.diagnosis import examine
+    from hello_distill.report import terminal
+
+    diagnosis = examine()
+    show(diagnosis, terminal.doctor, options.json)
+    if diagnosis["broken"]:
+        raise MachineError("; ".join(diagnosis["broken"]))
