@@ -18,9 +18,10 @@ import torch
 import hello_distill as hd
 from conftest import SIDE, seal
 from hello_distill import artifact as artifacts
-from hello_distill.api import Recipe, distill, prepare
+from hello_distill.api import Recipe, distill, evaluation_images, prepare
 from hello_distill.artifact import Codec, StudentSpec, load, save
-from hello_distill.data.images import Material, open_splits
+from hello_distill.data.images import Material
+from hello_distill.data.sources import open_test
 from hello_distill.format import storage
 from hello_distill.format.manifest import IMAGES, adapter_config
 from hello_distill.stages import Stages
@@ -94,6 +95,19 @@ def test_labels_are_equal_bit_for_bit_after_saving_and_loading(tree: Path, recip
     assert torch.equal(opened.data.images, made.data.images)
     assert torch.equal(opened.data.targets, made.data.targets)
     assert opened.student == recipe.student
+
+
+def test_held_out_images_are_those_that_the_distillation_held_out(artefact: Path, tree: Path, recipe: Recipe) -> None:
+    """Class folders alone: they give the artefact's training images, and students are tested on the held-out share."""
+    held = prepare(str(tree), recipe).held
+    images, described = evaluation_images(artefact, str(tree / "train"), load(artefact), "held-out")
+    assert torch.equal(images.images, held.images) and torch.equal(images.targets, held.targets)
+    assert described == "of the training split that the distillation held out (share 0.1, at most 2000, seed 0)"
+    result = hd.train(artefact, str(tree / "train"), seeds=[0], test="held-out")
+    assert (result["test_images"], result["test"]) == (len(held), described)
+    assert "test" not in hd.train(artefact, str(tree), seeds=[0])
+    with pytest.raises(InputError, match="has no test split; put held-out images into"):
+        hd.train(artefact, str(tree / "train"), seeds=[0])
 
 
 def test_two_artefacts_in_folders_of_one_name_are_told_apart_by_datasets(
@@ -283,4 +297,4 @@ def test_another_encoder_comes_at_its_own_size() -> None:
 def test_a_data_set_is_read_back_as_a_source(artefact: Path, tmp_path: Path) -> None:
     """An artefact's images open like any local data set folder, but have no test split."""
     with pytest.raises(InputError, match="no labelled test split"):
-        open_splits(str(artefact))
+        open_test(str(artefact))

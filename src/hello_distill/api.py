@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,12 @@ from PIL import Image
 from hello_distill import artifact as artifacts
 from hello_distill import distillers, encoders
 from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
-from hello_distill.data.images import ImageSet, Material, hold_back, left_to_fit, open_splits, shown_counts
+from hello_distill.data.folders import HELD_OUT
+from hello_distill.data.images import ImageSet, Material, hold_back, left_to_fit, shown_counts
 from hello_distill.data.licence import UNKNOWN, Source, source_of
 from hello_distill.data.order import check_order, other_names
 from hello_distill.data.skipped import Skipped, check_file
+from hello_distill.data.sources import open_test, open_training
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.probe import Probe
@@ -28,6 +31,7 @@ from hello_distill.distillers.short_classes import Rule, ShortClasses, largest_i
 from hello_distill.encoders import Encoder
 from hello_distill.format import storage, verification
 from hello_distill.format.manifest import (
+    CONFIG,
     LARGEST_SIDE,
     LEAST_RUNS,
     WantedProjector,
@@ -239,7 +243,7 @@ def training_images(
     if skipped is not None:
         check_file(skipped)
     with context.stage("data") as stage:
-        train, test = open_splits(data)
+        train = open_training(data)
         check_classes(data, train.counts(), recipe, short_class)
         side = min(recipe.max_side, train.native_side())
         if not 1 <= side <= LARGEST_SIDE:
@@ -252,9 +256,8 @@ def training_images(
             check_classes(data, images.counts(), replace(recipe, train_limit=None), short_class)
         material = hold_back(images, recipe.held_share, recipe.held_limit, recipe.seed)
         stage.figure = (
-            f"{len(material.train)} + {len(material.held)} held-back training images of {side} pixels, "
-            f"{len(train.classes)} classes; {len(test.table)} test images stay untouched"
-            + (f"; {left_out.told()}" if left_out.bad else "")
+            f"{len(material.train)} + {len(material.held)} held-out training images of {side} pixels, "
+            f"{len(train.classes)} classes" + (f"; {left_out.told()}" if left_out.bad else "")
         )
     return Material(material.train.to(device()), material.held.to(device())), left_out
 
@@ -301,8 +304,11 @@ def train(
     student: str | None = None,
     labels: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
+    test: str | None = None,
 ) -> dict[str, Any]:
     """Train students from a saved artefact and test them on the test split of `data`; see `hello-distill train`.
+
+    `test` names another split, a folder of class folders, or `held-out`: see `evaluation_images`.
 
     `labels` is the kind that the artefact keeps (None takes it), or `hard`. Accuracies are percent. Test images that
     cannot be read are left out, up to the share `Context.max_bad`. Raises InputError, ArtifactError and MachineError
@@ -310,19 +316,20 @@ def train(
     """
     check_seeds(seeds)
     artifact = opened(folder, student, labels)
-    test = test_images(data, artifact)
-    scores = evaluate(artifact, test, seeds)
+    images, described = evaluation_images(folder, data, artifact, test)
+    scores = evaluate(artifact, images, seeds)
     return {
         "student": artifact.student.network,
         "labels": artifact.labels.kind,
         "seeds": list(seeds),
         "epochs": artifact.student.optim.epochs,
         "tested_epochs": artifact.student.tested_epochs(),
-        "test_images": len(test),
+        "test_images": len(images),
         "top1_last": summary([score.last for score in scores]),
         "top1_best": summary([score.best for score in scores]),
         "tested": {str(score.seed): tested(score) for score in scores},
         "data": data,
+        **({"test": described} if test else {}),
         "training": dataclasses.asdict(artifact.student),
         "environment": environment(),
     }
@@ -332,6 +339,7 @@ def reproduce(
     folder: str | Path,
     data: str,
     seeds: Sequence[int] | None = None,
+    test: str | None = None,
 ) -> dict[str, Any]:
     """Train students as the artefact records it, and say whether they reach what it states; `hello-distill evaluate`.
 
@@ -346,13 +354,13 @@ def reproduce(
             f"{folder} states no accuracy to expect; `hello-distill evaluate {folder} --data {data} --record OUT` "
             "measures it and writes an artefact that does"
         )
-    test = test_images(data, artifact)
-    if fingerprint(test) != expected["test_sha256"]:
+    images, _ = evaluation_images(folder, data, artifact, test)
+    if fingerprint(images) != expected["test_sha256"]:
         raise InputError(
-            f"the {len(test)} test images of {data} are not the {expected['test_images']} on which the stated accuracy "
-            "was measured; give the same data"
+            f"the {len(images)} test images of {data} are not the {expected['test_images']} on which the stated "
+            "accuracy was measured; give the same data, and the same --test"
         )
-    scores = evaluate(artifact, test, expected["seeds"] if seeds is None else seeds)
+    scores = evaluate(artifact, images, expected["seeds"] if seeds is None else seeds)
     found = verdict(expected, [score.last for score in scores])
     return {**found, "expected": expected, "student": artifact.student.network, "environment": environment()}
 
@@ -362,6 +370,7 @@ def record(
     data: str,
     out: str | Path | Claim,
     seeds: Sequence[int] = (0, 1, 2),
+    test: str | None = None,
 ) -> Path:
     """Train students as the artefact records it, and write it again at `out` with the accuracy that they reach.
 
@@ -370,19 +379,19 @@ def record(
     """
     if not isinstance(out, Claim):
         with claimed(out) as claim:
-            return record(folder, data, claim, seeds)
+            return record(folder, data, claim, seeds, test)
     check_seeds(seeds)
     if len(seeds) < LEAST_RUNS:
         raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} seeds, not {len(seeds)}")
     artifact = artifacts.load(folder)
-    test = test_images(data, artifact)
-    scores = evaluate(artifact, test, seeds)
+    images, _ = evaluation_images(folder, data, artifact, test)
+    scores = evaluate(artifact, images, seeds)
     expected = {
         "seeds": list(seeds),
         "top1_last": summary([score.last for score in scores]),
         "top1_best": summary([score.best for score in scores]),
-        "test_images": len(test),
-        "test_sha256": fingerprint(test),
+        "test_images": len(images),
+        "test_sha256": fingerprint(images),
         "environment": environment(),
     }
     return artifacts.save_measured(folder, expected, out)
@@ -392,6 +401,7 @@ def verify(
     folder: str | Path,
     data: str | None = None,
     teacher: str | Path | None = None,
+    test: str | None = None,
 ) -> dict[str, Any]:
     """Look at everything in an artefact that can be looked at; see `hello-distill verify`.
 
@@ -411,7 +421,7 @@ def verify(
     except MachineError as error:
         artifact, missing = artifacts.load(folder, "hard"), [f"labels: {error}"]
     if data is not None:
-        checks += _order(artifact.labels, test_images(data, artifact), f"the labels of {folder}")
+        checks += _order(artifact.labels, evaluation_images(folder, data, artifact, test)[0], f"the labels of {folder}")
     if teacher is not None:
         given = artifacts.load(teacher)
         if other := other_names(given.classes, artifact.classes):
@@ -446,28 +456,67 @@ def opened(folder: str | Path, student: str | None = None, labels: str | None = 
     return replace(artifact, student=replace(artifact.student, network=student))
 
 
-def test_images(data: str, artifact: Artifact) -> ImageSet:
-    """The test split of `data`, at the artefact's size, without what cannot be read.
+def evaluation_images(
+    folder: str | Path, data: str, artifact: Artifact, test: str | None = None
+) -> tuple[ImageSet, str]:
+    """The images that students of an artefact in `folder` are tested on, and which these are, in words.
 
-    Raises InputError where its classes are others, or more than the share `Context.max_bad` cannot be read.
+    The images have the artefact's size; what cannot be read is left out.
+
+    `test` None takes the test split of `data`; a name another split, a path a folder of class folders; `held-out` the
+    share of the training images that the distillation held out: never fitted on nor made images of, and drawn with the
+    recipe's seed, so that the same data give the same images.
+
+    Raises InputError where there are none, their classes are others, or more than the share `Context.max_bad` cannot
+    be read.
     """
+    if test != HELD_OUT:
+        return test_split(data, artifact.classes, artifact.data.side, test), f"of {test or 'the test split'}"
+    settings = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+    drawn = {name: settings[name] for name in ("seed", "max_side", "train_limit", "held_share", "held_limit")}
+    recipe = replace(Recipe(), ipc=1).with_changes(drawn)
+    with context.stage("test data") as stage:
+        held = prepare(data, recipe).held
+        if not len(held):
+            raise InputError(f"{folder} was distilled with `held_share` 0: it held no images out; name a test split")
+        check_classes_match(data, held.classes, artifact.classes)
+        if held.side != artifact.data.side:
+            raise InputError(
+                f"{data} gives images of {held.side} pixels, and the artefact has {artifact.data.side}; "
+                "give the data that it was distilled from"
+            )
+        described = (
+            f"of the training split that the distillation held out (share {recipe.held_share:g}, at most "
+            f"{recipe.held_limit}, seed {recipe.seed})"
+        )
+        stage.figure = f"{len(held)} images {described}"
+    return held, described
+
+
+def test_images(data: str, artifact: Artifact) -> ImageSet:
+    """The test split of `data`, at the artefact's size, without what cannot be read; see `evaluation_images`."""
     return test_split(data, artifact.classes, artifact.data.side)
 
 
-def test_split(data: str, classes: Sequence[str], side: int) -> ImageSet:
+def test_split(data: str, classes: Sequence[str], side: int, test: str | None = None) -> ImageSet:
     """The same for an artefact that would have these classes, and images of so many pixels."""
     with context.stage("test data") as stage:
-        _, test = open_splits(data)
-        if other := other_names(test.classes, classes):
-            raise InputError(
-                f"{data} has the classes {_shown(test.classes)}, the artefact {_shown(classes)}: {other}; "
-                "give the data that it was distilled from"
-            )
-        images, skipped = test.read(side)
+        split = open_test(data, test)
+        check_classes_match(data, split.classes, classes)
+        images, skipped = split.read(side)
         skipped.check(context.current().max_bad)
-        told = f"; {skipped.told()}" if skipped.bad else ""
-        stage.figure = f"{len(images)} images of {images.side} pixels{told}"
+        left_out = f"; {skipped.told()}" if skipped.bad else ""
+        stage.figure = f"{len(images)} images of {images.side} pixels{left_out}"
     return images.to(device())
+
+
+def check_classes_match(data: str, given: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise InputError where test images have other classes than those that were distilled."""
+    if other := other_names(given, classes):
+        raise InputError(
+            f"{data} has the classes {_shown(given)}, the artefact {_shown(classes)}: {other}; "
+            "give the data that it was distilled from"
+        )
 
 
 def _shown(classes: Sequence[str]) -> str:

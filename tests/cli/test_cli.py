@@ -154,8 +154,6 @@ def test_mistakes_in_a_distillation(
     bad("no data at", tmp_path / "nowhere")
     bad("unknown encoder 'ligt': did you mean 'lite'", tree, "--encoder", "ligt")
     bad("unknown recipe 'papre': did you mean 'paper'", tree, "--recipe", "papre")
-    copy = shutil.copytree(tree, tmp_path / "no-test", ignore=shutil.ignore_patterns("test"))
-    bad("has no test split; put held-out images into", copy)
     copy = shutil.copytree(tree, tmp_path / "stray")
     (copy / "train" / "circle" / "thumbs.db").write_bytes(b"nothing")
     bad(f"1 of 49 images cannot be read: {copy}/train/circle/thumbs.db (text); mend or remove them", copy)

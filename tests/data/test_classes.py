@@ -14,8 +14,8 @@ from conftest import drawn, write_tree
 from hello_distill import cli
 from hello_distill.api import Recipe, distill
 from hello_distill.artifact import load
-from hello_distill.data.images import open_splits, parted, short_name
 from hello_distill.data.licence import source_of
+from hello_distill.data.sources import open_test, open_training, parted, short_name
 from hello_distill.system.errors import InputError
 
 
@@ -27,10 +27,10 @@ def listing(folder: Path, *names: str) -> Path:
 
 def test_some_classes_of_a_folder_keep_their_order_and_images(tree: Path, tmp_path: Path) -> None:
     file = listing(tmp_path, "stripes", "", "circle", "circle")
-    part, test = open_splits(f"{tree}:classes={file}")
+    part, test = open_training(f"{tree}:classes={file}"), open_test(f"{tree}:classes={file}")
     assert part.classes == test.classes == ("circle", "stripes"), "in the order of the data set, not of the file"
     assert part.counts() == {"circle": 12, "stripes": 12} and test.counts() == {"circle": 6, "stripes": 6}
-    whole = open_splits(str(tree))[0].read(32)[0]
+    whole = open_training(str(tree)).read(32)[0]
     found = part.read(32)[0]
     for place, name in enumerate(found.classes):
         own = whole.images[whole.of_class(whole.classes.index(name))]
@@ -47,7 +47,7 @@ def test_some_classes_of_a_saved_data_set(tmp_path: Path) -> None:
     pictures = [image.permute(1, 2, 0).numpy() for image in drawn(2, seed=0).images[:6]]
     table = Dataset.from_dict({"image": pictures, "label": [2, 0, 1, 2, 0, 1]}, features=features)
     DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "set"))
-    train, _ = open_splits(f"{tmp_path / 'set'}:classes={listing(tmp_path, 'c', 'a')}")
+    train = open_training(f"{tmp_path / 'set'}:classes={listing(tmp_path, 'c', 'a')}")
     assert train.classes == ("a", "c") and train.targets.tolist() == [1, 0, 1, 0]
     assert train.rows is not None and train.rows.tolist() == [0, 1, 3, 4], "rows of the source, for messages"
     images = train.read(32)[0]
@@ -70,18 +70,18 @@ def test_some_classes_of_a_saved_data_set(tmp_path: Path) -> None:
 )
 def test_names_that_are_none_are_told_with_the_nearest(tree: Path, tmp_path: Path, names: list[str], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        open_splits(f"{tree}:classes={listing(tmp_path, *names)}")
+        open_training(f"{tree}:classes={listing(tmp_path, *names)}")
 
 
 def test_a_list_that_cannot_be_read(tree: Path, tmp_path: Path) -> None:
     told = r"cannot be read \(No such file or directory\); give a text file .* or one of imagenet100"
     with pytest.raises(InputError, match=told):
-        open_splits(f"{tree}:classes=imagenet1000")
+        open_training(f"{tree}:classes=imagenet1000")
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="it is no UTF-8"):
-        open_splits(f"{tree}:classes={tmp_path / 'bad.txt'}")
+        open_training(f"{tree}:classes={tmp_path / 'bad.txt'}")
     with pytest.raises(InputError, match=r"classes that the data does not have: n01440764, .* and 95 more"):
-        open_splits(f"{tree}:classes=imagenet100")
+        open_training(f"{tree}:classes=imagenet100")
 
 
 def test_the_parts_of_a_source(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from PIL import Image
 
 from conftest import CLASSES, SIDE, drawn, write_tree
 from hello_distill.data import fashion_mnist
-from hello_distill.data import images as data
+from hello_distill.data import sources as data
 from hello_distill.data.decoding import decode, square
-from hello_distill.data.images import hold_back, open_splits
+from hello_distill.data.images import hold_back
+from hello_distill.data.sources import open_test, open_training
 from hello_distill.system.errors import InputError, MachineError
 
 
@@ -48,7 +49,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("kind", ["tree", "parquet", "saved"])
 def test_every_layout_gives_the_same_images_and_names(sources: dict[str, Path], kind: str) -> None:
-    train, test = open_splits(str(sources[kind]))
+    train, test = open_training(str(sources[kind])), open_test(str(sources[kind]))
     assert train.classes == test.classes == tuple(CLASSES_SORTED)
     assert set(train.counts().values()) == {12} and set(test.counts().values()) == {6}
     reference = np.stack(
@@ -66,7 +67,7 @@ def test_every_layout_gives_the_same_images_and_names(sources: dict[str, Path], 
 
 @pytest.mark.parametrize("name", ["val", "validation", "test"])
 def test_names_of_the_test_folder(tmp_path: Path, name: str) -> None:
-    _, test = open_splits(str(write_tree(tmp_path / "tree", train=2, test=1, test_name=name)))
+    test = open_test(str(write_tree(tmp_path / "tree", train=2, test=1, test_name=name)))
     assert (test.name, len(test.table)) == (name, 4)
 
 
@@ -120,7 +121,7 @@ def test_hold_back_takes_the_same_share_of_each_class_and_loses_nothing() -> Non
 
 
 def test_a_limit_takes_the_same_share_of_each_class(sources: dict[str, Path]) -> None:
-    train, _ = open_splits(str(sources["tree"]))
+    train = open_training(str(sources["tree"]))
     assert set(train.limited(24, seed=0).counts().values()) == {6}
     assert set(train.limited(1, seed=0).counts().values()) == {1}
     assert train.limited(None, seed=0) is train.limited(48, seed=0) is train
@@ -129,25 +130,32 @@ def test_a_limit_takes_the_same_share_of_each_class(sources: dict[str, Path]) ->
 # Bad sources.
 
 
-def refused(source: Path | str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        open_splits(str(source))
+def refused(source: Path | str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_training(str(source))
+
+
+def untested(source: Path | str, message: str, name: str | None = None) -> None:
+    """The source can be trained on, and not be tested on."""
+    open_training(str(source))
+    with pytest.raises(InputError, match=message):
+        open_test(str(source), name)
 
 
 def test_bad_folders(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", train=2, test=1)
     shutil.rmtree(tree / "test")
-    refused(tree, r"has no test split; put held-out images into .*/test/CLASS/")
+    untested(tree, r"has no test split; put held-out images into .*/test/CLASS/, or name a folder .* with --test")
     write_tree(tmp_path / "other", train=1, test=1)
     shutil.move(str(tmp_path / "other" / "test"), tree / "test")
     (tree / "test" / "zebra").mkdir()
-    refused(tree, "holds classes that train/ does not: zebra")
+    untested(tree, "holds classes that the training images do not: zebra")
     (tree / "test" / "zebra").rmdir()
     for file in (tree / "train" / "circle").iterdir():
         file.unlink()
     refused(tree, "split train: no images of circle; add some or remove the class")
     shutil.rmtree(tree / "train")
-    refused(tree, r"has no train/ folder; lay the images out as train/CLASS/IMAGE")
+    refused(tree, r"has test/ but no train/ folder; lay the images out as train/CLASS/IMAGE")
     (tree / "train" / "only").mkdir(parents=True)
     refused(tree, "holds 1 class folders; a classifier needs at least two")
     (tmp_path / "file").write_text("x")
@@ -160,7 +168,7 @@ def test_files_that_are_no_images_are_named_together(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", train=2, test=1)
     (tree / "train" / "circle" / "notes.txt").write_text("hello")
     (tree / "train" / "cross" / "0.png").write_bytes((tree / "train" / "cross" / "0.png").read_bytes()[:60])
-    train, _ = open_splits(str(tree))
+    train = open_training(str(tree))
     assert train.native_side() == SIDE
     with pytest.raises(InputError, match=r"2 of 9 images cannot be read: .*circle/notes.txt \(text\), .*cross/0.png"):
         train.decode(SIDE)
@@ -173,18 +181,38 @@ def test_data_sets_without_what_is_needed(tmp_path: Path) -> None:
 
     images = as_dataset(write_tree(tmp_path / "tree", train=1, test=1), "train")
     refused(put("no-train", first=images, test=images), "has the splits first, test, but none called train")
-    refused(put("no-test", train=images), "has no labelled test split")
+    untested(put("no-test", train=images), "has no labelled test split; add one called test or validation, or name")
+    untested(tmp_path / "no-test", r"--test first is no split of .*no-test to test on \(train\)", "first")
+    untested(tmp_path / "no-test", "--test train is no split", "train")
     bare = images.remove_columns("fine_label")
     refused(put("no-label", train=bare, test=bare), "needs an image column and a class label column; it has img")
     unlabelled = images.cast_column("fine_label", datasets.Value("int64")).map(lambda row: {"fine_label": -1})
     hidden = unlabelled.cast_column("fine_label", images.features["fine_label"])
-    refused(put("hidden", train=images, test=hidden), "has no labelled test split")
+    untested(put("hidden", train=images, test=hidden), "has no labelled test split")
+    untested(tmp_path / "hidden", "2 images have no label|4 images have no label", "test")
+
+
+def test_class_folders_alone_are_trained_on(tmp_path: Path) -> None:
+    """The same images and classes as in a `train` folder, whether there is a test split or not."""
+    tree = write_tree(tmp_path / "tree", train=3, test=2)
+    alone = tree / "train"
+    whole, flat = open_training(str(tree)).read(SIDE)[0], open_training(str(alone)).read(SIDE)[0]
+    assert torch.equal(flat.images, whole.images) and flat.classes == whole.classes
+    untested(alone, "has no test split")
+    untested(alone, r"--test \. names the training images themselves", ".")
+    untested(tree, "--test nowhere is neither a folder in .*/tree nor a folder of its own", "nowhere")
+    for source, name in ((tree, None), (tree, "test"), (alone, str(tree / "test"))):
+        test = open_test(str(source), name)
+        assert test.classes == whole.classes and test.counts() == dict.fromkeys(CLASSES_SORTED, 2)
+        assert torch.equal(test.read(SIDE)[0].images, open_test(str(tree)).read(SIDE)[0].images)
+    (tree / "later").mkdir()
+    untested(tree, "split later: no images in it", "later")
 
 
 def test_too_little_memory_is_told_before_it_is_taken(
     sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train, _ = open_splits(str(sources["tree"]))
+    train = open_training(str(sources["tree"]))
     monkeypatch.setenv("HELLO_DISTILL_IMAGES", "memory")
     with pytest.raises(MachineError, match=r"GiB of memory are free; set a smaller `max_side`"):
         train.decode(400_000)
@@ -197,7 +225,7 @@ def test_an_unreachable_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "rest_offline_if_unreachable", lambda: None)
     monkeypatch.setattr(data.datasets, "load_dataset", unreachable)
     with pytest.raises(MachineError, match="go online once, or give a local folder"):
-        open_splits("someone/some-set")
+        open_training("someone/some-set")
 
 
 # Fashion-MNIST.
@@ -224,7 +252,7 @@ def test_fashion_mnist_is_converted_once_and_kept(
 ) -> None:
     monkeypatch.setenv("HELLO_DISTILL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fashion_mnist, "_installed", lambda scratch: raw[0])
-    train, test = open_splits("fashion-mnist")
+    train, test = open_training("fashion-mnist"), open_test("fashion-mnist")
     assert train.classes[0] == "t-shirt" and len(train.classes) == 10
     for split, prefix in ((train, "train"), (test, "t10k")):
         images = split.decode(28)
@@ -236,7 +264,7 @@ def test_fashion_mnist_is_converted_once_and_kept(
         raise AssertionError("fetched twice")
 
     monkeypatch.setattr(fashion_mnist, "_installed", never)
-    assert len(open_splits("fashion-mnist")[0].table) == 30
+    assert len(open_training("fashion-mnist").table) == 30
 
 
 def test_fashion_mnist_that_cannot_be_had_lists_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

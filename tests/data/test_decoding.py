@@ -27,7 +27,7 @@ from hello_distill import cli
 from hello_distill.api import Recipe
 from hello_distill.data import decoding
 from hello_distill.data.decoding import Unreadable, decode, picture
-from hello_distill.data.images import open_splits
+from hello_distill.data.sources import open_training
 from hello_distill.distillers.random import RandomImages
 from hello_distill.system.errors import InputError, MachineError
 
@@ -428,7 +428,7 @@ def test_folder_parquet_and_saved_data_set_give_identical_pixels(tmp_path: Path)
     for split in ("train", "test"):
         table.to_parquet(tmp_path / "parquet" / f"{split}-00000-of-00001.parquet")
     datasets.DatasetDict({"train": table, "test": table}).save_to_disk(tmp_path / "saved")
-    tree, parquet, saved = (open_splits(str(tmp_path / name))[0].read(SIDE)[0] for name in ("tree", "parquet", "saved"))
+    tree, parquet, saved = (open_training(str(tmp_path / name)).read(SIDE)[0] for name in ("tree", "parquet", "saved"))
     assert len(tree) == len(contents) > 45
     for other in (parquet, saved):
         assert torch.equal(tree.images, other.images) and torch.equal(tree.targets, other.targets)
@@ -515,7 +515,7 @@ def test_no_file_outside_of_the_source_is_opened(tmp_path: Path) -> None:
     table = pyarrow.table(rows, schema=features.arrow_schema)  # `datasets` would look at the paths itself
     for split in ("train", "test"):
         pyarrow.parquet.write_table(table, tmp_path / "set" / f"{split}-00000-of-00001.parquet")
-    _, skipped = open_splits(str(tmp_path / "set"))[0].read(SIDE)
+    _, skipped = open_training(str(tmp_path / "set")).read(SIDE)
     told = ["outside of the source"] * 3 + ["no such file"] + ["outside of the source"] * 2 + ["no image in the row"]
     assert [bad.reason for bad in skipped.bad] == told
     assert [bad.name for bad in skipped.bad] == [*paths[:-1], "row 6"]
@@ -528,7 +528,7 @@ def test_rows_of_a_part_are_told_as_rows_of_the_whole(tmp_path: Path) -> None:
     rows = {"image": [{"bytes": b"", "path": "x.png"}] * 40, "label": [0, 1] * 20}
     table = datasets.Dataset.from_dict(rows, features=features)
     datasets.DatasetDict({"train": table, "test": table}).save_to_disk(tmp_path / "set")
-    part = open_splits(str(tmp_path / "set"))[0].limited(10, seed=0)
+    part = open_training(str(tmp_path / "set")).limited(10, seed=0)
     _, skipped = part.read(SIDE)
     assert [bad.name for bad in skipped.bad] == [f"row {row} (x.png)" for row in part.rows.tolist()]
     assert len(skipped.bad) == 10 and max(part.rows.tolist()) > 10
@@ -554,4 +554,4 @@ def test_the_side_is_that_of_the_readable_images(tmp_path: Path) -> None:
             for number in range(100):
                 content = b"" if number % 4 == 0 else encoded(np.zeros((20, 30, 3), np.uint8), "PNG")
                 (tmp_path / split / name / f"{number:02d}.png").write_bytes(content)
-    assert open_splits(str(tmp_path))[0].native_side() == 20
+    assert open_training(str(tmp_path)).native_side() == 20

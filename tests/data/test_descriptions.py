@@ -12,7 +12,7 @@ import datasets
 import pytest
 from PIL import Image
 
-from hello_distill.data.images import open_splits
+from hello_distill.data.sources import open_test, open_training
 from hello_distill.system.errors import InputError
 
 datasets.disable_progress_bars()
@@ -58,7 +58,7 @@ def test_true_folders_open(tmp_path: Path) -> None:
     named = parquet(tmp_path / "named", [0, 1, 2])
     (named / "README.md").write_text(f"---\n{files}  - split: test\n    path: data/test-*\n---\n")
     for folder in (parquet(tmp_path / "plain", [0, 1, 2]), saved(tmp_path / "saved"), named):
-        train, test = open_splits(str(folder))
+        train, test = open_training(str(folder)), open_test(str(folder))
         assert train.counts() == test.counts() == {"a": 1, "b": 1, "c": 1}
 
 
@@ -102,7 +102,7 @@ def test_a_folder_that_leads_out_is_refused(
     folder = parquet(tmp_path / "data", [0, 1, 2])
     change(folder, outside)
     with pytest.raises(InputError, match=told):
-        open_splits(str(folder))
+        open_training(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -123,17 +123,17 @@ def test_a_saved_folder_that_leads_out_is_refused(file: str, content: object, to
     old = json.loads((folder / file).read_text())
     (folder / file).write_text(json.dumps({**old, **content} if content and isinstance(content, dict) else content))
     with pytest.raises(InputError, match=told):
-        open_splits(str(folder))
+        open_training(str(folder))
 
 
 def test_labels_that_number_no_classes_are_refused(tmp_path: Path) -> None:
     """A billion classes would be a billion names."""
     folder = parquet(tmp_path / "a", [0, 1, 10**9], datasets.Value("int64"))
     with pytest.raises(InputError, match="column label numbers classes up to 1000000000 for 3 images"):
-        open_splits(str(folder))
+        open_training(str(folder))
     folder = parquet(tmp_path / "b", [[[0]], [[1]]], datasets.Array2D((1, 1), "int64"))
     with pytest.raises(InputError, match="needs an image column and a class label column"):
-        open_splits(str(folder))
+        open_training(str(folder))
     folder = parquet(tmp_path / "c", [0, 0], datasets.ClassLabel(names=["only"]))
     with pytest.raises(InputError, match="has 1 classes; a classifier needs at least two"):
-        open_splits(str(folder))
+        open_training(str(folder))

@@ -22,7 +22,8 @@ from conftest import CLASSES, draw, drawn, write_tree
 from hello_distill import cli, distillers, teachers
 from hello_distill.api import Recipe, distill_material, training_images
 from hello_distill.artifact import Distilled
-from hello_distill.data.images import Material, open_splits
+from hello_distill.data.images import Material
+from hello_distill.data.sources import open_test, open_training
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recover import Jitter
@@ -122,7 +123,7 @@ def test_many_offending_classes_are_counted(tmp_path: Path) -> None:
             (tmp_path / split / f"c{number}").mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / split / "c0" / "0.png")
     with pytest.raises(InputError, match="no images of c1, c2, c3, c4, c5 and 3 more; add some"):
-        open_splits(str(tmp_path))
+        open_training(str(tmp_path))
 
 
 @pytest.mark.parametrize("method", ["random", "rded", "hello", "sre2l"])
@@ -222,7 +223,7 @@ def test_short_classes_with_every_method(
 
 def test_short_classes_of_random_images_are_the_real_ones(uneven: Path, recipe: Recipe, tmp_path: Path) -> None:
     """`repeat` uses each image as often as any other, give or take one; `fewer` uses each once."""
-    train = open_splits(str(uneven))[0].read(32)[0]
+    train = open_training(str(uneven)).read(32)[0]
     for rule, times in (("repeat", [2, 2, 1]), ("fewer", [1, 1, 1])):
         made = hd.load(hd.distill(str(uneven), tmp_path / rule, recipe_of("random", recipe), short_class=rule))
         own = [image.numpy().tobytes() for image in made.data.images[made.data.targets == 0]]
@@ -297,7 +298,7 @@ def test_odd_file_names(tmp_path: Path) -> None:
                 put(tmp_path / split / folder, name)
     (tmp_path / "train" / "a" / "link.png").symlink_to("../b/-rf")
     (tmp_path / "train" / "b" / "circle").symlink_to("circle")
-    images, skipped = open_splits(str(tmp_path))[0].read(8)
+    images, skipped = open_training(str(tmp_path)).read(8)
     assert images.counts() == {"a": 8, "b": 7}
     reds = sorted(images.images[images.targets == 1][:, 0, 0, 0].tolist())
     assert reds == sorted(len(name) % 256 for name in names)
@@ -311,7 +312,7 @@ def test_reports_hold_any_file_name(tmp_path: Path) -> None:
     for name in (b"caf\xe9.png", b"two\nlines.png"):
         with open(put(tmp_path / "train" / "a", name).encode(errors="surrogateescape"), "wb"):  # noqa: PTH123
             pass
-    _, skipped = open_splits(str(tmp_path))[0].read(8)
+    _, skipped = open_training(str(tmp_path)).read(8)
     skipped.write(tmp_path / "r.json")
     told = json.loads((tmp_path / "r.json").read_text())
     assert [Path(entry["file"]).name for entry in told["files"]] == [os.fsdecode(b"caf\xe9.png"), "two\nlines.png"]
@@ -327,12 +328,12 @@ def test_folders_that_lead_out_of_the_source_are_refused(tmp_path: Path) -> None
     tree, other = write_tree(tmp_path / "tree", train=2, test=1), write_tree(tmp_path / "other", train=2, test=1)
     (tree / "train" / "inside").symlink_to("circle")
     (tree / "test" / "inside").symlink_to("circle")
-    assert open_splits(str(tree))[0].counts()["inside"] == 2
+    assert open_training(str(tree)).counts()["inside"] == 2
     (tmp_path / "link").symlink_to(tree)  # the source itself may be a link
-    assert len(open_splits(str(tmp_path / "link"))[0].read(8)[0]) == 10
+    assert len(open_training(str(tmp_path / "link")).read(8)[0]) == 10
     (tree / "train" / "outside").symlink_to(other / "train" / "circle")
     with pytest.raises(InputError, match=r"train/outside is a link that leads out of .*tree; put the folder itself"):
-        open_splits(str(tree))
+        open_training(str(tree))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -341,7 +342,7 @@ def test_a_split_that_leads_out_of_the_source_is_refused(tmp_path: Path, split: 
     shutil.rmtree(tree / split)
     (tree / split).symlink_to(other / split)
     with pytest.raises(InputError, match=rf"{split} is a link that leads out of"):
-        open_splits(str(tree))
+        (open_test if split == "test" else open_training)(str(tree))
 
 
 # Names of classes.
@@ -383,7 +384,7 @@ def test_class_folders_of_any_name_come_back_exactly(tmp_path: Path) -> None:
     for split in ("train", "test"):
         for name in names:
             put(tmp_path / split / name, b"0.png")
-    assert open_splits(str(tmp_path))[0].classes == tuple(sorted(names))
+    assert open_training(str(tmp_path)).classes == tuple(sorted(names))
 
 
 @pytest.mark.parametrize(
@@ -397,13 +398,13 @@ def test_class_folders_of_any_name_come_back_exactly(tmp_path: Path) -> None:
 )
 def test_names_that_people_take_for_one_are_refused(tmp_path: Path, names: list[str], told: str) -> None:
     with pytest.raises(InputError) as caught:
-        open_splits(str(data_set(tmp_path / "source", names)))
+        open_training(str(data_set(tmp_path / "source", names)))
     assert f"classes differ only by case, spaces or Unicode form: {told}; merge or" in str(caught.value)
     for split in ("train", "test"):
         for name in names:
             put(tmp_path / "tree" / split / name, b"0.png")
     with pytest.raises(InputError, match="classes differ only by case, spaces or Unicode form: "):
-        open_splits(str(tmp_path / "tree"))
+        open_training(str(tmp_path / "tree"))
 
 
 def test_class_folders_that_are_no_text_are_refused(tmp_path: Path) -> None:
@@ -412,7 +413,7 @@ def test_class_folders_that_are_no_text_are_refused(tmp_path: Path) -> None:
             folder = Path(os.fsdecode(os.fsencode(tmp_path / split) + b"/" + name))
             put(folder, b"0.png")
     with pytest.raises(InputError, match=r"must be UTF-8 of .* unlike caf\\udce9; rename them"):
-        open_splits(str(tmp_path))
+        open_training(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -420,7 +421,7 @@ def test_class_folders_that_are_no_text_are_refused(tmp_path: Path) -> None:
 )
 def test_class_names_with_control_characters_are_refused(tmp_path: Path, name: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
-        open_splits(str(data_set(tmp_path / "source", ["a", name])))
+        open_training(str(data_set(tmp_path / "source", ["a", name])))
 
 
 def test_images_without_a_label_are_refused(tmp_path: Path) -> None:
@@ -431,4 +432,4 @@ def test_images_without_a_label_are_refused(tmp_path: Path) -> None:
         test = datasets.Dataset.from_dict({"image": pictures[:2], "label": [0, 1]}, features=features)
         datasets.DatasetDict({"train": train, "test": test}).save_to_disk(tmp_path / str(place))
         with pytest.raises(InputError, match="split train: 1 images have no label; remove them"):
-            open_splits(str(tmp_path / str(place)))
+            open_training(str(tmp_path / str(place)))

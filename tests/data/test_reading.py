@@ -20,8 +20,9 @@ from conftest import CLASSES, SIDE, drawn, write_tree
 from hello_distill import artifact as artifacts
 from hello_distill.api import distill, train
 from hello_distill.data import decoding, reading
-from hello_distill.data.images import ImageSet, hold_back, open_splits
+from hello_distill.data.images import ImageSet, hold_back
 from hello_distill.data.mapped import Mapped, in_memory
+from hello_distill.data.sources import open_test, open_training
 from hello_distill.distillers.random import RandomImages
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.system import machine, publishing
@@ -48,7 +49,7 @@ def broken(tmp_path: Path) -> Path:
 
 def both(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ImageSet, ImageSet]:
     """The training images in memory, and in a file; what is said of the others must be the same."""
-    train, _ = open_splits(str(folder))
+    train = open_training(str(folder))
     found = []
     for place in ("memory", "file"):
         monkeypatch.setenv(reading.PLACES, place)
@@ -127,11 +128,11 @@ def test_the_file_is_made_once_and_anew_where_anything_changed(
 
     def count(side: int = SIDE) -> int:
         decoded.clear()
-        open_splits(str(folder))[0].read(side)
+        open_training(str(folder)).read(side)
         return len(decoded)
 
     assert [count(), count(), count(16), count(16)] == [48, 0, 48, 0]
-    assert open_splits(str(folder))[0].limited(8, 0).read(SIDE)[0].counts() == dict.fromkeys(sorted(CLASSES), 2)
+    assert open_training(str(folder)).limited(8, 0).read(SIDE)[0].counts() == dict.fromkeys(sorted(CLASSES), 2)
     first = folder / "train" / "circle" / "0.png"
     os.utime(first, ns=(0, 0))
     assert [count(), count()] == [48, 0], "a file's time"
@@ -149,10 +150,10 @@ def test_the_file_is_made_once_and_anew_where_anything_changed(
 
 def test_another_process_finds_the_file(tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(reading.PLACES, "file")
-    code = f"from hello_distill.data.images import open_splits; open_splits({str(tree)!r})[0].read({SIDE})"
+    code = f"from hello_distill.data.sources import open_training; open_training({str(tree)!r}).read({SIDE})"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
     before = {path.name: path.stat().st_ino for path in (cache / "decoded").iterdir()}
-    open_splits(str(tree))[0].read(SIDE)
+    open_training(str(tree)).read(SIDE)
     assert {path.name: path.stat().st_ino for path in (cache / "decoded").iterdir()} == before and len(before) == 1
 
 
@@ -169,27 +170,27 @@ def saved(folder: Path) -> str:
 def test_tables_that_hold_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = saved(tmp_path / "saved")
     monkeypatch.setenv(reading.PLACES, "file")
-    train, test = open_splits(source)
+    train, test = open_training(source), open_test(source)
     assert torch.equal(in_memory(train.read(SIDE)[0].images), drawn(5, seed=4).images)
 
     def key(split: object) -> str:
         part = None if split.rows is None else tuple(split.rows.tolist())
         return reading.key(reading.Source(split.table, split.roots, part, SIDE))
 
-    again = open_splits(source)[0]
+    again = open_training(source)
     assert key(train) == key(again) == key(train)
     others = [test, train.limited(8, 0), train.only(["circle", "cross"]), train.only(["circle", "square"])]
     assert len({key(split) for split in (train, *others)}) == 5
     before = key(train)
     os.utime(next(Path(source, "train").glob("*.arrow")), ns=(0, 0))
-    assert key(open_splits(source)[0]) != before
+    assert key(open_training(source)) != before
 
 
 @pytest.mark.parametrize("place", ["memory", "file"])
 def test_several_processes_give_what_one_gives(broken: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(reading.PLACES, place)
     monkeypatch.setattr(reading, "BLOCK", 5)
-    alone, told = open_splits(str(broken))[0].read(SIDE)
+    alone, told = open_training(str(broken)).read(SIDE)
     monkeypatch.setattr(reading, "FEW", 0)
     monkeypatch.setattr(reading, "workers", lambda: 3)
     monkeypatch.setenv("HELLO_DISTILL_CACHE", os.environ["HELLO_DISTILL_CACHE"] + "-other")
@@ -202,7 +203,7 @@ def test_several_processes_give_what_one_gives(broken: Path, place: str, monkeyp
         return real(*given)
 
     monkeypatch.setattr(reading, "_decode_block", noted)
-    several, told_again = open_splits(str(broken))[0].read(SIDE)
+    several, told_again = open_training(str(broken)).read(SIDE)
     assert torch.equal(in_memory(several.images), in_memory(alone.images)) and told == told_again
     assert torch.equal(several.targets, alone.targets)
     assert str(os.getpid()) not in pids.read_text().split() and len(pids.read_text().split()) == 10
@@ -221,14 +222,14 @@ def test_a_killed_process_is_told_and_leaves_nothing(
     for name, value in (("FEW", 0), ("workers", lambda: 2), ("BLOCK", 8), ("_decode_block", killed_in_a_worker)):
         monkeypatch.setattr(reading, name, value)
     with pytest.raises(MachineError, match="a process that decodes images was killed; see whether memory is full"):
-        open_splits(str(tree))[0].read(SIDE)
+        open_training(str(tree)).read(SIDE)
     assert not cache.exists() or not list((cache / "decoded").iterdir())
 
 
 SLOW = """
 import time
 from hello_distill.data import reading
-from hello_distill.data.images import open_splits
+from hello_distill.data.sources import open_test, open_training
 
 real = reading._decode_block
 def slow(*given):
@@ -237,7 +238,7 @@ def slow(*given):
 
 reading._decode_block, reading.FEW, reading.workers, reading.BLOCK = slow, 0, lambda: 2, 2
 print("begun", flush=True)
-open_splits(SOURCE)[0].read(32)
+open_training(SOURCE).read(32)
 print("done", flush=True)
 """
 
@@ -276,9 +277,9 @@ def test_kills_while_decoding_leave_nothing_that_is_taken_for_whole(
             signal.sigtimedwait([], 0.1)
         assert not list(children()), "processes that decode end with the one that started them"
         assert not [path for path in cache.glob("decoded/*") if not path.name.startswith(".")]
-    file = open_splits(str(tree))[0].read(SIDE)[0]
+    file = open_training(str(tree)).read(SIDE)[0]
     monkeypatch.setenv(reading.PLACES, "memory")
-    assert torch.equal(in_memory(file.images), open_splits(str(tree))[0].read(SIDE)[0].images)
+    assert torch.equal(in_memory(file.images), open_training(str(tree)).read(SIDE)[0].images)
     assert len(list(cache.glob("decoded/*"))) == len(list(cache.glob("decoded/.*"))) + 1 == 1
 
 
@@ -287,11 +288,11 @@ def test_the_rule_is_half_of_the_free_memory(tree: Path, monkeypatch: pytest.Mon
     size = 48 * 3 * SIDE**2
     for free, kind in ((2 * size, torch.Tensor), (2 * size - 1, Mapped)):
         monkeypatch.setattr(reading, "memory", lambda free=free: {"all": 10 * size, "free": free})
-        assert isinstance(open_splits(str(tree))[0].read(SIDE)[0].images, kind)
+        assert isinstance(open_training(str(tree)).read(SIDE)[0].images, kind)
     monkeypatch.setattr(reading, "memory", lambda: {"all": 10 * size, "free": size - 1})
     monkeypatch.setenv(reading.PLACES, "memory")
     with pytest.raises(MachineError, match=r"train: 48 images of 32 pixels take 0\.0 GiB, 0\.0 GiB of memory are free"):
-        open_splits(str(tree))[0].read(SIDE)
+        open_training(str(tree)).read(SIDE)
     assert 0 < machine.memory()["free"] <= machine.memory()["all"]
 
 
@@ -299,7 +300,7 @@ def test_a_place_that_is_none_is_told(tree: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(reading.PLACES, "disk")
     told = "^HELLO_DISTILL_IMAGES is 'disk'; set it to memory or to file, or not at all$"
     with pytest.raises(InputError, match=told):
-        open_splits(str(tree))[0].read(SIDE)
+        open_training(str(tree)).read(SIDE)
 
 
 def test_no_room_for_the_file_is_told_before_anything_is_decoded(
@@ -309,14 +310,14 @@ def test_no_room_for_the_file_is_told_before_anything_is_decoded(
     monkeypatch.setattr(publishing, "free", lambda target: 147_455)
     monkeypatch.setattr(reading, "_decode_block", killed_in_a_worker)
     with pytest.raises(MachineError, match=r"it needs 147,456 bytes, and 147,455 are free; make room"):
-        open_splits(str(tree))[0].read(SIDE)
+        open_training(str(tree)).read(SIDE)
     assert not list((cache / "decoded").iterdir())
 
 
 @pytest.mark.parametrize("spoil", ["shorter", "no facts", "no list"])
 def test_a_file_that_was_changed_is_told(tree: Path, cache: Path, spoil: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(reading.PLACES, "file")
-    open_splits(str(tree))[0].read(SIDE)
+    open_training(str(tree)).read(SIDE)
     (folder,) = (cache / "decoded").iterdir()
     if spoil == "shorter":
         os.truncate(folder / reading.IMAGES, 1000)
@@ -325,7 +326,7 @@ def test_a_file_that_was_changed_is_told(tree: Path, cache: Path, spoil: str, mo
     else:
         (folder / reading.FACTS).write_text("7")
     with pytest.raises(MachineError, match="is no longer as it was written; remove it and run the same command again"):
-        open_splits(str(tree))[0].read(SIDE)
+        open_training(str(tree)).read(SIDE)
 
 
 def test_a_file_takes_no_memory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

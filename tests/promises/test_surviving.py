@@ -671,7 +671,7 @@ def test_a_cache_of_datasets_that_cannot_be_written_is_told(mount: Mount, tree: 
     records = {"image": [{"bytes": (tree / "train/circle/0.png").read_bytes(), "path": None}] * 4, "label": [0, 1] * 2}
     for split in ("train", "test"):
         datasets.Dataset.from_dict(records, features=features).to_parquet(tmp_path / f"{split}.parquet")
-    script = "import sys; from hello_distill.data.images import open_splits; open_splits(sys.argv[1])"
+    script = "import sys; from hello_distill.data.sources import open_training; open_training(sys.argv[1])"
     lost = environment(HF_HOME=str(disk / "hub"))
     lost.pop("HF_DATASETS_CACHE", None)
     done = subprocess.run([sys.executable, "-c", script, tmp_path], env=lost, capture_output=True, text=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, read_config
+from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, add_test, read_config
 from hello_distill.cli.output import show
 from hello_distill.system import distributed, publishing
 from hello_distill.system.errors import MachineError
@@ -26,8 +26,8 @@ def distill_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Distil images into a few per class and a light projector for their labels.")
     parser.add_argument(
         "data",
-        help="folder with train/CLASS/ and test/CLASS/, Hugging Face data set folder, Hub id, or fashion-mnist; with "
-        ":classes=FILE behind it, only the classes that FILE names, one a line",
+        help="folder with train/CLASS/ or class folders alone, Hugging Face data set folder, Hub id, or fashion-mnist; "
+        "with :classes=FILE behind it, only the classes that FILE names, one a line",
     )
     parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
     parser.add_argument("--ipc", type=int, help="images per class (10 unless --config says otherwise)")
@@ -179,7 +179,8 @@ def verify_parser() -> ArgumentParser:
     """Options of `hello-distill verify`."""
     parser = ArgumentParser(description="Check that an artefact is what it says: hashes, shapes, numbers, class order.")
     parser.add_argument("artefact", help="folder that `distill` wrote")
-    parser.add_argument("--data", help="labelled images (the test split of DATA) to compare the order of classes with")
+    parser.add_argument("--data", help="labelled images to compare the order of classes with: its test split")
+    add_test(parser)
     parser.add_argument("--teacher", help="an artefact whose teacher or projector to compare the order of classes with")
     add_max_bad(parser)
     add_json(parser)
@@ -191,7 +192,7 @@ def verify(options: Namespace) -> None:
     from hello_distill import api
     from hello_distill.report import terminal
 
-    result = api.verify(options.artefact, options.data, options.teacher)
+    result = api.verify(options.artefact, options.data, options.teacher, options.test)
     show(result, terminal.verification, options.json)
     if result["not_checked"]:
         raise MachineError(f"not all of {options.artefact} could be checked on this machine; see above")

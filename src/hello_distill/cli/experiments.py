@@ -141,7 +141,7 @@ def study(options: Namespace) -> None:
 def sign(name: str, options: Namespace) -> None:
     """Name this command in the result that it has filled, without the folders above data and result."""
 
-    from hello_distill.data.images import short_name
+    from hello_distill.data.sources import short_name
     from hello_distill.experiments import ledger
 
     words = ["hello-distill", name, short_name(options.data)]

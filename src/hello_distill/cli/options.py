@@ -53,6 +53,15 @@ def add_max_bad(parser: ArgumentParser) -> None:
     )
 
 
+def add_test(parser: ArgumentParser) -> None:
+    """The option that names other images than the test split of DATA."""
+    parser.add_argument(
+        "--test",
+        help="another split of DATA, a folder of class folders, or held-out: the share of DATA's training images that "
+        "the distillation held out (default: the split called test or validation)",
+    )
+
+
 def add_json(parser: ArgumentParser) -> None:
     """The option of commands whose result other programs read."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")

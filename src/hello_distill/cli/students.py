@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad
+from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, add_test
 from hello_distill.cli.output import show
 from hello_distill.system import distributed, publishing
 from hello_distill.system.errors import ArtifactError
@@ -16,6 +16,7 @@ def train_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Train students from a saved artefact and test them on the real test split.")
     parser.add_argument("artefact", help="folder that `distill` wrote")
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
+    add_test(parser)
     parser.add_argument("--student", help="network (default: the artefact's own): torchvision's, convnet3, timm/NAME")
     parser.add_argument("--labels", help="the kind that it keeps (default), or hard: the classes alone")
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")
@@ -30,7 +31,7 @@ def train(options: Namespace) -> None:
     from hello_distill.report import terminal
 
     with distributed.joined():
-        result = api.train(options.artefact, options.data, options.student, options.labels, options.seeds)
+        result = api.train(options.artefact, options.data, options.student, options.labels, options.seeds, options.test)
     show(result, terminal.training, options.json)
 
 
@@ -39,6 +40,7 @@ def evaluate_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Train students as an artefact records it: do they reach what it states?")
     parser.add_argument("artefact", help="folder that `distill` wrote")
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
+    add_test(parser)
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", help="one student each (default: those it states)")
     parser.add_argument("--record", help="folder for a copy that states what these students reach; must not exist yet")
     add_max_bad(parser)
@@ -54,7 +56,7 @@ def evaluate(options: Namespace) -> None:
     from hello_distill import api
     from hello_distill.report import terminal
 
-    result = api.reproduce(options.artefact, options.data, options.seeds)
+    result = api.reproduce(options.artefact, options.data, options.seeds, options.test)
     show(result, terminal.evaluation, options.json)
     if not result["inside"]:
         raise ArtifactError(f"{options.artefact} does not reach the accuracy that it states")
@@ -66,7 +68,8 @@ def record(options: Namespace) -> None:
         from hello_distill import api
         from hello_distill.format import storage
 
-        folder = api.record(options.artefact, options.data, claim, options.seeds or (0, 1, 2))
-    ready = f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}` checks what it states"
+        folder = api.record(options.artefact, options.data, claim, options.seeds or (0, 1, 2), options.test)
+    test = f" --test {options.test}" if options.test else ""
+    ready = f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}{test}` checks what it states"
     made = {"artefact": str(folder), "expected": storage.read_manifest(folder)["expected"]}
     show(made, lambda _: ready, options.json)

@@ -17,14 +17,22 @@ LISTS = Path(__file__).parent / "class_lists"
 """Lists of classes that can be asked for by name. `imagenet100`: the first hundred WordNet ids of ILSVRC 2012, in the
 order of the ids, from timm's `imagenet_synsets.txt`. The field has at least four sets of that name, and neither HeLlO
 nor RDED says which is theirs: this is the one that needs no list to be made again."""
-LAYOUT = "lay the images out as train/CLASS/IMAGE and test/CLASS/IMAGE"
+LAYOUT = "lay the images out as train/CLASS/IMAGE, or CLASS/IMAGE where there is no test split"
+HELD_OUT = "held-out"
+"""What `--test` names the training images by that a distillation holds out."""
+NAME_ONE = f"name a folder of class folders with --test, or `--test {HELD_OUT}`"
 
 
-def class_folders(source: str) -> tuple[tuple[str, ...], str]:
-    """The classes, sorted, and the test folder's name. Raises InputError where there is no train/ or test folder."""
+def training_folder(source: str) -> tuple[Path, tuple[str, ...]]:
+    """The folder of class folders to train on, `train` or else the source itself, and the classes, sorted.
+
+    Raises InputError for fewer than two classes, names that cannot be meant, and a test split without a `train`.
+    """
     train = Path(source, "train")
     if not train.is_dir():
-        raise InputError(f"{source} has no train/ folder; {LAYOUT}")
+        if tests := [name for name in TEST_NAMES if Path(source, name).is_dir()]:
+            raise InputError(f"{source} has {tests[0]}/ but no train/ folder; {LAYOUT}")
+        train = Path(source)
     _check_inside(source, train)
     classes = folders_in(source, train)
     if len(classes) < 2:
@@ -34,18 +42,35 @@ def class_folders(source: str) -> tuple[tuple[str, ...], str]:
             f"{train} holds {len(classes)} class folders{loose}; a classifier needs at least two; {LAYOUT}"
         )
     check_names(source, classes)
-    test = next((name for name in TEST_NAMES if Path(source, name).is_dir()), None)
-    if test is None:
-        raise InputError(f"{source} has no test split; put held-out images into {source}/test/CLASS/")
-    _check_inside(source, Path(source, test))
-    if unknown := sorted(set(folders_in(source, Path(source, test))) - set(classes)):
+    return train, tuple(classes)
+
+
+def test_folder(source: str, name: str | None, classes: Sequence[str]) -> Path:
+    """The folder of class folders to test on: of that name in the source, or at that path; None looks for the usual.
+
+    Raises InputError where there is none, or it holds classes that are not among the training classes.
+    """
+    usual = [Path(source, test) for test in TEST_NAMES]
+    test = next(filter(Path.is_dir, usual if name is None else [Path(source, name), Path(name)]), None)
+    if test is None and name is None:
         raise InputError(
-            f"{Path(source, test)} holds classes that train/ does not: {listed(unknown)}; rename or remove them"
+            f"{source} has no test split; put held-out images into {source}/test/CLASS/, or {NAME_ONE} "
+            "(train, evaluate and verify)"
         )
-    return tuple(classes), test
+    if test is None:
+        raise InputError(f"--test {name} is neither a folder in {source} nor a folder of its own; {NAME_ONE}")
+    if test.resolve() == training_folder(source)[0].resolve():
+        raise InputError(f"--test {name} names the training images themselves; {NAME_ONE}")
+    if test.is_relative_to(source):
+        _check_inside(source, test)
+    if unknown := sorted(set(folders_in(str(test), test)) - set(classes)):
+        raise InputError(
+            f"{test} holds classes that the training images do not: {listed(unknown)}; rename or remove them"
+        )
+    return test
 
 
-def images_of(source: str, split: str, classes: Sequence[str]) -> tuple[list[str], list[int]]:
+def images_of(source: str, split: Path, classes: Sequence[str]) -> tuple[list[str], list[int]]:
     """Paths of a split's files, class by class and sorted, with their classes. Hidden files are left out.
 
     Raises InputError naming the class folders that hold folders.
@@ -54,7 +79,7 @@ def images_of(source: str, split: str, classes: Sequence[str]) -> tuple[list[str
     targets: list[int] = []
     nested: list[str] = []
     for target, name in enumerate(classes):
-        folder = Path(source, split, name)
+        folder = split / name
         if not folder.is_dir():
             continue
         if inner := folders_in(source, folder):
@@ -64,7 +89,7 @@ def images_of(source: str, split: str, classes: Sequence[str]) -> tuple[list[str
         targets += [target] * len(files)
     if nested:
         raise InputError(
-            f"{Path(source, split)}: class folders hold folders: {listed(nested)}; images in them would be lost: "
+            f"{split}: class folders hold folders: {listed(nested)}; images in them would be lost: "
             "move them up into the class folder, or the folders elsewhere"
         )
     return paths, targets

@@ -1,19 +1,13 @@
-"""Open a labelled image set, and decode it once into an array of square 8-bit RGB images.
+"""Labelled images, not yet decoded (`Split`) and decoded (`ImageSet`), and how they are divided.
 
-A source is a folder with one sub-folder per class in `train/` and `test/` (or `val/`, `validation/`), a local
-Hugging Face data set folder, a Hub id, or `fashion-mnist`; with `:classes=FILE` behind it, the classes that the file
-names. Reading goes through `datasets`; decoding is ours (`decoding`), so that the same file gives the same pixels
-whatever the source.
+Decoding is ours (`decoding`), so that the same file gives the same pixels whatever the source.
 """
 
 from __future__ import annotations
 
-import errno
 import math
 import os
-import re
 import statistics
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,26 +17,15 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 import torch
-from huggingface_hub import constants as hub
 from jaxtyping import Int64
 from torch import Tensor
 
-from hello_distill.data import folders, reading
+from hello_distill.data import reading
 from hello_distill.data.decoding import Unreadable, decode
-from hello_distill.data.descriptions import check_contained
-from hello_distill.data.fashion_mnist import fashion_mnist
 from hello_distill.data.mapped import KeptImages, part
 from hello_distill.data.skipped import Bad, Skipped
-from hello_distill.system.errors import InputError, MachineError, listed, nearest
-from hello_distill.system.machine import rest_offline_if_unreachable
-from hello_distill.system.publishing import FULL
+from hello_distill.system.errors import InputError, listed
 from hello_distill.types import Targets
-
-UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
-"""Numbers of errors of a cache that cannot be written."""
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-CHOSEN = ":classes="
-"""What stands between a source and the list of the classes that are taken of it."""
 
 
 @dataclass(frozen=True)
@@ -180,170 +163,6 @@ class Split:
 def counted(targets: Targets, classes: tuple[str, ...]) -> dict[str, int]:
     """How often each class is among the targets."""
     return dict(zip(classes, torch.bincount(targets, minlength=len(classes)).tolist(), strict=True))
-
-
-def open_splits(source: str) -> tuple[Split, Split]:
-    """The training and the test split of a source.
-
-    Raises InputError where there is no such source, split, label or class; MachineError where a Hub id cannot
-    be reached.
-    """
-    place, chosen = parted(source)
-    if chosen is not None:
-        train, test = open_splits(place)
-        names = folders.chosen_classes(source, chosen, train.classes)
-        return replace(train.only(names), source=source), replace(test.only(names), source=source)
-    if source == "fashion-mnist":
-        return _hugging_face(source, str(fashion_mnist()))
-    folder = Path(source)
-    if folder.is_dir():
-        return _folder(source, folder) if not _is_data_set(folder) else _hugging_face(source, source)
-    if HUB_ID.fullmatch(source) and not source.startswith("."):
-        rest_offline_if_unreachable()
-        return _hugging_face(source, source)
-    if folder.exists():
-        raise InputError(f"{source} is a file; give the folder that holds train/ and test/")
-    raise InputError(
-        f"no data at {source}: it is no folder, no Hub id (owner/name), and no known name "
-        f"({nearest(source, ['fashion-mnist'])})"
-    )
-
-
-def parted(source: str) -> tuple[str, str | None]:
-    """A source without the list of its classes, and that list's file or name."""
-    place, mark, chosen = source.rpartition(CHOSEN)
-    return (place, chosen) if mark else (source, None)
-
-
-def short_name(source: str) -> str:
-    """A source as a result names it: without the folders above it, and above the list of its classes."""
-    place, chosen = parted(source)
-    name = Path(place).resolve().name
-    return name if chosen is None else f"{name}{CHOSEN}{Path(chosen).name}"
-
-
-def _is_data_set(folder: Path) -> bool:
-    return any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet")) or (folder / "dataset_dict.json").exists()
-
-
-def _folder(source: str, folder: Path) -> tuple[Split, Split]:
-    """Class-per-folder tree. Class order is the sorted order of the training folder's names."""
-    classes, test = folders.class_folders(source)
-    return _folder_split(source, "train", classes), _folder_split(source, test, classes)
-
-
-def _folder_split(source: str, name: str, classes: tuple[str, ...]) -> Split:
-    paths, targets = folders.images_of(source, name, classes)
-    image = {"bytes": datasets.Value("binary"), "path": datasets.Value("binary")}
-    features = datasets.Features({"image": image, "label": datasets.ClassLabel(names=list(classes))})
-    records = {"image": [{"bytes": None, "path": os.fsencode(path)} for path in paths], "label": targets}
-    table = datasets.Dataset.from_dict(records, features=features)
-    return _checked(Split(source, name, table, classes, (Path(source).resolve(),)))
-
-
-def _checked(split: Split) -> Split:
-    if not len(split.table):
-        raise InputError(f"{split.source}, split {split.name}: no images in it; fill it or choose another data set")
-    if empty := [name for name, count in split.counts().items() if not count]:
-        raise InputError(
-            f"{split.source}, split {split.name}: no images of {listed(empty)}; add some or remove the class everywhere"
-        )
-    return split
-
-
-def _hugging_face(source: str, path: str) -> tuple[Split, Split]:
-    if path == source and Path(source).is_dir():
-        check_contained(source, _caches())
-    tables = _load(source, path)
-    if "train" not in tables:
-        raise InputError(f"{source} has the splits {', '.join(tables)}, but none called train; rename one")
-    columns = _columns(source, tables["train"])
-    classes = _classes(source, tables["train"], columns["label"])
-    if len(classes) < 2:
-        raise InputError(f"{source} has {len(classes)} classes; a classifier needs at least two")
-    folders.check_names(source, classes)
-    for name in folders.TEST_NAMES:  # a split without labels is passed over
-        if name in tables and min(_labels(tables[name], columns["label"]), default=-1) >= 0:
-            test = _hf_split(source, name, tables[name], columns, classes)
-            return _hf_split(source, "train", tables["train"], columns, classes), test
-    raise InputError(f"{source} has no labelled test split; add one called test or validation")
-
-
-def _load(source: str, path: str) -> Mapping[str, datasets.Dataset]:
-    datasets.disable_progress_bars()
-    try:
-        if (Path(path) / "dataset_dict.json").exists():
-            return datasets.load_from_disk(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return datasets.load_dataset(path)
-    except (ConnectionError, OSError) as error:
-        if error.errno in UNWRITABLE:
-            raise MachineError(
-                f"{source}: `datasets` cannot write to its cache ({error.strerror}: {error.filename}); set HF_HOME to "
-                "a folder with room that can be written to"
-            ) from None
-        if Path(path).exists():
-            raise InputError(f"{source} cannot be read: {error}") from None
-        raise MachineError(
-            f"{source} is no folder here, and the Hub could not be reached or has no such data set; "
-            "check the name, go online once, or give a local folder"
-        ) from None
-    except MemoryError:
-        raise
-    except Exception as error:  # of nearly any class, for a description made to harm
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-        raise InputError(f"{source} is no image data set that `datasets` can open ({told})") from None
-
-
-def _columns(source: str, table: datasets.Dataset) -> dict[str, str]:
-    """Names of the image and of the label column."""
-    features = table.features
-    images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)]
-    labels = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-    numbers = (datasets.Value, datasets.ClassLabel)
-    whole = [name for name, kind in features.items() if isinstance(kind, numbers) and "int" in kind.dtype]
-    preferred = [name for name in ("label", "fine_label", "labels") if name in whole]
-    if not images or not (preferred or labels):
-        raise InputError(f"{source} needs an image column and a class label column; it has {', '.join(features)}")
-    return {"image": images[0], "label": (preferred or labels)[0]}
-
-
-def _classes(source: str, table: datasets.Dataset, column: str) -> tuple[str, ...]:
-    kind = table.features[column]
-    if isinstance(kind, datasets.ClassLabel):
-        return tuple(kind.names)
-    highest = max(_labels(table, column), default=-1)
-    if highest >= len(table):
-        raise InputError(
-            f"{source}: column {column} numbers classes up to {highest} for {len(table)} images, so most have none; "
-            "number them from 0, or give their names as a ClassLabel"
-        )
-    return tuple(map(str, range(highest + 1)))
-
-
-def _labels(table: datasets.Dataset, column: str) -> list[int]:
-    """The labels, -1 where there is none."""
-    return [-1 if label is None else label for label in table[column][:]]
-
-
-def _hf_split(
-    source: str, name: str, table: datasets.Dataset, columns: dict[str, str], classes: tuple[str, ...]
-) -> Split:
-    table = table.select_columns(list(columns.values())).rename_columns({v: k for k, v in columns.items() if v != k})
-    table = table.cast_column("image", datasets.Image(decode=False))
-    labels = _labels(table, "label")
-    if (highest := max(labels, default=-1)) >= len(classes):
-        raise InputError(f"{source}, split {name}: a label is {highest}, but there are {len(classes)} classes")
-    if unlabelled := sum(label < 0 for label in labels):
-        raise InputError(f"{source}, split {name}: {unlabelled} images have no label; remove them")
-    own = [Path(source).resolve()] if Path(source).is_dir() else []
-    return _checked(Split(source, name, table, classes, (*own, *_caches())))
-
-
-def _caches() -> list[Path]:
-    """Where `datasets` and the Hub's client keep files."""
-    return [Path(folder).resolve() for folder in (datasets.config.HF_DATASETS_CACHE, hub.HF_HUB_CACHE)]
 
 
 class Material(NamedTuple):

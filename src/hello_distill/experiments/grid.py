@@ -17,7 +17,8 @@ from hello_distill import artifact as artifacts
 from hello_distill import distillers
 from hello_distill.api import Recipe, prepare, test_split
 from hello_distill.artifact import Artifact, Distiller, StudentSpec
-from hello_distill.data.images import ImageSet, Material, short_name
+from hello_distill.data.images import ImageSet, Material
+from hello_distill.data.sources import short_name
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.experiments.ledger import Cell, Ledger
 from hello_distill.format import costs

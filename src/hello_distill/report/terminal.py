@@ -39,7 +39,9 @@ def training(result: dict[str, Any]) -> Table:
     table = Table("student", "labels", "seeds", "top-1, last epoch", f"top-1, best of {len(result['tested_epochs'])}")
     seeds = " ".join(map(str, result["seeds"]))
     table.add_row(result["student"], result["labels"], seeds, spread(result["top1_last"]), spread(result["top1_best"]))
-    table.caption = f"{result['epochs']} epochs, tested on {result['test_images']} images of the test split"
+    table.caption = (
+        f"{result['epochs']} epochs, tested on {result['test_images']} images {result.get('test', 'of the test split')}"
+    )
     return table
 
 
