@@ -137,7 +137,7 @@ def test_the_loader_gives_images_labels_and_mixed_classes(artefact: Path) -> Non
     assert all(
         torch.equal(a.images, b.images) and torch.equal(a.soft, b.soft) for a, b in zip(batches, again, strict=True)
     )
-    assert not torch.equal(next(opened.loader(batch_size=3, epoch=2)).images, batches[0].images)
+    assert not torch.equal(next(iter(opened.loader(batch_size=3, epoch=2))).images, batches[0].images)
 
 
 def test_hard_labels_need_no_encoder(artefact: Path, clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_hard_labels_need_no_encoder(artefact: Path, clip_folder: Path, monkeypa
         raise AssertionError("the encoder was opened")
 
     monkeypatch.setattr(artifacts.label_kinds, "load", never)
-    _, soft, hard = next(load(artefact, "hard").loader())
+    _, soft, hard = next(iter(load(artefact, "hard").loader()))
     assert torch.equal(soft, hard)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -40,6 +42,8 @@ from hello_distill.training.losses import Form, Loss, divergence_loss, hard_loss
 from hello_distill.types import Batch, LabelSource, View
 from hello_distill.views import NO_HOLE, Augment, mixed_targets, render, sample_views
 
+os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+"""As in workers of torch's DataLoader: threads do not survive a fork, and the child's first operation would hang."""
 UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError, pa.ArrowException)
 """What the libraries raise for files that hold no images, or broken ones."""
 
@@ -132,18 +136,20 @@ class Artifact:
         """Names of the classes, in the order of the targets."""
         return self.data.classes
 
-    def loader(self, batch_size: int | None = None, epoch: int = 0, seed: int = 0) -> Iterator[Batch]:
-        """One epoch of augmented images with their labels: `for images, soft, hard in artifact.loader(...)`.
+    def loader(self, batch_size: int | None = None, epoch: int = 0, seed: int = 0) -> Loader:
+        """Augmented images with their labels: `for images, soft, hard in artifact.loader(...)`.
 
         images (b 3 h w) in [0, 1]; soft (b c) in `labels.unit`; hard (b c) one-hot, mixed as the images are.
-        Which augmentation, and the batch size unless given, is what the artefact records.
+        Which augmentation, and the batch size unless given, is what the artefact records. Iterated again, it gives the
+        next epoch. Raises InputError for a batch size below 1, and where stored labels have other batches.
         """
-        for view in self.views(batch_size, epoch, seed):
-            yield self.batch(view)
+        return Loader(self, batch_size, epoch, seed)
 
     def views(self, batch_size: int | None = None, epoch: int = 0, seed: int = 0) -> Iterable[View]:
         """The views of an epoch: sampled, or the stored ones where labels were stored with their views."""
-        batch_size = batch_size or self.student.optim.batch_size
+        batch_size = self.student.optim.batch_size if batch_size is None else batch_size
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; a batch holds at least one image")
         sampled = sample_views(len(self.data), self.data.side, batch_size, self.student.augment, seed, epoch)
         return self.labels.views(epoch, sampled)
 
@@ -164,6 +170,30 @@ class Artifact:
         if spec.loss == "mse":
             return matching_loss(spec.beta)
         return divergence_loss(spec.temperature, spec.squared, spec.beta)
+
+
+class Loader:
+    """A whole epoch of an artefact's batches each time that it is iterated, of new views each time."""
+
+    def __init__(self, artifact: Artifact, batch_size: int | None, epoch: int, seed: int) -> None:
+        self.artifact = artifact
+        self.batch_size = batch_size
+        self.epoch = epoch
+        """The epoch that comes next."""
+        self.seed = seed
+        self.batches = sum(1 for _ in self._views())
+        """Of each epoch."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        views = self._views()
+        self.epoch += 1
+        return map(self.artifact.batch, views)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def _views(self) -> Iterable[View]:
+        return self.artifact.views(self.batch_size, self.epoch, self.seed)
 
 
 TEXT = 8 * 2**10

@@ -20,6 +20,7 @@ from torch import Tensor
 from hello_distill.data.mapped import KeptImages
 from hello_distill.format.sizes import num_batches
 from hello_distill.system.distributed import EVERY
+from hello_distill.system.errors import InputError
 from hello_distill.types import Images, Pixels, Targets, View
 
 NO_HOLE = (0, 0, 0, 0)
@@ -156,6 +157,20 @@ def mixed_targets(targets: Targets, view: View, num_classes: int) -> Float[Tenso
     """One-hot classes of a view, mixed by the share of each image that is left in it."""
     own = F.one_hot(targets[view.rows], num_classes).float()
     return view.share * own + (1 - view.share) * own[view.partner]
+
+
+def check_images(images: Tensor) -> None:
+    """Raise InputError for images that are not float in [0, 1], such as uint8, or normalised ones."""
+    if not images.is_floating_point():
+        raise InputError(
+            f"images to be labelled are float in [0, 1], not {str(images.dtype).removeprefix('torch.')}; divide 8-bit "
+            "images by 255"
+        )
+    low, high = (bound.item() for bound in images.aminmax()) if images.numel() else (0, 0)
+    if not -1e-4 <= low <= high <= 1 + 1e-4:
+        raise InputError(
+            f"images to be labelled are float in [0, 1], not from {low:g} to {high:g}; labels normalise them"
+        )
 
 
 def whole(images: Pixels) -> Images:

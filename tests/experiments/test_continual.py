@@ -282,7 +282,7 @@ def test_labels_have_a_logit_for_each_class_seen_and_no_other(done: Done, experi
     found = {}
     for memory in memories:
         labels, size = memory.labels, len(memory.classes)
-        batch = next(memory.loader(epoch=0, seed=0))
+        batch = next(iter(memory.loader(epoch=0, seed=0)))
         assert batch.soft.shape[1] == batch.hard.shape[1] == size
         found[labels.kind, isinstance(labels, Restricted), size] = labels
     assert len(found) == 10, "five labellers, two steps"

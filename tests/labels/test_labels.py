@@ -319,13 +319,13 @@ def test_more_epochs_than_were_stored_are_refused(taught: Path, tmp_path: Path) 
     stored = artifacts.load(relabel(taught, tmp_path / "s", Relabel("stored")))
     assert len(list(stored.loader(epoch=2))) == 2
     with pytest.raises(InputError, match="3 epochs are stored, and epoch 4"):
-        next(stored.loader(epoch=3))
+        next(iter(stored.loader(epoch=3)))
 
 
 def test_batches_of_another_size_than_the_stored_ones_are_refused(taught: Path, tmp_path: Path) -> None:
     stored = artifacts.load(relabel(taught, tmp_path / "s", Relabel("stored")))
     with pytest.raises(InputError, match="batches of 4 images, not of 8"):
-        next(stored.loader(batch_size=8))
+        next(iter(stored.loader(batch_size=8)))
 
 
 def test_stored_labels_cannot_label_anew(taught: Path, tmp_path: Path) -> None:

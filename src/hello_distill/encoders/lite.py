@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hello_distill.encoders.encoder import Encoder, TextTower, Weights, frozen
+from hello_distill.encoders.encoder import Encoder, Weights, frozen
 from hello_distill.format.manifest import LARGEST_SIDE
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, MachineError
@@ -59,7 +59,7 @@ def load(size: int | None) -> Encoder:
     return Encoder(
         name="lite",
         visual=frozen(network),
-        encode_text=_text_tower(text_file.parent, rows, weights),
+        encode_text=_TextTower(text_file.parent, rows, weights),
         size=size,
         width=WIDTH,
         mean=MEAN,
@@ -143,20 +143,29 @@ def mean_feature(norm: Any) -> Float[Tensor, "d"]:
     return (above(0.0) - above(6.0)).float()
 
 
-def _text_tower(folder: Path, rows: Tensor, weights: tuple[Weights, ...]) -> TextTower:
-    sentence_encoder: list[Any] = []  # loaded on first use, since reading saved labels may not need it
+class _TextTower:
+    """Sentences (n) to L2-normalised features (n width)."""
 
-    def embed(sentences: Sequence[str]) -> Tensor:
-        if not sentence_encoder:
-            sentence_encoder.append(_MiniLM(folder))
-        return sentence_encoder[0](sentences)
+    def __init__(self, folder: Path, rows: Tensor, weights: tuple[Weights, ...]) -> None:
+        self.folder = folder
+        self.rows = rows
+        self.weights = weights
+        self.sentence_encoder: _MiniLM | None = None
+        """Loaded on first use: reading saved labels may not need it."""
 
     @torch.no_grad()
-    def encode(sentences: Sequence[str]) -> Features:
-        centre, regression = _regression(embed, rows, weights)
-        return F.normalize((embed(sentences) - centre) @ regression, dim=1)
+    def __call__(self, sentences: Sequence[str]) -> Features:
+        centre, regression = _regression(self.embed, self.rows, self.weights)
+        return F.normalize((self.embed(sentences) - centre) @ regression, dim=1)
 
-    return encode
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the sentence encoder, which is read again where it is needed."""
+        return {**vars(self), "sentence_encoder": None}
+
+    def embed(self, sentences: Sequence[str]) -> Tensor:
+        """Sentence embeddings (n 384)."""
+        self.sentence_encoder = self.sentence_encoder or _MiniLM(self.folder)
+        return self.sentence_encoder(sentences)
 
 
 class _MiniLM:

@@ -12,7 +12,7 @@ import huggingface_hub
 import open_clip
 import torch
 
-from hello_distill.encoders.encoder import Encoder, TextTower, Weights, frozen
+from hello_distill.encoders.encoder import Encoder, Weights, frozen
 from hello_distill.system.errors import InputError, MachineError, nearest
 from hello_distill.system.machine import rest_offline_if_unreachable
 from hello_distill.types import Features
@@ -87,7 +87,7 @@ def _assemble(
     return Encoder(
         name=name,
         visual=visual,
-        encode_text=_text_tower(model.eval().requires_grad_(False), tokenizer),
+        encode_text=_TextTower(model.eval().requires_grad_(False), tokenizer),
         size=own,
         width=features.shape[1],
         mean=tuple(preprocessing.get("mean", open_clip.OPENAI_DATASET_MEAN)),
@@ -97,10 +97,14 @@ def _assemble(
     )
 
 
-def _text_tower(model: Any, tokenizer: Any) -> TextTower:
-    @torch.no_grad()
-    def encode(sentences: Sequence[str]) -> Features:
-        parts = [sentences[start : start + PROMPTS] for start in range(0, len(sentences), PROMPTS)]
-        return torch.cat([model.encode_text(tokenizer(list(part)), normalize=True) for part in parts])
+class _TextTower:
+    """Sentences (n) to L2-normalised features (n width)."""
 
-    return encode
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+
+    @torch.no_grad()
+    def __call__(self, sentences: Sequence[str]) -> Features:
+        parts = [sentences[start : start + PROMPTS] for start in range(0, len(sentences), PROMPTS)]
+        return torch.cat([self.model.encode_text(self.tokenizer(list(part)), normalize=True) for part in parts])

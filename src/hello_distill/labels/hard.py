@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hello_distill.data.images import ImageSet
 from hello_distill.types import Images, Targets, View
-from hello_distill.views import mixed_targets
+from hello_distill.views import check_images, mixed_targets
 
 
 class HardLabels:
@@ -28,6 +28,7 @@ class HardLabels:
         return sampled
 
     def __call__(self, images: Images, view: View) -> Float[Tensor, "b c"]:
+        check_images(images)
         return mixed_targets(self.targets, view, self.num_classes)
 
     def size(self) -> int:

@@ -16,6 +16,7 @@ from hello_distill.format.precision import PRECISIONS, Precision, layout
 from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_shapes, restore, zero_shot
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.types import Images, Logits, View
+from hello_distill.views import check_images
 
 METADATA = {"format": "pt"}
 
@@ -49,6 +50,7 @@ class ProjectorLabels:
     @torch.no_grad()
     def __call__(self, images: Images, view: View) -> Logits:
         """Logits (b c), rounded to float16 so that storing them loses nothing."""
+        check_images(images)
         return self.projector(images).half().float()
 
     def size(self) -> int:

@@ -25,7 +25,7 @@ from hello_distill.format.codecs import LabelCodec, codec
 from hello_distill.format.manifest import LABELS, check_stated, shard_file
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.types import Images, LabelSource, Logits, View
-from hello_distill.views import Augment, render, sample_views
+from hello_distill.views import Augment, check_images, render, sample_views
 
 LARGEST = 2**15 - 1
 
@@ -123,6 +123,10 @@ class Recording:
         self.per_epoch: int = described["batches_per_epoch"]
         self.per_file: int = described["batches_per_file"]
         self.files = [self._open(place) for place in range(-(-self.batches // self.per_file))]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as where it lies: another process opens the files for itself."""
+        return Recording, (self.folder.absolute(), self.described, self.codec)
 
     def _open(self, place: int) -> tuple[Any, list[int]]:
         """A file and the places of its batches' first views."""
@@ -266,6 +270,7 @@ class RecordedLabels:
         return (kept.view(number) for number in numbers)
 
     def __call__(self, images: Images, view: View) -> Logits:
+        check_images(images)
         return self.kept.labels(images, view)
 
     def size(self) -> int:

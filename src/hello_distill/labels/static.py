@@ -14,7 +14,7 @@ from hello_distill.data.images import ImageSet
 from hello_distill.format import sizes, tensors
 from hello_distill.format.manifest import LABELS, STATIC, check_stated
 from hello_distill.types import Images, LabelSource, Logits, View
-from hello_distill.views import Augment, render, sample_views
+from hello_distill.views import Augment, check_images, render, sample_views
 
 
 class StaticLabels:
@@ -33,6 +33,7 @@ class StaticLabels:
         return sampled
 
     def __call__(self, images: Images, view: View) -> Logits:
+        check_images(images)
         own = self.logits[view.rows].float()
         return (view.share * own + (1 - view.share) * own[view.partner]).to(images.device)
 

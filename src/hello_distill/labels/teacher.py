@@ -18,6 +18,7 @@ from hello_distill.format.manifest import TEACHER, check_stated
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.teachers import kept_layout, network, public_weights, trusted_network, weights, weights_bytes
 from hello_distill.types import Images, Logits, View
+from hello_distill.views import check_images
 
 Combine = Literal["mean", "norm"]
 
@@ -60,6 +61,7 @@ class TeacherLabels:
     @torch.no_grad()
     def __call__(self, images: Images, view: View) -> Logits:
         """Logits (b c), rounded to float16 so that storing them loses nothing."""
+        check_images(images)
         logits = [member(images) for member in self.members]
         if self.combine == "norm" and len(logits) > 1:
             norms = [each.norm() for each in logits]
