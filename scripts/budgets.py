@@ -20,7 +20,7 @@ from hello_distill.api import test_images
 from hello_distill.data.images import short_name
 from hello_distill.format.manifest import CONFIG
 from hello_distill.format.storage import as_json
-from hello_distill.labels.budget import Point, knee, parse_bytes
+from hello_distill.labels.sources.budget import Point, knee, parse_bytes
 from hello_distill.system.context import Context
 from hello_distill.system.machine import environment, keep_freed_memory
 from hello_distill.system.progress import ConsoleProgress

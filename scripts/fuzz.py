@@ -94,7 +94,7 @@ def make_artefacts(folder: Path) -> Path:
 
     from hello_distill.api import distill
     from hello_distill.recipes import find
-    from hello_distill.relabel import Relabel, relabel
+    from hello_distill.relabel import relabel, wanted
 
     clip = make_clip(folder / "clip")
     brief = {"epochs": 1, "batch_size": 8}
@@ -119,7 +119,7 @@ def make_artefacts(folder: Path) -> Path:
     tree, made = make_tree(folder / "tree"), folder / "artefacts"
     distill(str(tree), made / "projector", replace(recipe, ipc=2))
     for kind in ("hard", "stored"):
-        relabel(made / "projector", made / kind, Relabel(kind=kind))
+        relabel(made / "projector", made / kind, wanted(kind=kind))
     return made
 
 
@@ -291,8 +291,8 @@ def fuzz(work: Path, findings: Path, seconds: int) -> None:
     with atheris.instrument_imports(include=["hello_distill"]):
         for reader in READERS:
             opened(reader)
-        import hello_distill.labels.projector
-        import hello_distill.labels.stored  # noqa: F401
+        import hello_distill.labels.sources.projector
+        import hello_distill.labels.sources.recording  # noqa: F401
     quicken()
     artefacts = Artefacts(work / "artefacts", work / "mutated")
     corpus = work / "corpus"

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from hello_distill.api import Recipe, distill, train
+from hello_distill.api import distill, train
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.comparison import compare
 from hello_distill.experiments.continual import Continual, continual
 from hello_distill.experiments.grid import Comparison, Contender

@@ -18,12 +18,14 @@ import torch
 import hello_distill as hd
 from conftest import SIDE, seal
 from hello_distill import artifact as artifacts
-from hello_distill.api import Recipe, distill, evaluation_images, prepare
+from hello_distill.api import distill, evaluation_images, prepare
 from hello_distill.artifact import Codec, StudentSpec, load, save
 from hello_distill.data.images import Material
 from hello_distill.data.sources import open_test
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import storage
-from hello_distill.format.manifest import IMAGES, adapter_config
+from hello_distill.format.manifest import IMAGES
+from hello_distill.labels.projector import adapter_config
 from hello_distill.stages import Stages
 from hello_distill.system.errors import ArtifactError, InputError, MachineError
 from hello_distill.views import whole
@@ -262,7 +264,7 @@ def test_students_see_what_the_codec_keeps(
     codec: Codec, largest: int, material: Material, recipe: Recipe, tmp_path: Path
 ) -> None:
     from hello_distill.artifact import Distilled
-    from hello_distill.labels.hard import HardLabels
+    from hello_distill.labels.sources.hard import HardLabels
 
     made = Distilled(material.held, HardLabels(material.held.targets, 4), {})
     kept = load(save(made, 8, StudentSpec(), codec, {}, tmp_path / codec.format)).data.images

@@ -16,9 +16,9 @@ from timm.data import create_dataset
 
 import hello_distill as hd
 from hello_distill import cli, export
-from hello_distill.api import Recipe
 from hello_distill.artifact import Codec
 from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format.manifest import IMAGES, SUMS
 
 

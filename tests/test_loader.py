@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import hello_distill as hd
-from hello_distill.api import Recipe, distill
+from hello_distill.api import distill
 from hello_distill.distillers.rded import RDED
-from hello_distill.relabel import Relabel, relabel
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.relabel import relabel, wanted
 from hello_distill.system.errors import InputError
 
 
@@ -23,8 +24,8 @@ def kinds(artefact: Path, tree: Path, recipe: Recipe, tmp_path_factory: pytest.T
     """An artefact of each kind of labels."""
     folder = tmp_path_factory.mktemp("kinds")
     taught = distill(str(tree), folder / "teacher", replace(recipe, distiller=RDED(recipe.distiller.patches)))
-    made = {kind: relabel(taught, folder / kind, Relabel(kind)) for kind in ("hard", "static", "stored")}
-    made |= {kind: relabel(taught, folder / kind, Relabel(kind, keep=0.5, k=3)) for kind in ("pruned", "quantized")}
+    options = {"pruned": {"keep": 0.5}, "quantized": {"keep": 0.5, "k": 3}, "hard": {}, "static": {}, "stored": {}}
+    made = {kind: relabel(taught, folder / kind, wanted(kind, **given)) for kind, given in options.items()}
     return {"projector": artefact, "teacher": taught, **made}
 
 

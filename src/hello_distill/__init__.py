@@ -16,8 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hello_distill.api import Recipe, distill, record, reproduce, train, verify
+    from hello_distill.api import distill, record, reproduce, train, verify
     from hello_distill.artifact import Artifact, load
+    from hello_distill.distillers.recipe import Recipe
     from hello_distill.format.costs import info
     from hello_distill.recipes import find as recipe
     from hello_distill.system.context import Context
@@ -30,7 +31,7 @@ _HOMES = {
     "HelloError": ("system.errors", "HelloError"),
     "InputError": ("system.errors", "InputError"),
     "MachineError": ("system.errors", "MachineError"),
-    "Recipe": ("api", "Recipe"),
+    "Recipe": ("distillers.recipe", "Recipe"),
     "distill": ("api", "distill"),
     "info": ("format.costs", "info"),
     "load": ("artifact", "load"),

@@ -5,149 +5,47 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-import jsonargparse
 import torch
 from PIL import Image
 
 from hello_distill import artifact as artifacts
-from hello_distill import distillers, encoders
-from hello_distill.artifact import Artifact, Codec, Distiller, StudentSpec
+from hello_distill import encoders
+from hello_distill.artifact import Artifact
 from hello_distill.data.folders import HELD_OUT
 from hello_distill.data.images import ImageSet, Material, hold_back, left_to_fit, shown_counts
 from hello_distill.data.licence import UNKNOWN, Source, source_of
 from hello_distill.data.order import check_order, other_names
 from hello_distill.data.skipped import Skipped, check_file
 from hello_distill.data.sources import open_test, open_training
-from hello_distill.distillers.gvbsm import GVBSM
-from hello_distill.distillers.hello import HeLlO
-from hello_distill.distillers.probe import Probe
-from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.base import Distiller
+from hello_distill.distillers.recipe import Recipe, wanted
 from hello_distill.distillers.short_classes import Rule, ShortClasses, largest_ipc
 from hello_distill.encoders import Encoder
 from hello_distill.format import storage, verification
+from hello_distill.format.fields import LARGEST_SIDE
 from hello_distill.format.manifest import (
     CONFIG,
-    LARGEST_SIDE,
     LEAST_RUNS,
-    WantedProjector,
-    WantedTeachers,
     check_seeds,
     check_wanted,
 )
-from hello_distill.labels.static import static
-from hello_distill.projector import ProjectorSpec, lora_numbers
+from hello_distill.labels.sources.static import static
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.student import evaluate, summary, tested
 from hello_distill.system import context, distributed
 from hello_distill.system.errors import ArtifactError, InputError, MachineError, listed
 from hello_distill.system.machine import device, environment
 from hello_distill.system.publishing import Claim, check_room, claimed, path
-from hello_distill.system.settings import mistake
-from hello_distill.teachers import TeacherSpec, check_network, encoder_name, network, weights_bytes
+from hello_distill.teachers import check_network
 from hello_distill.training.expectation import verdict
 from hello_distill.training.networks import check_name
 from hello_distill.training.scores import percent
 from hello_distill.types import LabelSource
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that changes the result of a distillation, and nothing that does not."""
-
-    ipc: int = 10
-    """Images per class."""
-    seed: int = 0
-    max_side: int = 224
-    """Images are brought to squares of this many pixels, or of their own size where that is smaller."""
-    train_limit: int | None = None
-    """At most so many training images are used, the same share of each class; None uses all."""
-    held_share: float = 0.1
-    """Share of each class's training images held back for the figures that a run prints."""
-    held_limit: int = 2000
-    """At most so many are held back."""
-    teachers: TeacherSpec = field(default_factory=TeacherSpec)
-    distiller: Distiller = field(default_factory=HeLlO)
-    """The method and its settings."""
-    student: StudentSpec = field(default_factory=StudentSpec)
-    codec: Codec = field(default_factory=Codec)
-
-    @property
-    def method(self) -> str:
-        """Name of the distiller's method."""
-        return distillers.name_of(self.distiller)
-
-    @property
-    def public_encoder(self) -> ProjectorSpec | None:
-        """The encoder that the method relies on, if it does."""
-        return self.distiller.projector if isinstance(self.distiller, (HeLlO, Probe)) else None
-
-    def with_encoder(self, name: str) -> Recipe:
-        """The same recipe for another encoder, at the size that encoder was made for.
-
-        Raises InputError for a method that has none.
-        """
-        if not isinstance(self.distiller, (HeLlO, Probe)):
-            raise InputError(f"the method {self.method} has no encoder; leave --encoder out")
-        if name == self.distiller.projector.encoder:
-            return self
-        projector = replace(self.distiller.projector, encoder=name, size=None)
-        return replace(self, distiller=replace(self.distiller, projector=projector))
-
-    def with_label_bytes(self, limit: int) -> Recipe:
-        """The same recipe with a byte budget for the projector, fitted at twice the ranks to be cut from.
-
-        Where the head's rank is left to its rule, it stays: that rank is as high as pays. A recipe that has a budget
-        already is fitted at high ranks, and takes the new budget as it is.
-
-        Raises InputError for a method without a projector.
-        """
-        if not isinstance(self.distiller, HeLlO):
-            raise InputError(f"--label-bytes sizes a projector, and the method {self.method} has none")
-        projector = self.distiller.projector
-        if self.distiller.label_bytes is None:
-            projector = replace(
-                projector,
-                encoder_rank=2 * projector.encoder_rank,
-                head_rank=projector.head_rank and 2 * projector.head_rank,
-            )
-        return replace(self, distiller=replace(self.distiller, projector=projector, label_bytes=limit))
-
-    def settings(self) -> dict[str, Any]:
-        """The recipe as nested dictionaries, fit for `with_changes`."""
-        return {"method": self.method, **dataclasses.asdict(self)}
-
-    def with_changes(self, changes: dict[str, Any]) -> Recipe:
-        """The same recipe with some fields changed, given as nested dictionaries (a --config file).
-
-        `method` names another method, which then starts from its defaults. Raises InputError, naming the field,
-        for one that does not exist or has the wrong type.
-        """
-        changes = dict(changes)
-        if (name := changes.pop("method", self.method)) != self.method:
-            return replace(self, distiller=distillers.method(str(name))()).with_changes(changes)
-        kinds = {**get_type_hints(Recipe), "distiller": type(self.distiller)}
-        parser = jsonargparse.ArgumentParser(exit_on_error=False)
-        for name, kind in kinds.items():
-            parser.add_argument(f"--{name}", type=kind)
-        try:
-            parsed = parser.parse_object(_merged(dataclasses.asdict(self), changes))
-        except jsonargparse.ArgumentError as error:
-            raise InputError(f"config: {mistake(changes, kinds) or ' '.join(str(error).split())}") from None
-        return Recipe(**vars(parser.instantiate(parsed)))
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, level by level."""
-    both = {
-        key: _merged(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value
-        for key, value in changes.items()
-    }
-    return {**base, **both}
 
 
 def distill(
@@ -186,23 +84,8 @@ def check(recipe: Recipe) -> Encoder | None:
     check_wanted(wanted(recipe))
     check_network(recipe.teachers.network)
     check_name(recipe.student.network)
-    projector = recipe.public_encoder
+    projector = recipe.distiller.public_encoder
     return encoders.load(projector.encoder, projector.size) if projector else None
-
-
-def wanted(recipe: Recipe) -> dict[str, Any]:
-    """What `manifest.check_wanted` looks at of a recipe."""
-    projector = recipe.public_encoder
-    return {
-        "student": dataclasses.asdict(recipe.student),
-        "codec": dataclasses.asdict(recipe.codec),
-        "teachers": _named(dataclasses.asdict(recipe.teachers), WantedTeachers.model_fields),
-        "projector": _named(dataclasses.asdict(projector), WantedProjector.model_fields) if projector else None,
-    }
-
-
-def _named(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: fields[name] for name in names}
 
 
 def forecast(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
@@ -210,22 +93,7 @@ def forecast(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
     some = data.images[torch.linspace(0, len(data) - 1, min(20, len(data))).long()]
     sizes = [len(recipe.codec.encode(Image.fromarray(image))) for image in some.permute(0, 2, 3, 1).cpu().numpy()]
     images = round(recipe.ipc * len(data.classes) * statistics.fmean(sizes))
-    return images + _label_bytes(data, recipe, encoder) + artifacts.text_bytes(data.classes)
-
-
-def _label_bytes(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
-    """Bytes of a projector, or of the classifiers that label."""
-    distiller = recipe.distiller
-    if isinstance(distiller, HeLlO) and encoder is not None:
-        return distiller.label_bytes or 2 * lora_numbers(encoder, distiller.projector, len(data.classes))
-    if isinstance(distiller, RandomImages):
-        return 0
-    names: tuple[str, ...] = (recipe.teachers.network,)
-    if isinstance(distiller, GVBSM):
-        names = distiller.networks
-    elif isinstance(distiller, Probe):
-        names = (encoder_name(distiller.projector),)
-    return sum(weights_bytes(network(name, len(data.classes), data.side)) for name in names)
+    return images + recipe.distiller.shipped_bytes(data, recipe.teachers, encoder) + artifacts.text_bytes(data.classes)
 
 
 def prepare(data: str, recipe: Recipe) -> Material:
@@ -432,7 +300,7 @@ def verify(
 
 def _order(source: LabelSource, images: ImageSet, what: str) -> list[str]:
     """What was found out of the order of a source's classes. Raises ArtifactError where it is another."""
-    if source.kind not in ("teacher", "projector"):
+    if not source.online:
         return ["class names in the order of the images' (these labels cannot be asked for new images)"]
     logits = static(images, source).logits.float()
     check_order(logits, images, what)

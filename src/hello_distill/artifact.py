@@ -11,27 +11,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple
 
-import datasets
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from jaxtyping import UInt8
 from PIL import Image
 
 from hello_distill import encoders
-from hello_distill import labels as label_kinds
-from hello_distill.data.images import ImageSet, Material
+from hello_distill.data import parquet
+from hello_distill.data.images import ImageSet
 from hello_distill.data.licence import UNKNOWN, Source
-from hello_distill.data.mapped import in_memory
-from hello_distill.data.reading import check_memory
 from hello_distill.format import storage, verification
-from hello_distill.format.card import card, features
-from hello_distill.format.manifest import CARD, CONFIG, FORMAT, IMAGES, LARGEST_FILE, MANIFEST, SUMS
-from hello_distill.labels.hard import HardLabels
-from hello_distill.stages import Stages
+from hello_distill.format.card import card
+from hello_distill.format.kinds import KINDS
+from hello_distill.format.manifest import CARD, CONFIG, FORMAT, IMAGES, MANIFEST, SUMS
+from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.system import publishing
 from hello_distill.system.distributed import EVERY
 from hello_distill.system.errors import ArtifactError, InputError
@@ -44,8 +37,6 @@ from hello_distill.views import NO_HOLE, Augment, mixed_targets, render, sample_
 
 os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 """As in workers of torch's DataLoader: threads do not survive a fork, and the child's first operation would hang."""
-UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError, pa.ArrowException)
-"""What the libraries raise for files that hold no images, or broken ones."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +106,6 @@ class Distilled(NamedTuple):
     """Where the pixels come from; the card says it."""
 
 
-@runtime_checkable
-class Distiller(Protocol):
-    """A method: training images in, distilled images and their label source out."""
-
-    def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled: ...
-
-
 @dataclass(frozen=True)
 class Artifact:
     """A saved distilled data set, opened."""
@@ -158,7 +142,7 @@ class Artifact:
         images = render(self.data.images, view, own)
         aim = view if self.student.ce_target == "mixed" else view._replace(share=1.0, hole=NO_HOLE)
         hard = mixed_targets(self.data.targets, aim, len(self.classes))[own]
-        if own == EVERY or getattr(self.labels, "by_image", False):
+        if own == EVERY or self.labels.by_image:
             return Batch(images, self.labels(images, view), hard)
         return Batch(images, self.labels(render(self.data.images, view), view)[own], hard)
 
@@ -214,7 +198,7 @@ def save(
     Raises MachineError where there is no room for it.
     """
     data = distilled.data
-    content, settings = _images(data, codec), _public(config)
+    content, settings = parquet.encoded(data, codec.encode, codec.format), _public(config)
     images = {"count": len(data), "side": data.side, "codec": dataclasses.asdict(codec), "made_of": distilled.made_of}
     with published(
         out, len(content) + distilled.labels.size() + len(storage.as_json(settings)) + text_bytes(data.classes)
@@ -310,20 +294,6 @@ def published(out: str | Path | Claim, needed: int) -> Iterator[Path]:
         (partial / SUMS).write_text(storage.sums(hashes), encoding="utf-8")
 
 
-def _images(data: ImageSet, codec: Codec) -> bytes:
-    """The file of images. It is made in memory: on a full disk `to_parquet` ends the process."""
-    pictures = [Image.fromarray(image) for image in in_memory(data.images).permute(0, 2, 3, 1).cpu().numpy()]
-    records = [
-        {"bytes": codec.encode(picture), "path": f"{row:06d}.{codec.format}"} for row, picture in enumerate(pictures)
-    ]
-    columns = {"image": records, "label": data.targets.tolist()}
-    table = datasets.Dataset.from_dict(columns, features=features(data.classes))
-    datasets.disable_progress_bars()
-    buffer = io.BytesIO()
-    table.to_parquet(buffer)
-    return buffer.getvalue()
-
-
 def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept") -> Artifact:
     """Open a saved artefact, a stranger's, too: its files are checked against its manifest before they are opened.
 
@@ -334,11 +304,11 @@ def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept") -> Artifa
     """
     root = Path(folder)
     manifest = verification.check_files(root)
-    data = _read_images(root, manifest).to(device())
+    data = parquet.read(root / IMAGES, manifest).to(device())
     if labels == "hard":
         source: LabelSource = HardLabels(data.targets, len(data.classes))
     else:
-        source = label_kinds.load(root, manifest["labels"], data)
+        source = KINDS.find(manifest["labels"]["kind"]).load(root, manifest["labels"], data)
     return Artifact(data, source, student_spec(manifest["student"]), manifest)
 
 
@@ -347,81 +317,3 @@ def student_spec(recorded: dict[str, Any]) -> StudentSpec:
     optim = Optim(**recorded["optim"])
     listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded["augment"].items()}
     return StudentSpec(**{**recorded, "augment": Augment(**listed), "optim": optim})
-
-
-def stored_images(folder: str | Path) -> Iterator[tuple[int, bytes]]:
-    """Class and file of each image of an artefact that was loaded, in their order."""
-    with _table(Path(folder) / IMAGES) as table:
-        for content, target in _records(table):
-            yield target, content
-
-
-def _read_images(root: Path, manifest: dict[str, Any]) -> ImageSet:
-    """The images of an artefact: exactly those that its manifest counts, each a file of its codec, of its size."""
-    count, side, classes = manifest["images"]["count"], manifest["images"]["side"], tuple(manifest["classes"])
-    file, form = root / IMAGES, manifest["images"]["codec"]["format"]
-    found, left = 0, file.stat().st_size
-    try:
-        with _table(file) as table:
-            _check_table(table, count, classes)
-            check_memory((count, 3, side, side), str(root))
-            images = torch.empty((count, 3, side, side), dtype=torch.uint8)
-            targets = torch.empty(count, dtype=torch.int64)
-            for content, target in _records(table):
-                left -= len(content)
-                if found == count or left < 0:
-                    raise ValueError("it holds more than its head says")
-                images[found] = torch.from_numpy(_pixels(content, form, side)).permute(2, 0, 1)
-                targets[found] = target
-                found += 1
-            if found < count:
-                raise ValueError(f"it holds {found} images, its head says {count}")
-    except UNREADABLE as error:
-        raise ArtifactError(f"{file} cannot be read: {error}; get the artefact again") from None
-    if not (targets.min() >= 0 and targets.max() < len(classes)):
-        raise ArtifactError(f"{file} has labels from {targets.min()} to {targets.max()} for {len(classes)} classes")
-    return ImageSet(images, targets, classes)
-
-
-def _table(file: Path) -> pq.ParquetFile:
-    """A file of images. What its head may claim before it is read to its end is limited."""
-    return pq.ParquetFile(file, thrift_string_size_limit=4 * LARGEST_FILE, thrift_container_size_limit=2**14)
-
-
-def _check_table(table: pq.ParquetFile, count: int, classes: Sequence[str]) -> None:
-    """Raise ValueError where a table is not one that `save` writes: rows, columns, class names, no compressed images.
-
-    Stored as they are, images take no more memory than the file. `datasets` compresses the labels by Snappy, which can
-    make of a byte no more than 22.
-    """
-    if table.metadata.num_rows != count:
-        raise ValueError(f"it has {table.metadata.num_rows} rows, the manifest says {count}")
-    expected = features(classes).arrow_schema
-    if not table.schema_arrow.equals(expected):
-        raise ValueError("its columns are not an image and a label")
-    if table.schema_arrow.metadata != expected.metadata:
-        raise ValueError("its class names are not those of the manifest")
-    for place in range(table.metadata.num_row_groups):
-        group = table.metadata.row_group(place)
-        if group.num_columns != len(table.schema):
-            raise ValueError("a part of it lacks columns")
-        picture, label = group.column(0), group.column(group.num_columns - 1)
-        if picture.compression != "UNCOMPRESSED" or picture.has_dictionary_page:
-            raise ValueError("its images are compressed once more")
-        if label.compression not in ("UNCOMPRESSED", "SNAPPY") or label.total_compressed_size > 16 * count + 2**16:
-            raise ValueError("its labels take more than labels do")
-
-
-def _records(table: pq.ParquetFile) -> Iterator[tuple[bytes, int]]:
-    """Image files and classes, one at a time: a hostile encoding repeats a large one at no cost."""
-    for batch in table.iter_batches(batch_size=1, columns=["image.bytes", "label"]):
-        for image, target in zip(batch["image"], batch["label"], strict=True):
-            yield image["bytes"].as_py(), target.as_py()
-
-
-def _pixels(content: bytes, form: str, side: int) -> UInt8[np.ndarray, "side side 3"]:
-    """An image file's pixels. Raises one of `UNREADABLE` for one of another codec, size or mode."""
-    with Image.open(io.BytesIO(content), formats=[form]) as picture:
-        if picture.size != (side, side) or picture.mode != "RGB":
-            raise ValueError(f"an image is {picture.mode} of {picture.size}, and should be RGB of {(side, side)}")
-        return np.array(picture)

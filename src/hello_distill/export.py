@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hello_distill import artifact as artifacts
+from hello_distill.data import parquet
 from hello_distill.system import publishing
 from hello_distill.system.publishing import Claim
 
@@ -30,7 +31,7 @@ def export(folder: str | Path, out: str | Path | Claim) -> Path:
     artifact = artifacts.load(folder, "hard")
     ending = ENDINGS[artifact.manifest["images"]["codec"]["format"]]
     names, seen = folder_names(artifact.classes), Counter[int]()
-    stored = list(artifacts.stored_images(folder))
+    stored = list(parquet.stored_images(folder))
     exact = json.dumps(dict(zip(names, artifact.classes, strict=True)), indent=2, ensure_ascii=False)
     with artifacts.published(out, sum(len(content) + LINE for _, content in stored) + len(exact.encode())) as partial:
         for name in names:

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from hello_distill.data.images import ImageSet
 from hello_distill.encoders import Encoder
-from hello_distill.format.manifest import HEAD, LARGEST
-from hello_distill.format.precision import Precision, decode, encode, layout
+from hello_distill.format.fields import LARGEST, Precision
+from hello_distill.format.precision import decode, encode, layout
 from hello_distill.format.sizes import num_batches
+from hello_distill.labels.projector import HEAD
 from hello_distill.system import distributed
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import seeded

@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checka
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from hello_distill.system.errors import InputError
+
 Images: TypeAlias = Float[Tensor, "b 3 h w"]
 Pixels: TypeAlias = UInt8[Tensor, "n 3 h w"]
 Logits: TypeAlias = Float[Tensor, "b c"]
@@ -58,18 +60,30 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class LabelSource(Protocol):
-    """Where soft labels come from: the narrow waist of the project.
+    """Where soft labels come from: the narrow waist of the project. Sources derive from it.
 
     A soft label belongs to an augmented view, not to an image; so a source is asked with both.
     """
 
     kind: str
-    """Name of the module in `labels/` that loads this source again."""
-    unit: Literal["logits", "probabilities"]
+    """Name of the kind in `labels/` that loads this source again."""
+    unit: Literal["logits", "probabilities"] = "logits"
+    online: bool = False
+    """Whether it labels by looking, so that it can label new images and views that were never stored."""
+    side: int | None = None
+    """Height and width in pixels of the images that it was trained on, where it labels no others."""
+    by_image: bool = False
+    """Whether a label depends on its image alone, so that parts of a batch may be labelled apart."""
 
     def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
-        """The views of an epoch: a source that labels online takes the sampled ones."""
-        ...
+        """The views of an epoch: the sampled ones, unless views are stored with the labels."""
+        return sampled
+
+    def of_rows(self, rows: Rows) -> LabelSource:
+        """The source for some of the images alone. Raises InputError where labels are kept by image or by view."""
+        if not self.online:
+            raise InputError(f"{self.kind} labels cannot be cut to fewer images; choose --short-class repeat")
+        return self
 
     def __call__(self, images: Images, view: View) -> Logits:
         """Labels (b c) of the rendered images (b 3 h w) of a view."""

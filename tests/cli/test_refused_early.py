@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from hello_distill import api as pipeline
-from hello_distill.api import Recipe
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.comparison import compare
 from hello_distill.experiments.continual import continual
 from hello_distill.experiments.study import study
-from hello_distill.format.manifest import LARGEST_COUNT
+from hello_distill.format.fields import LARGEST_COUNT
 from hello_distill.recipes import find_comparison, find_continual, find_study
-from hello_distill.relabel import Relabel
+from hello_distill.relabel import wanted
 from hello_distill.system.errors import InputError
 
 TOO_LARGE = LARGEST_COUNT + 1
@@ -48,8 +48,8 @@ def test_seeds_that_no_artefact_can_state(
         with pytest.raises(InputError, match=f"--seeds {TOLD}"):
             run()
     with pytest.raises(InputError, match=f"--seed {TOLD}"):
-        Relabel("stored", seed=TOO_LARGE)
-    assert Relabel("stored", seed=LARGEST_COUNT).seed == LARGEST_COUNT
+        wanted("stored", seed=TOO_LARGE)
+    assert wanted("stored", seed=LARGEST_COUNT).seed == LARGEST_COUNT
     assert not out.exists()
 
 

@@ -12,10 +12,11 @@ from datasets import Image as ImageFeature
 
 from conftest import drawn, write_tree
 from hello_distill import cli
-from hello_distill.api import Recipe, distill
+from hello_distill.api import distill
 from hello_distill.artifact import load
 from hello_distill.data.licence import source_of
 from hello_distill.data.sources import open_test, open_training, parted, short_name
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.system.errors import InputError
 
 

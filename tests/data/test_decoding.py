@@ -24,11 +24,11 @@ from PIL import Image, ImageCms
 
 import hello_distill as hd
 from hello_distill import cli
-from hello_distill.api import Recipe
 from hello_distill.data import decoding
 from hello_distill.data.decoding import Unreadable, decode, picture
 from hello_distill.data.sources import open_training
 from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.system.errors import InputError, MachineError
 
 SIDE = 16

@@ -20,16 +20,17 @@ from PIL import Image
 import hello_distill as hd
 from conftest import CLASSES, draw, drawn, write_tree
 from hello_distill import cli, distillers, teachers
-from hello_distill.api import Recipe, distill_material, training_images
+from hello_distill.api import distill_material, training_images
 from hello_distill.artifact import Distilled
 from hello_distill.data.images import Material
 from hello_distill.data.sources import open_test, open_training
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.recover import Jitter
-from hello_distill.distillers.short_classes import ShortClasses, images_needed
+from hello_distill.distillers.short_classes import ShortClasses
 from hello_distill.distillers.sre2l import SRe2L
-from hello_distill.labels.hard import HardLabels
+from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.system.errors import InputError
 
 # Eight layouts.
@@ -149,8 +150,8 @@ def test_the_images_per_class_that_are_advised_do(
     advised = int(re.search(r"lower --ipc to (\d+)", str(refused.value))[1])
     material, _ = training_images(str(tree), replace(base, ipc=advised))
     counts = material.train.counts().values()
-    assert min(counts) >= images_needed(base.distiller, advised)
-    assert advised == 12 or min(counts) < images_needed(base.distiller, advised + 1)
+    assert min(counts) >= base.distiller.images_needed(advised)
+    assert advised == 12 or min(counts) < base.distiller.images_needed(advised + 1)
 
 
 def test_no_number_is_advised_where_none_would_do(recipe: Recipe, tmp_path: Path) -> None:

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from hello_distill import cli, recipes, stages
-from hello_distill.api import Recipe
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments import comparison, tuning
 from hello_distill.experiments import grid as bench
 from hello_distill.experiments.comparison import compare
 from hello_distill.experiments.grid import Bench, Comparison, Contender, opened
 from hello_distill.experiments.ledger import Cell, Ledger, Run
-from hello_distill.relabel import Relabel
+from hello_distill.relabel import wanted
 from hello_distill.report.plot import plot
 from hello_distill.system.errors import DivergedError, InputError
 from hello_distill.teachers import TeacherSpec
@@ -44,7 +44,7 @@ def grid(recipe: Recipe) -> Comparison:
         },
         projector=recipe.distiller.projector,
         training={1: (2, 4), 2: (2, 4)},
-        labels={"pruned": Relabel("pruned", keep=0.5), "projector-int8": Relabel("projector", precision="int8")},
+        labels={"pruned": wanted("pruned", keep=0.5), "projector-int8": wanted("projector", precision="int8")},
         trials={"hard": ({"lr": 1e-3}, {"lr": 2e-3}), "soft": ({"loss": "mse"}, {"loss": "kl", "beta": 0.0})},
         trial_ipc=2,
         trial_epochs=1,

@@ -19,15 +19,16 @@ from conftest import CLASSES
 from hello_distill import artifact as artifacts
 from hello_distill import cli, recipes, stages
 from hello_distill import student as evaluate
-from hello_distill.api import Recipe
+from hello_distill.data import parquet
 from hello_distill.data.images import Material
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments import continual
 from hello_distill.experiments.continual import Arrivals, Continual, Restricted, curves, kept, network_seed
 from hello_distill.experiments.grid import Bench, Comparison, Contender
 from hello_distill.experiments.ledger import Step
-from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.report import terminal as tables
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
@@ -322,7 +323,7 @@ def test_images_are_made_once_and_never_changed(done: Done, tree: Path, experime
     bench = Bench(str(tree), experiment.comparison, done.out.with_name(".work"))
     folder = bench.images("rded", 2, 0)
     cell = next(c for c in done.result["cells"] if (c["labels"], c["steps"], c["step"]) == ("teacher-all", 2, 2))
-    assert cell["bytes"]["images"] == sum(len(file) for _, file in artifacts.stored_images(folder))
+    assert cell["bytes"]["images"] == sum(len(file) for _, file in parquet.stored_images(folder))
     assert torch.equal(
         kept(CLASSES_SORTED, Arrivals.drawn(4, 2, 0), [folder] * 2)[0].images, artifacts.load(folder).data.images
     )

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from hello_distill import cli
-from hello_distill.api import Recipe
 from hello_distill.artifact import load
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs
 
 demo = importlib.import_module("hello_distill.experiments.demo")

@@ -20,13 +20,13 @@ import torch.nn.functional as F
 
 from hello_distill import artifact as artifacts
 from hello_distill import cli, recipes, stages
-from hello_distill.api import Recipe
 from hello_distill.data.images import Material
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.lic import LIC, information_loss, patches_of
 from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import stitch
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.encoders import Encoder
 from hello_distill.experiments import study
 from hello_distill.experiments.grid import Bench, Comparison, Contender

@@ -14,11 +14,12 @@ import hello_distill as hd
 from conftest import seal
 from hello_distill import artifact as artifacts
 from hello_distill import cli
-from hello_distill.api import Recipe, distill, verify
+from hello_distill.api import distill, verify
 from hello_distill.artifact import load
 from hello_distill.distillers.rded import RDED
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import verification
-from hello_distill.relabel import Relabel, relabel
+from hello_distill.relabel import relabel, wanted
 from hello_distill.report.terminal import size
 from hello_distill.system.errors import ArtifactError
 
@@ -28,8 +29,8 @@ def bases(artefact: Path, tree: Path, recipe: Recipe, tmp_path_factory: pytest.T
     """A true artefact of each form of labels that states numbers of its own."""
     folder = tmp_path_factory.mktemp("bases")
     taught = distill(str(tree), folder / "teacher", replace(recipe, distiller=RDED(recipe.distiller.patches)))
-    made = {kind: relabel(taught, folder / kind, Relabel(kind)) for kind in ("stored", "static")}
-    made["int8"] = relabel(artefact, folder / "int8", Relabel("projector", precision="int8"))
+    made = {kind: relabel(taught, folder / kind, wanted(kind)) for kind in ("stored", "static")}
+    made["int8"] = relabel(artefact, folder / "int8", wanted("projector", precision="int8"))
     return {"projector": artefact, "teacher": taught, **made}
 
 

@@ -9,14 +9,16 @@ import pytest
 import torch
 
 import hello_distill as hd
-from hello_distill.api import Recipe, distill
+from hello_distill.api import distill
 from hello_distill.artifact import load
 from hello_distill.data.images import Material
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.encoders import Encoder
 from hello_distill.format import precision, tensors
-from hello_distill.format.precision import PRECISIONS, decode, encode
-from hello_distill.labels import budget
-from hello_distill.labels.projector import adapter_bytes
+from hello_distill.format.fields import PRECISIONS
+from hello_distill.format.precision import decode, encode
+from hello_distill.labels.sources import budget
+from hello_distill.labels.sources.projector import adapter_bytes
 from hello_distill.projector import HEAD, Adapter, Projector, fit_projector, restore, zero_shot
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
@@ -62,11 +64,11 @@ def test_the_layout_of_a_precision_is_that_of_its_tensors(form: str) -> None:
 def test_float16_is_what_stock_peft_reads_and_integers_have_another_name(
     artefact: Path, tmp_path: Path, fitted: tuple[Projector, Adapter]
 ) -> None:
-    from hello_distill.relabel import Relabel, relabel
+    from hello_distill.relabel import relabel, wanted
 
     opened = load(artefact).labels
     for form in PRECISIONS:
-        made = relabel(artefact, tmp_path / form, Relabel("projector", precision=form))
+        made = relabel(artefact, tmp_path / form, wanted("projector", precision=form))
         again = load(made).labels
         assert again.adapter.precision == form and again.adapter.parameters == opened.adapter.parameters
         expected = opened.adapter.rounded(form)

@@ -10,24 +10,22 @@ import pytest
 import torch
 
 from hello_distill import distillers, encoders, labels
-from hello_distill.api import Recipe
-from hello_distill.artifact import Distilled, Distiller
+from hello_distill.artifact import Distilled
 from hello_distill.data.images import Material
+from hello_distill.distillers import Distiller
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.rded import RDED
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.recover import Jitter
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.encoders import Encoder
 from hello_distill.format.codecs import Int8, LabelCodec, Plain
-from hello_distill.labels.hard import HardLabels
-from hello_distill.labels.projector import ProjectorLabels, describe
-from hello_distill.labels.pruned import pruned
-from hello_distill.labels.quantized import quantized
-from hello_distill.labels.recording import Plan
-from hello_distill.labels.static import static
-from hello_distill.labels.stored import stored
-from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.labels.sources.hard import HardLabels
+from hello_distill.labels.sources.projector import ProjectorLabels, describe
+from hello_distill.labels.sources.recording import Draw, Plan, RecordedLabels
+from hello_distill.labels.sources.static import static
+from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import fit_projector, zero_shot
 from hello_distill.stages import Stages
 from hello_distill.system.context import Context
@@ -65,10 +63,10 @@ def makers(
     return {
         "hard": lambda: HardLabels(material.train.targets, 4),
         "projector": projector,
-        "pruned": lambda: pruned(plan(Plain("float16"), 12)),
-        "quantized": lambda: quantized(plan(Int8(), 20), keep=1.0),
+        "pruned": lambda: RecordedLabels("pruned", plan(Plain("float16"), 12), Draw()),
+        "quantized": lambda: RecordedLabels("quantized", plan(Int8(), 20), None),
         "static": lambda: static(material.train, online),
-        "stored": lambda: stored(plan(Plain("float16"), 20)),
+        "stored": lambda: RecordedLabels("stored", plan(Plain("float16"), 20), None),
         "teacher": lambda: online,
     }
 
@@ -82,7 +80,7 @@ def test_a_label_source_keeps_its_labels_bit_for_bit(
     assert source.kind == kind and source.unit in ("logits", "probabilities")
     described = source.save(tmp_path)
     assert described["kind"] == kind and described["parameters"] >= 0
-    again = labels.load(tmp_path, described, material.train)
+    again = labels.kind(kind).load(tmp_path, described, material.train)
     assert again.unit == source.unit
     for mix in ("cutmix", "mixup", "none"):
         sampled = list(sample_views(len(material.train), material.train.side, 10, Augment(mix=mix), 0, 0))
@@ -145,7 +143,7 @@ def test_a_distiller_gives_ipc_images_a_class_and_repeats_itself(
     name: str, configured: dict[str, Distiller], material: Material, stages: Stages
 ) -> None:
     distiller = configured.get(name) or distillers.method(name)()
-    assert distillers.name_of(distiller) == name
+    assert distiller.name == name
     untouched = copy.deepcopy(material)
 
     def run(seed: int) -> Distilled:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections import Counter
 from dataclasses import replace
@@ -17,20 +16,20 @@ import hello_distill as hd
 from conftest import seal
 from hello_distill import artifact as artifacts
 from hello_distill import cli
-from hello_distill import labels as label_kinds
 from hello_distill import student as evaluate
-from hello_distill.api import Recipe, distill
+from hello_distill.api import distill
 from hello_distill.artifact import Artifact, Codec, Distilled
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.rded import RDED
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import codecs, costs, sizes, storage, tensors
 from hello_distill.format.manifest import IMAGES
 from hello_distill.format.storage import read_manifest
-from hello_distill.labels.hard import HardLabels
-from hello_distill.labels.recording import Draw, Plan
-from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.labels.sources.hard import HardLabels
+from hello_distill.labels.sources.recording import Draw, Plan
+from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.recipes import find_comparison
-from hello_distill.relabel import OPTIONS, Relabel, check_smaller, chosen, relabel
+from hello_distill.relabel import relabel, wanted
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.training.networks import build
 from hello_distill.views import Augment, sample_views
@@ -70,23 +69,23 @@ def test_a_student_of_stored_labels_is_that_of_online_labels_bit_for_bit(
     opened = artifacts.load(source)
     student = replace(opened.student, augment=Augment(scale=(0.3, 1.0), mix=mix))
     live = artifacts.save_relabelled(source, opened.labels, student, tmp_path / "online")
-    stored = relabel(live, tmp_path / "stored", Relabel("stored"))
+    stored = relabel(live, tmp_path / "stored", wanted("stored"))
     assert not (stored / "teacher").exists() and not (stored / "projector").exists()
     expected = trained(live, material.held, monkeypatch)
     found = trained(stored, material.held, monkeypatch)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
-    other = trained(relabel(live, tmp_path / "other", Relabel("stored", seed=1)), material.held, monkeypatch)
+    other = trained(relabel(live, tmp_path / "other", wanted("stored", seed=1)), material.held, monkeypatch)
     assert any(not torch.equal(other[name], value) for name, value in expected.items())
 
 
 FORMS = {
-    "stored": (Relabel("stored"), {}),
-    "pruned": (Relabel("pruned", keep=0.4), {"keep": 0.4}),
-    "topk": (Relabel("quantized", codec="topk", k=3), {"codec": "topk", "k": 3}),
-    "int8": (Relabel("quantized", codec="int8", keep=0.5), {"codec": "int8", "keep": 0.5}),
-    "float8": (Relabel("quantized", codec="float8"), {"codec": "float8"}),
+    "stored": (wanted("stored"), {}),
+    "pruned": (wanted("pruned", keep=0.4), {"keep": 0.4}),
+    "topk": (wanted("quantized", codec="topk", k=3), {"codec": "topk", "k": 3}),
+    "int8": (wanted("quantized", codec="int8", keep=0.5), {"codec": "int8", "keep": 0.5}),
+    "float8": (wanted("quantized", codec="float8"), {"codec": "float8"}),
 }
 
 
@@ -106,7 +105,7 @@ def test_what_is_stored_is_what_the_online_source_says_of_the_images_on_disk(
     codec = Codec("jpeg", 50, subsampled=True) if quirk == "jpeg" else Codec()
     made = Distilled(material.held, labels, {})
     folder = artifacts.save(made, 8, recipe.student, codec, {}, tmp_path / "online")
-    online, stored = artifacts.load(folder), artifacts.load(relabel(folder, tmp_path / "stored", Relabel("stored")))
+    online, stored = artifacts.load(folder), artifacts.load(relabel(folder, tmp_path / "stored", wanted("stored")))
     assert torch.equal(online.data.images, material.held.images) == (quirk != "jpeg")
     for epoch in range(2):
         pairs = zip(online.loader(epoch=epoch), stored.loader(epoch=epoch), strict=True)
@@ -134,9 +133,9 @@ def test_bytes_on_disk_are_those_of_the_formula(name: str, taught: Path, tmp_pat
 def test_a_recording_is_cut_into_files_at_the_end_of_an_epoch(
     taught: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = relabel(taught, tmp_path / "whole", Relabel("stored"))
+    whole = relabel(taught, tmp_path / "whole", wanted("stored"))
     monkeypatch.setattr(sizes, "SHARD", 1)
-    cut = relabel(taught, tmp_path / "cut", Relabel("stored"))
+    cut = relabel(taught, tmp_path / "cut", wanted("stored"))
     assert [len(list((f / "labels").iterdir())) for f in (whole, cut)] == [1, 3]
     assert hd.info(cut)["labels"]["bytes"] == sizes.stored_bytes(4, 2, 3, 4)
     pairs = zip(artifacts.load(whole).loader(epoch=2), artifacts.load(cut).loader(epoch=2), strict=True)
@@ -194,14 +193,14 @@ def test_the_ipc_from_which_labels_are_larger() -> None:
 def test_the_ladder_counts_what_relabelling_writes(artefact: Path, taught: Path, tmp_path: Path) -> None:
     rungs = {rung["labels"]: rung for rung in hd.info(artefact)["ladder"]}
     assert "top-10 of pruned 10x" not in rungs  # of four classes
-    made = relabel(artefact, tmp_path / "stored", Relabel("stored"))
+    made = relabel(artefact, tmp_path / "stored", wanted("stored"))
     assert rungs["stored float16"]["bytes"] == hd.info(made)["labels"]["bytes"]
-    kept = hd.info(relabel(taught, tmp_path / "static", Relabel("static")))["labels"]["bytes"]
+    kept = hd.info(relabel(taught, tmp_path / "static", wanted("static")))["labels"]["bytes"]
     assert rungs["static float16"]["bytes"] == kept
-    eighth = relabel(taught, tmp_path / "float8", Relabel("quantized", codec="float8"))
+    eighth = relabel(taught, tmp_path / "float8", wanted("quantized", codec="float8"))
     assert rungs["stored float8"]["bytes"] == hd.info(eighth)["labels"]["bytes"]
     for precision in ("float32", "float16", "int8", "int4"):
-        small = relabel(artefact, tmp_path / precision, Relabel("projector", precision=precision))
+        small = relabel(artefact, tmp_path / precision, wanted("projector", precision=precision))
         assert rungs[f"projector {precision}"]["bytes"] == hd.info(small)["labels"]["bytes"]
     assert rungs["teacher float16"]["bytes"] == hd.info(taught)["teacher"]["bytes"]
     from_ipc = rungs["stored float16"]["smaller_from_ipc"]
@@ -256,8 +255,8 @@ def test_draws_with_and_without_replacement() -> None:
 
 
 def test_pruned_labels_show_the_views_that_were_kept_and_no_others(taught: Path, tmp_path: Path) -> None:
-    every = artifacts.load(relabel(taught, tmp_path / "all", Relabel("stored")))
-    some = artifacts.load(relabel(taught, tmp_path / "some", Relabel("pruned", keep=0.5)))
+    every = artifacts.load(relabel(taught, tmp_path / "all", wanted("stored")))
+    some = artifacts.load(relabel(taught, tmp_path / "some", wanted("pruned", keep=0.5)))
     kept = [*every.labels.views(0, ()), *every.labels.views(1, ())][: some.labels.kept.batches]
     assert len(kept) == 3
     for epoch in range(4):
@@ -270,7 +269,7 @@ def test_pruned_labels_show_the_views_that_were_kept_and_no_others(taught: Path,
 
 def test_static_labels_are_those_of_whole_images_mixed_by_share(taught: Path, tmp_path: Path) -> None:
     online = artifacts.load(taught)
-    static = artifacts.load(relabel(taught, tmp_path / "s", Relabel("static")))
+    static = artifacts.load(relabel(taught, tmp_path / "s", wanted("static")))
     with torch.no_grad():
         expected = online.labels.members[0](online.data.images / 255).half().float()
     view = next(iter(sample_views(8, online.data.side, 8, Augment(), 0, 0)))
@@ -316,27 +315,27 @@ def test_a_teacher_with_batch_statistics_depends_on_its_batch() -> None:
 
 
 def test_more_epochs_than_were_stored_are_refused(taught: Path, tmp_path: Path) -> None:
-    stored = artifacts.load(relabel(taught, tmp_path / "s", Relabel("stored")))
+    stored = artifacts.load(relabel(taught, tmp_path / "s", wanted("stored")))
     assert len(list(stored.loader(epoch=2))) == 2
     with pytest.raises(InputError, match="3 epochs are stored, and epoch 4"):
         next(iter(stored.loader(epoch=3)))
 
 
 def test_batches_of_another_size_than_the_stored_ones_are_refused(taught: Path, tmp_path: Path) -> None:
-    stored = artifacts.load(relabel(taught, tmp_path / "s", Relabel("stored")))
+    stored = artifacts.load(relabel(taught, tmp_path / "s", wanted("stored")))
     with pytest.raises(InputError, match="batches of 4 images, not of 8"):
         next(iter(stored.loader(batch_size=8)))
 
 
 def test_stored_labels_cannot_label_anew(taught: Path, tmp_path: Path) -> None:
-    stored = relabel(taught, tmp_path / "s", Relabel("stored"))
+    stored = relabel(taught, tmp_path / "s", wanted("stored"))
     with pytest.raises(InputError, match="--source"):
-        relabel(stored, tmp_path / "t", Relabel("pruned"))
+        relabel(stored, tmp_path / "t", wanted("pruned"))
     assert not (tmp_path / "t").exists()
-    again = relabel(stored, tmp_path / "t", Relabel("pruned"), source=taught)
+    again = relabel(stored, tmp_path / "t", wanted("pruned"), source=taught)
     assert storage.read_manifest(again)["labels"]["kind"] == "pruned"
     with pytest.raises(InputError, match="no projector here, but a teacher"):
-        relabel(taught, tmp_path / "u", Relabel("projector"))
+        relabel(taught, tmp_path / "u", wanted("projector"))
 
 
 @pytest.mark.parametrize(
@@ -351,7 +350,7 @@ def test_stored_labels_cannot_label_anew(taught: Path, tmp_path: Path) -> None:
 )
 def test_wrong_options_are_named(options: dict[str, object], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        Relabel(**options)
+        wanted(**options)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +361,7 @@ def test_wrong_options_are_named(options: dict[str, object], told: str) -> None:
         ("stored --k 10", "--k is for quantized labels, not stored"),
         ("hard --replacement true", "--replacement is for pruned or quantized labels, not hard"),
         ("teacher --precision int8", "--precision is for projector labels, not teacher"),
-        ("static --seed 0", "--seed is for stored or pruned or quantized labels, not static"),
+        ("static --seed 0", "--seed is for pruned or quantized or stored labels, not static"),
         ("quantized --codec int8 --k 5", "--k is for the codec topk, not int8"),
         ("storred --codec int8", "unknown kind of labels 'storred': did you mean 'stored'?"),
     ],
@@ -376,16 +375,10 @@ def test_an_option_that_would_do_nothing_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", label_kinds.kinds())
-def test_options_that_are_not_given_take_their_defaults(kind: str) -> None:
-    assert chosen(kind, dict.fromkeys(OPTIONS)) == Relabel(kind)
-    assert set(OPTIONS) == {field.name for field in dataclasses.fields(Relabel)} - {"kind"}
-
-
 def test_options_of_the_command_reach_the_labels(taught: Path, tmp_path: Path) -> None:
     what = ["--kind", "quantized", "--codec", "int8", "--keep", "0.5", "--seed", "3", "--out", str(tmp_path / "a")]
     assert cli.main(["labels", str(taught), *what]) == 0
-    made = relabel(taught, tmp_path / "b", Relabel("quantized", codec="int8", keep=0.5, seed=3))
+    made = relabel(taught, tmp_path / "b", wanted("quantized", codec="int8", keep=0.5, seed=3))
     kept = [read_manifest(folder)["labels"] for folder in (tmp_path / "a", made)]
     assert kept[0] == kept[1] and kept[0]["codec"] == {"name": "int8"}
     assert kept[0]["batches"] == 3  # of the six of a training
@@ -395,25 +388,25 @@ def test_options_of_the_command_reach_the_labels(taught: Path, tmp_path: Path) -
 def test_top_k_of_no_more_classes_is_refused(k: int, taught: Path, tmp_path: Path) -> None:
     told = f"--k {k} of 4 classes keeps every logit and its class, which takes more bytes than float16 labels; give a"
     with pytest.raises(InputError, match=f"{told} --k of 1 or less, or --codec float8"):
-        relabel(taught, tmp_path / "a", Relabel("quantized", k=k))
+        relabel(taught, tmp_path / "a", wanted("quantized", k=k))
     assert list(tmp_path.iterdir()) == []
-    for advised in (Relabel("quantized", k=1), Relabel("quantized", codec="float8", k=k)):
+    for advised in (wanted("quantized", k=1), wanted("quantized", codec="float8")):
         made = relabel(taught, tmp_path / advised.codec, advised)
         assert hd.info(made)["labels"]["bytes"] < hd.info(made)["ladder"][0]["bytes"]  # stored float16
 
 
 def test_top_k_of_recorded_comparisons_is_let() -> None:
     """And of two classes no k is worth it."""
-    check_smaller(find_comparison("small").labels["quantized"], classes=10)
+    find_comparison("small").labels["quantized"].check(classes=10)
     with pytest.raises(InputError, match="labels; give --codec float8"):
-        check_smaller(Relabel("quantized", k=2), classes=2)
+        wanted("quantized", k=2).check(classes=2)
 
 
 def test_a_teacher_of_another_size_is_refused(taught: Path, tree: Path, recipe: Recipe, tmp_path: Path) -> None:
     small = replace(recipe, max_side=16, distiller=RDED(recipe.distiller.patches))
     other = distill(str(tree), tmp_path / "small", small)
     with pytest.raises(InputError, match="images of 16 pixels"):
-        relabel(taught, tmp_path / "x", Relabel("stored"), source=other)
+        relabel(taught, tmp_path / "x", wanted("stored"), source=other)
 
 
 def test_sixteen_bits_hold_what_is_counted_in_them(material: Material) -> None:
@@ -422,7 +415,7 @@ def test_sixteen_bits_hold_what_is_counted_in_them(material: Material) -> None:
 
 
 def test_a_broken_recording_is_refused(taught: Path, tmp_path: Path) -> None:
-    stored = relabel(taught, tmp_path / "s", Relabel("stored"))
+    stored = relabel(taught, tmp_path / "s", wanted("stored"))
     file = stored / "labels" / "00000.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[:-3])
@@ -455,7 +448,7 @@ def test_a_broken_recording_is_refused(taught: Path, tmp_path: Path) -> None:
 
 
 def test_relabelling_keeps_the_images_byte_for_byte(taught: Path, tmp_path: Path) -> None:
-    made = relabel(taught, tmp_path / "s", Relabel("hard"))
+    made = relabel(taught, tmp_path / "s", wanted("hard"))
     assert (made / IMAGES).read_bytes() == (taught / IMAGES).read_bytes()
     assert isinstance(artifacts.load(made), Artifact)
     found = hd.info(made)

@@ -15,15 +15,15 @@ from torch import nn
 
 from hello_distill import recipes
 from hello_distill import student as evaluate
-from hello_distill.api import Recipe
 from hello_distill.artifact import Artifact, Codec, StudentSpec
 from hello_distill.data.images import Material
 from hello_distill.distillers.gvbsm import GVBSM, Running, densification, patch_statistics
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import Patches, to_8_bit
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.recover import Jitter, batch_norms, inputs_of, recover
 from hello_distill.distillers.sre2l import SRe2L
-from hello_distill.labels.hard import HardLabels
+from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.stages import Stages
 from hello_distill.student import move_statistics
 from hello_distill.system.errors import InputError

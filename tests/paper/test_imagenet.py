@@ -18,7 +18,7 @@ from hello_distill.data import folders
 from hello_distill.data.images import ImageSet
 from hello_distill.encoders import Encoder, openclip
 from hello_distill.format import sizes
-from hello_distill.labels.projector import ProjectorLabels, adapter_bytes, describe
+from hello_distill.labels.sources.projector import ProjectorLabels, adapter_bytes, describe
 from hello_distill.projector import Adapter, Projector, adapted, head_rank, lora_numbers, lora_shapes
 from hello_distill.report.terminal import size
 from hello_distill.system.errors import InputError

@@ -16,10 +16,10 @@ import yaml
 from conftest import SIDE, drawn
 from hello_distill import artifact as artifacts
 from hello_distill import cli, encoders
-from hello_distill.api import Recipe
 from hello_distill.cli import output
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import storage, verification
-from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import ProjectorSpec, fit_projector, zero_shot
 from hello_distill.system import distributed
 from hello_distill.system.distributed import ALONE, EVERY, Team

@@ -20,12 +20,13 @@ import pytest
 
 import forge
 from conftest import cheap, seal, worked
-from hello_distill.api import Recipe, distill, verify
+from hello_distill.api import distill, verify
 from hello_distill.artifact import load
 from hello_distill.distillers.rded import RDED
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs
 from hello_distill.format.manifest import IMAGES
-from hello_distill.relabel import Relabel, relabel
+from hello_distill.relabel import relabel, wanted
 from hello_distill.system.errors import ArtifactError, HelloError
 
 HOSTILE = 300
@@ -37,11 +38,9 @@ def bases(artefact: Path, tree: Path, recipe: Recipe, tmp_path_factory: pytest.T
     """A true artefact of each kind of labels."""
     folder = tmp_path_factory.mktemp("bases")
     taught = distill(str(tree), folder / "teacher", replace(recipe, distiller=RDED(recipe.distiller.patches)))
-    made = {
-        kind: relabel(taught, folder / kind, Relabel(kind, keep=0.5, k=3)) for kind in ("pruned", "quantized", "static")
-    }
-    made |= {kind: relabel(taught, folder / kind, Relabel(kind)) for kind in ("stored", "hard")}
-    made["int8"] = relabel(artefact, folder / "int8", Relabel("projector", precision="int8"))
+    options = {"pruned": {"keep": 0.5}, "quantized": {"keep": 0.5, "k": 3}, "static": {}, "stored": {}, "hard": {}}
+    made = {kind: relabel(taught, folder / kind, wanted(kind, **given)) for kind, given in options.items()}
+    made["int8"] = relabel(artefact, folder / "int8", wanted("projector", precision="int8"))
     return {"projector": artefact, "teacher": taught, **made}
 
 
@@ -204,7 +203,7 @@ def encoder_of(name: str) -> Callable[[Path], None]:
 
 def large_ranks(folder: Path) -> None:
     """The same lie in the manifest and in peft's file."""
-    from hello_distill.format.manifest import adapter_config
+    from hello_distill.labels.projector import adapter_config
 
     labels = forge.manifest_of(folder)["labels"]
     (folder / "projector" / "adapter_config.json").write_text(adapter_config(labels["convolutions"], 1000, 1000))

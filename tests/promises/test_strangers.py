@@ -20,20 +20,21 @@ import footer
 from conftest import cheap, seal
 from hello_distill import api as pipeline
 from hello_distill import cli, teachers
-from hello_distill.api import Recipe
 from hello_distill.artifact import load
 from hello_distill.data.licence import UNKNOWN, source_of
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs
-from hello_distill.format.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, adapter_config, check_wanted, parse
+from hello_distill.format.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, check_wanted, parse
+from hello_distill.labels.projector import adapter_config
 from hello_distill.recipes import RECIPES, find
-from hello_distill.relabel import Relabel, relabel
+from hello_distill.relabel import relabel, wanted
 from hello_distill.system.errors import ArtifactError, InputError
 
 
 @pytest.fixture(scope="module")
 def stored(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artefact with stored labels."""
-    return relabel(artefact, tmp_path_factory.mktemp("stored") / "a", Relabel("stored"))
+    return relabel(artefact, tmp_path_factory.mktemp("stored") / "a", wanted("stored"))
 
 
 def labels_of(folder: Path) -> dict[str, Any]:

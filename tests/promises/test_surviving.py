@@ -34,19 +34,19 @@ from hello_distill import api as pipeline
 from hello_distill import artifact as artifacts
 from hello_distill import cli, teachers
 from hello_distill import student as evaluate
-from hello_distill.api import Recipe
 from hello_distill.artifact import Codec, Distilled, StudentSpec
 from hello_distill.data import fashion_mnist
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.lic import LIC
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.recover import Jitter, recover
 from hello_distill.encoders import lite
 from hello_distill.experiments.ledger import Cell, Ledger, Run
 from hello_distill.format import tensors
 from hello_distill.format.manifest import SUMS
-from hello_distill.labels.hard import HardLabels
-from hello_distill.labels.static import StaticLabels
-from hello_distill.relabel import Relabel, relabel
+from hello_distill.labels.sources.hard import HardLabels
+from hello_distill.labels.sources.static import StaticLabels
+from hello_distill.relabel import relabel, wanted
 from hello_distill.report.plot import plot
 from hello_distill.stages import Stages
 from hello_distill.system import publishing
@@ -477,10 +477,10 @@ def test_other_labels_on_a_full_disk(mount: Mount, artefact: Path) -> None:
     disk = mount("1m")
     fill(disk, 12288)
     with pytest.raises(MachineError) as caught:
-        relabel(artefact, disk / "b", Relabel("stored"))
+        relabel(artefact, disk / "b", wanted("stored"))
     needed, _ = told(caught, disk / "b")
     (disk / "filler").unlink()
-    written = relabel(artefact, disk / "b", Relabel("stored"))
+    written = relabel(artefact, disk / "b", wanted("stored"))
     assert needed == pytest.approx(sum(map(len, content(written).values())), rel=0.2)
 
 

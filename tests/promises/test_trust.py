@@ -20,13 +20,14 @@ import torch
 import yaml
 
 from conftest import cheap, seal
-from hello_distill import cli, labels
-from hello_distill.api import Recipe, distill, record, reproduce, verify
+from hello_distill import cli
+from hello_distill.api import distill, record, reproduce, verify
 from hello_distill.artifact import StudentSpec, load
 from hello_distill.data import licence
 from hello_distill.data.images import ImageSet
 from hello_distill.data.licence import Source, source_of
 from hello_distill.data.order import check_order, cycle, other_names
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import manifest
 from hello_distill.format.verification import check_files
 from hello_distill.student import summary
@@ -41,12 +42,6 @@ from hello_distill.views import Augment, whole
 def test_the_student_of_a_manifest_has_the_fields_of_ours() -> None:
     for part, ours in ((manifest.Student, StudentSpec), (manifest.Augment, Augment), (manifest.Optim, Optim)):
         assert list(part.model_fields) == [field.name for field in dataclasses.fields(ours)]
-
-
-def test_every_kind_of_labels_has_a_part() -> None:
-    union = manifest.Manifest.model_fields["labels"].annotation.__args__
-    kinds = [kind for part in union for kind in part.model_fields["kind"].annotation.__args__]
-    assert sorted(kinds) == labels.kinds()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from hello_distill import api as pipeline
 from hello_distill import cli
 from hello_distill.artifact import load
 from hello_distill.cli import experiments
-from hello_distill.labels.static import static
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.labels.sources.static import static
 from hello_distill.report import kinds, plot, published, report
 from hello_distill.report.kinds.comparison import commands
 from hello_distill.report.parts import mean_by_epoch
@@ -82,7 +83,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def made(tree: Path, recipe: pipeline.Recipe, artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def made(tree: Path, recipe: Recipe, artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return reports.make(tmp_path_factory.mktemp("report"), tree, recipe, artefact)
 
 

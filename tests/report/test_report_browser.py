@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import reports
-from hello_distill.api import Recipe
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.report import claims, report
 from reports import Made
 

@@ -44,26 +44,32 @@ QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "HF
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    parser = ArgumentParser(prog="hello-distill", description="Dataset distillation with light labels.")
-    version = f"hello-distill {metadata.version('hello-distill')}"
-    parser.add_argument("--version", action="version", version=version, help="Say the version and exit.")
-    commands = parser.add_subcommands(title="commands", metavar="{" + ",".join(COMMANDS) + "}")
-    for name, (make, _, help_line) in COMMANDS.items():
-        commands.add_subcommand(name, make(), help=help_line)
-    options = parser.parse_args(arguments)
     with suppress(AttributeError):  # a stream that is not the system's
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    return run(lambda: perform(options.subcommand, options[options.subcommand]))
+    return run(lambda: perform(parsed(sys.argv[1:] if arguments is None else arguments)))
+
+
+def parsed(arguments: list[str]) -> Namespace:
+    """The options. Of the commands only the one that is named gets its own: those of `labels` are its kinds'."""
+    parser = ArgumentParser(prog="hello-distill", description="Dataset distillation with light labels.")
+    version = f"hello-distill {metadata.version('hello-distill')}"
+    parser.add_argument("--version", action="version", version=version, help="Say the version and exit.")
+    commands = parser.add_subcommands(title="commands", metavar="{" + ",".join(COMMANDS) + "}")
+    named = next((word for word in arguments if not word.startswith("-")), None)
+    for name, (make, _, help_line) in COMMANDS.items():
+        commands.add_subcommand(name, make() if name == named else ArgumentParser(), help=help_line)
+    return parser.parse_args(arguments)
 
 
 SHARED = ("distill", "train")
 """Commands that several processes do together."""
 
 
-def perform(name: str, options: Namespace) -> None:
+def perform(chosen: Namespace) -> None:
     """Run a command. Raises InputError where several processes were started for one that they do not share."""
+    name, options = chosen.subcommand, chosen[chosen.subcommand]
     if distributed.launched().processes > 1 and name not in SHARED:
         apart = "; several of them with one --out share the work" if name in ("compare", "continual", "study") else ""
         raise InputError(f"torchrun is for {' and '.join(SHARED)}; start `hello-distill {name}` without it{apart}")

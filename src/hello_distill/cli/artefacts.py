@@ -18,7 +18,7 @@ from hello_distill.system import distributed, publishing
 from hello_distill.system.errors import MachineError
 
 if TYPE_CHECKING:
-    from hello_distill.api import Recipe
+    from hello_distill.distillers.recipe import Recipe
 
 
 def distill_parser() -> ArgumentParser:
@@ -68,7 +68,7 @@ def distill(options: Namespace) -> None:
         if options.stages is not None:
             publishing.check_writable(Path(options.stages))
         from hello_distill import api
-        from hello_distill.labels.budget import parse_bytes
+        from hello_distill.labels.sources.budget import parse_bytes
         from hello_distill.recipes import find
 
         changes = read_config(options.config) if options.config else {}
@@ -116,29 +116,26 @@ def output(out: str) -> Iterator[publishing.Claim]:
 
 def labels_parser() -> ArgumentParser:
     """Options of `hello-distill labels`."""
+    from hello_distill.labels import kinds, label_options
+
     parser = ArgumentParser(description="Write an artefact with the same images and other labels.")
     parser.add_argument("artefact", help="folder that `distill` wrote")
-    parser.add_argument("--kind", required=True, help="hard, static, stored, pruned, quantized, teacher or projector")
+    parser.add_argument("--kind", required=True, help=", ".join(kinds()))
     parser.add_argument("--out", required=True, help="folder for the new artefact; must not exist yet")
     parser.add_argument("--source", help="artefact whose teacher or projector makes the labels (default: the same)")
-    parser.add_argument("--keep", type=float, help="pruned, quantized: share of a training's batches that is kept")
-    parser.add_argument("--replacement", type=bool, help="pruned, quantized: draw batches with replacement")
-    parser.add_argument("--codec", help="quantized: topk (default), int8 or float8")
-    parser.add_argument("--k", type=int, help="quantized, topk: logits that are kept of each label (default: 10)")
-    parser.add_argument("--precision", help="projector: float32, float16 (default), int8 or int4")
-    parser.add_argument(
-        "--seed", type=NonNegativeInt, help="stored, pruned, quantized: the student whose views are stored (default: 0)"
-    )
+    for name, kind, text in label_options():
+        parser.add_argument(f"--{name}", type=kind, default=None, help=text)
     return parser
 
 
 def labels(options: Namespace) -> None:
     """Run `hello-distill labels`."""
     with publishing.claimed(options.out) as claim:
-        from hello_distill.relabel import OPTIONS, chosen, relabel
+        from hello_distill.labels import label_options
+        from hello_distill.relabel import relabel, wanted
 
-        wanted = chosen(options.kind, {name: options[name] for name in OPTIONS})
-        folder = relabel(options.artefact, claim, wanted, options.source)
+        given = {name: options[name] for name, _, _ in label_options() if options[name] is not None}
+        folder = relabel(options.artefact, claim, wanted(options.kind, **given), options.source)
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 

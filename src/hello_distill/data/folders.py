@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hello_distill.format.manifest import LONGEST_TEXT, clean
+from hello_distill.format.fields import LONGEST_TEXT, clean
 from hello_distill.system.errors import InputError, closest, listed
 
 TEST_NAMES = ("test", "validation", "valid", "val")

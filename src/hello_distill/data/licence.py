@@ -13,7 +13,8 @@ from huggingface_hub import constants
 from hello_distill.data.decoding import contents
 from hello_distill.data.descriptions import front
 from hello_distill.data.sources import HUB_ID, parted
-from hello_distill.format.manifest import CARD, LONGEST_TEXT
+from hello_distill.format.fields import LONGEST_TEXT
+from hello_distill.format.manifest import CARD
 from hello_distill.system.errors import printable
 
 KNOWN = {"fashion-mnist": ("zalandoresearch/fashion-mnist", "mit")}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet, Material
+from hello_distill.distillers.base import Distiller, classifier_bytes, register
 from hello_distill.distillers.recover import (
     NOISE,
     Jitter,
@@ -24,10 +25,11 @@ from hello_distill.distillers.recover import (
     recover,
     uniform,
 )
-from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.encoders import Encoder
+from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.stages import Stages
 from hello_distill.system import context
-from hello_distill.teachers import network
+from hello_distill.teachers import TeacherSpec, network
 from hello_distill.training.networks import IMAGENET_MEAN, IMAGENET_STD
 from hello_distill.types import Scalar, Targets
 from hello_distill.views import whole
@@ -47,8 +49,9 @@ class Watched(NamedTuple):
     """Mean and variance of each patch position of each convolution's input."""
 
 
+@register("gvbsm")
 @dataclass(frozen=True)
-class GVBSM:
+class GVBSM(Distiller):
     """Generalised various backbone and statistical matching. Defaults are those of its code for ImageNet-1K."""
 
     networks: tuple[str, ...] = ("resnet18", "mobilenet_v2", "efficientnet_b0", "shufflenet_v2_x0_5")
@@ -99,6 +102,9 @@ class GVBSM:
             stage.figure = f"{len(images)} images, {self.steps} steps each"
         labels = TeacherLabels(self.networks, teachers, data.side, self.combine)
         return Distilled(ImageSet(images, targets, data.classes), labels, dict(stages.figures), NOISE)
+
+    def shipped_bytes(self, data: ImageSet, teachers: TeacherSpec, encoder: Encoder | None) -> int:
+        return sum(classifier_bytes(name, data) for name in self.networks)
 
     @torch.no_grad()
     def _watch(self, teacher: nn.Module, name: str, data: ImageSet) -> Watched:

@@ -8,20 +8,25 @@ from typing import Any
 from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.data.mapped import in_memory
+from hello_distill.distillers.base import Distiller, register
 from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.rded import Patches
-from hello_distill.labels import budget
-from hello_distill.labels.projector import ProjectorLabels, describe
-from hello_distill.projector import Adapter, Projector, ProjectorSpec
+from hello_distill.encoders import Encoder
+from hello_distill.labels.sources import budget
+from hello_distill.labels.sources.projector import ProjectorLabels, describe
+from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_numbers
 from hello_distill.stages import Fitted, Stages
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
+from hello_distill.teachers import TeacherSpec
 
 
+@register("hello")
 @dataclass(frozen=True)
-class HeLlO:
+class HeLlO(Distiller):
     """Images from patches, moved by Eq. 7; labels from a projector (Yu et al., arXiv 2408.08201)."""
 
+    labels = "projector"
     patches: Patches = field(default_factory=Patches)
     projector: ProjectorSpec = field(default_factory=ProjectorSpec)
     update: LIC | None = field(default_factory=LIC)
@@ -39,6 +44,32 @@ class HeLlO:
         labels = ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), self.projector.templates)
         images, moved = self._moved(start, labels.projector)  # lines 9-11: Eq. 7
         return Distilled(images, labels, {**stages.figures, **fitted.figures, **figures, **moved})
+
+    @property
+    def public_encoder(self) -> ProjectorSpec:
+        return self.projector
+
+    def with_encoder(self, projector: ProjectorSpec) -> HeLlO:
+        return replace(self, projector=projector)
+
+    def with_label_bytes(self, limit: int) -> HeLlO:
+        """The same method with a budget for the projector, fitted at twice the ranks to be cut from.
+
+        Where the head's rank is left to its rule, it stays: that rank is as high as pays. A method that has a budget
+        already is fitted at high ranks, and takes the new budget as it is.
+        """
+        spec = self.projector
+        if self.label_bytes is None:
+            head = spec.head_rank and 2 * spec.head_rank
+            spec = replace(spec, encoder_rank=2 * spec.encoder_rank, head_rank=head)
+        return replace(self, projector=spec, label_bytes=limit)
+
+    def images_needed(self, ipc: int) -> int:
+        return self.patches.needed(ipc)
+
+    def shipped_bytes(self, data: ImageSet, teachers: TeacherSpec, encoder: Encoder | None) -> int:
+        assert encoder is not None
+        return self.label_bytes or 2 * lora_numbers(encoder, self.projector, len(data.classes))
 
     def _adapter(self, fitted: Fitted, held: ImageSet) -> tuple[Adapter, dict[str, Any]]:
         """The adapter as it will be stored, and how faithful that and other forms are."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hello_distill.artifact import Distilled
-from hello_distill.data.images import Material
+from hello_distill.data.images import ImageSet, Material
+from hello_distill.distillers.base import Distiller, classifier_bytes, register
 from hello_distill.distillers.rded import Patches
-from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.encoders import Encoder
+from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import ProjectorSpec
 from hello_distill.stages import Stages
-from hello_distill.teachers import encoder_name
+from hello_distill.teachers import TeacherSpec, encoder_name
 
 
+@register("probe")
 @dataclass(frozen=True)
-class Probe:
+class Probe(Distiller):
     """RDED's images, labelled online by the encoder with a head that was fitted without text and is kept as a whole.
 
     The artefact keeps the whole network, so that it opens as any teacher does; `fitted_numbers` among its figures says
@@ -36,3 +39,16 @@ class Probe:
         images = self.patches(material.train, observer, ipc, seed)
         model, figures = stages.probe(self.projector, self.taught, self.lora)
         return Distilled(images, TeacherLabels([name], [model], images.side), {**stages.figures, **figures})
+
+    @property
+    def public_encoder(self) -> ProjectorSpec:
+        return self.projector
+
+    def with_encoder(self, projector: ProjectorSpec) -> Probe:
+        return replace(self, projector=projector)
+
+    def images_needed(self, ipc: int) -> int:
+        return self.patches.needed(ipc)
+
+    def shipped_bytes(self, data: ImageSet, teachers: TeacherSpec, encoder: Encoder | None) -> int:
+        return classifier_bytes(encoder_name(self.projector), data)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet, Material, short_classes, shown_counts
-from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.distillers.base import Distiller, register
+from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.stages import Stages
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
@@ -93,8 +94,9 @@ def to_8_bit(images: Images, truncated: bool) -> Pixels:
     return (images * 255 if truncated else (images * 255).round()).to(torch.uint8)
 
 
+@register("rded")
 @dataclass(frozen=True)
-class RDED:
+class RDED(Distiller):
     """Patches as they are, labelled online by the observer (Sun et al., CVPR 2024)."""
 
     patches: Patches = field(default_factory=Patches)
@@ -104,6 +106,9 @@ class RDED:
         observer, _ = stages.teachers()
         images = self.patches(material.train, observer, ipc, seed)
         return Distilled(images, TeacherLabels([stages.spec.network], [observer], images.side), dict(stages.figures))
+
+    def images_needed(self, ipc: int) -> int:
+        return self.patches.needed(ipc)
 
 
 def difficulty(

@@ -10,12 +10,9 @@ from typing import Literal
 
 import torch
 
-from hello_distill.artifact import Distilled, Distiller
+from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet, Material, short_classes
-from hello_distill.distillers.random import RandomImages
-from hello_distill.distillers.rded import Patches
-from hello_distill.labels.hard import HardLabels
-from hello_distill.types import LabelSource
+from hello_distill.distillers.base import Distiller
 
 Rule = Literal["error", "repeat", "fewer"]
 """What becomes of a short class: the run stops; its images are used again; it gets as many distilled images as it has
@@ -36,7 +33,7 @@ class ShortClasses:
     @classmethod
     def of(cls, data: ImageSet, distiller: Distiller, ipc: int, rule: Rule) -> ShortClasses:
         """The short classes of training images; with the rule `error` none, since the method refuses them itself."""
-        needed = images_needed(distiller, ipc)
+        needed = distiller.images_needed(ipc)
         wanted = {"error": 0, "repeat": needed, "fewer": max(needed, ipc)}[rule]
         return cls(rule, short_classes(data, wanted), ipc, needed)
 
@@ -56,8 +53,8 @@ class ShortClasses:
         data, labels = distilled.data, distilled.labels
         if self.rule == "fewer":
             limits = [self.counts.get(name, self.ipc) for name in data.classes]
-            data = data.rows(torch.cat([_different(data, target)[:limit] for target, limit in enumerate(limits)]))
-            labels = labels_of(distilled.labels, data)
+            rows = torch.cat([_different(data, target)[:limit] for target, limit in enumerate(limits)])
+            data, labels = data.rows(rows), labels.of_rows(rows)
         record = {"rule": self.rule, "training_images": self.counts}
         return distilled._replace(data=data, labels=labels, figures={**distilled.figures, "short_classes": record})
 
@@ -73,24 +70,8 @@ def _different(data: ImageSet, target: int) -> torch.Tensor:
     return torch.tensor([row for _, row in sorted(order)], device=data.targets.device)
 
 
-def images_needed(distiller: Distiller, ipc: int) -> int:
-    """Training images that a method needs of a class; those that start from noise need one."""
-    patches = getattr(distiller, "patches", None)
-    if isinstance(patches, Patches):
-        return patches.needed(ipc)
-    return ipc if isinstance(distiller, RandomImages) else 1
-
-
 def largest_ipc(distiller: Distiller, counts: Mapping[str, int], left: Mapping[str, int]) -> int:
     """The most images per class for which no class is short, of classes with so many images and so many left to fit on;
     0 where there are too few for one."""
     fewest = min(left.values())
-    return next((ipc for ipc in range(min(counts.values()), 0, -1) if images_needed(distiller, ipc) <= fewest), 0)
-
-
-def labels_of(labels: LabelSource, data: ImageSet) -> LabelSource:
-    """The same labels for some of the images. Sources that look at the images need no change."""
-    if isinstance(labels, HardLabels):
-        return HardLabels(data.targets, len(data.classes))
-    assert labels.kind in ("teacher", "projector"), "labels by row cannot be cut here"
-    return labels
+    return next((ipc for ipc in range(min(counts.values()), 0, -1) if distiller.images_needed(ipc) <= fewest), 0)

@@ -10,6 +10,7 @@ from torch import nn
 
 from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet, Material
+from hello_distill.distillers.base import Distiller, register
 from hello_distill.distillers.recover import (
     NOISE,
     Jitter,
@@ -21,15 +22,16 @@ from hello_distill.distillers.recover import (
     inputs_of,
     recover,
 )
-from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.stages import Stages
 from hello_distill.system import context
 from hello_distill.teachers import network
 from hello_distill.types import Scalar, Targets
 
 
+@register("sre2l")
 @dataclass(frozen=True)
-class SRe2L:
+class SRe2L(Distiller):
     """Squeeze, recover, relabel. Defaults are those of its code for ImageNet-1K."""
 
     steps: int = 4000

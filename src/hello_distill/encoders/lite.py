@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hello_distill.encoders.encoder import Encoder, Weights, frozen
-from hello_distill.format.manifest import LARGEST_SIDE
+from hello_distill.format.fields import LARGEST_SIDE
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.system.machine import cache_folder

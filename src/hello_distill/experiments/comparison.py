@@ -9,27 +9,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
 from hello_distill.data.images import check_counts
-from hello_distill.distillers.hello import HeLlO
-from hello_distill.experiments.grid import PROJECTOR, Bench, Comparison, artefact_bytes, described, kind_of, opened
+from hello_distill.distillers.base import METHODS
+from hello_distill.experiments.grid import (
+    PROJECTOR,
+    Bench,
+    Comparison,
+    Contender,
+    artefact_bytes,
+    described,
+    kind_of,
+    opened,
+)
 from hello_distill.experiments.ledger import Cell, Ledger, Run
 from hello_distill.experiments.tuning import fit_settings, student_settings
-from hello_distill.format import sizes
 from hello_distill.format.manifest import check_seeds
 from hello_distill.student import tested, train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.training.networks import check_name
 from hello_distill.training.scores import percent
-
-EQUAL_BY_DESIGN = {"stored": "teacher"}
-"""Labels whose students are those of other labels bit for bit (a test shows it), so that bytes are all there is to
-find out."""
 
 
 def compare(
@@ -50,13 +55,15 @@ def compare(
     """
     ipcs = ipcs or list(comparison.training)
     check(comparison, methods, labels, ipcs, students)
+    others = {name: Contender(METHODS.find(name)()) for name in methods if name not in comparison.contenders}
+    comparison = replace(comparison, contenders={**comparison.contenders, **others})
     check_seeds(seeds)
     bench, ledger = opened(data, out, comparison, described(comparison))
     check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))
     for name in _fitted(comparison, methods, labels):
         bench.comparison = bench.comparison.with_fit(name, fit_settings(bench, ledger, name))
     cells = [Cell(m, kind, ipc, s) for ipc in ipcs for s in students for m in methods for kind in labels]
-    cells.sort(key=lambda cell: cell.labels in EQUAL_BY_DESIGN)
+    cells.sort(key=lambda cell: _twin(cell) is not None)
 
     def run(cell: Cell, seed: int) -> None:
         settings = student_settings(bench, ledger, cell)
@@ -69,18 +76,20 @@ def compare(
 
 def _fitted(comparison: Comparison, methods: Sequence[str], labels: Sequence[str]) -> list[str]:
     """What a grid needs fitted beside its teachers: the projector, contenders' own teachers."""
-    projects = any(isinstance(comparison.contenders[name].distiller, HeLlO) for name in methods)
-    needed = [PROJECTOR] if projects or PROJECTOR in map(kind_of, labels) else []
+    projects = any(comparison.contenders[name].distiller.public_encoder for name in methods)
+    makers = {label_kinds.kind(kind_of(name)).made_by for name in labels}
+    needed = [PROJECTOR] if projects or PROJECTOR in makers else []
     return needed + [name for name in methods if comparison.contenders[name].teachers is not None]
 
 
 def check(
     comparison: Comparison, methods: Sequence[str], labels: Sequence[str], ipcs: Sequence[int], students: Sequence[str]
 ) -> None:
-    """Raise InputError for names that a comparison does not have."""
+    """Raise InputError for names that a comparison does not have. Other packages' methods come with their defaults."""
     for method in methods:
-        if method not in comparison.contenders:
-            raise InputError(f"unknown method {method!r}: {nearest(method, comparison.contenders)}")
+        methods_here = {*comparison.contenders, *METHODS.names()} - (METHODS.ours - {*comparison.contenders})
+        if method not in methods_here:
+            raise InputError(f"unknown method {method!r}: {nearest(method, methods_here)}")
     known = [*label_kinds.kinds(), *comparison.labels]
     for kind in labels:
         if kind not in known:
@@ -96,7 +105,7 @@ def check(
 def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run:
     """One seed of a cell."""
     start = time.monotonic()
-    twin = ledger.cell(cell._replace(labels=EQUAL_BY_DESIGN.get(cell.labels, "")))
+    twin = ledger.cell(cell._replace(labels=_twin(cell) or ""))
     if twin is not None and seed in twin["seeds"]:
         return _copied(bench, cell, twin, twin["seeds"].index(seed))
     with context.stage(cell.labels) as stage:
@@ -107,9 +116,15 @@ def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], see
     return Run(score.last, score.best, size, time.monotonic() - start, None, tested(score))
 
 
+def _twin(cell: Cell) -> str | None:
+    """Labels whose students are the same bit for bit, so that bytes are all there is to find out."""
+    return label_kinds.kind(cell.labels).same_students_as if cell.labels in label_kinds.kinds() else None
+
+
 def _copied(bench: Bench, cell: Cell, twin: dict[str, Any], place: int) -> Run:
     """The twin's students, at the bytes that these labels take by formula. They rely on no public weights."""
     epochs, batch_size = bench.comparison.training[cell.ipc]
-    stored = sizes.stored_bytes(len(bench.material.train.classes), cell.ipc, epochs, batch_size)
+    kind = label_kinds.kind(cell.labels)
+    stored = kind().stored_bytes(len(bench.material.train.classes), cell.ipc, epochs, batch_size)
     last, best = (twin[name]["runs"][place] for name in ("top1_last", "top1_best"))
     return Run(last, best, {**twin["bytes"], "labels": stored, "teacher": 0, "public": 0}, 0.0, twin["labels"])

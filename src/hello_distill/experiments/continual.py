@@ -24,7 +24,7 @@ more images, take more updates.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -35,16 +35,15 @@ import numpy as np
 import torch
 
 from hello_distill import artifact as artifacts
+from hello_distill import labels as label_kinds
 from hello_distill.artifact import Artifact, StudentSpec
+from hello_distill.data import parquet
 from hello_distill.data.images import ImageSet, check_counts
-from hello_distill.distillers.hello import HeLlO
-from hello_distill.distillers.random import RandomImages
-from hello_distill.distillers.rded import RDED
 from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
 from hello_distill.experiments.ledger import Cell, Run, Step
 from hello_distill.format import storage
 from hello_distill.format.manifest import check_seeds
-from hello_distill.labels.hard import HardLabels
+from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.student import summary, train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
@@ -53,9 +52,7 @@ from hello_distill.types import Images, LabelSource, Logits, Pixels, View
 
 RANDOM = "random"
 """Name of the method that knows nothing: its images are those of a class that arrived alone."""
-HARD, SEEN = "hard", "-seen"
-LABELLERS = {RandomImages: (HARD,), RDED: ("teacher-seen", "teacher-all"), HeLlO: ("projector-seen", "projector-all")}
-"""Who labels, by the kind of method."""
+HARD, SEEN, ALL = "hard", "-seen", "-all"
 
 
 @dataclass(frozen=True)
@@ -100,17 +97,26 @@ class Arrivals:
         return tuple(sorted(self.order[: step * len(self.order) // self.steps]))
 
 
-class Restricted:
+class Restricted(LabelSource):
     """The logits of some classes from a source that has more; what is stored is the whole source."""
 
     def __init__(self, source: LabelSource, chosen: Sequence[int]) -> None:
         self.source = source
         self.chosen = torch.tensor(chosen)
         self.kind, self.unit = source.kind, source.unit
-        self.views, self.size, self.save = source.views, source.size, source.save
+        self.online, self.by_image = source.online, source.by_image
+
+    def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
+        return self.source.views(epoch, sampled)
 
     def __call__(self, images: Images, view: View) -> Logits:
         return self.source(images, view)[:, self.chosen.to(images.device)]
+
+    def size(self) -> int:
+        return self.source.size()
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        return self.source.save(folder)
 
 
 def continual(
@@ -167,7 +173,8 @@ def _places(
     for ipc in ipcs:
         for count in steps:
             for method in methods:
-                for labels in LABELLERS[type(comparison.contenders[method].distiller)]:
+                kind = label_kinds.kind(comparison.contenders[method].distiller.labels)
+                for labels in [kind.name + SEEN, kind.name + ALL] if kind.online else [HARD]:
                     for step in range(1, count + 1):
                         yield Step(method, labels, ipc, comparison.base.student.network, count, step)
 
@@ -210,7 +217,7 @@ def kept(classes: Sequence[str], arrivals: Arrivals, folders: Sequence[Path]) ->
         data = artifacts.load(folder, "hard").data
         new = {data.classes.index(classes[target]): classes[target] for target in arrivals.new(past)}
         found |= {name: data.images[data.of_class(target)] for target, name in new.items()}
-        size += sum(len(file) for target, file in artifacts.stored_images(folder) if target in new)
+        size += sum(len(file) for target, file in parquet.stored_images(folder) if target in new)
     names = tuple(classes[target] for target in arrivals.seen(len(folders)))
     targets = [torch.full((len(found[name]),), target) for target, name in enumerate(names)]
     images = torch.cat([found[name] for name in names])

@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hello_distill.api import Recipe, check, distill_material, opened, prepare, test_images
+from hello_distill.api import check, distill_material, opened, prepare, test_images
 from hello_distill.artifact import load
 from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs, storage
-from hello_distill.relabel import Relabel, relabel
+from hello_distill.relabel import relabel, wanted
 from hello_distill.student import evaluate, summary
 from hello_distill.system.machine import environment
 from hello_distill.system.publishing import Claim, claimed, write
@@ -34,7 +35,7 @@ def demo(out: str | Path | Claim, recipe: Recipe) -> dict[str, Any]:
     material = prepare(DATA, recipe)
     distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact")
     random = distill_material(material, recipe, RandomImages(), folder / "random")
-    projected = relabel(random, folder / "random-projector", Relabel("projector"), distilled)
+    projected = relabel(random, folder / "random-projector", wanted("projector"), distilled)
     test = test_images(DATA, load(random, "hard"))
     students = {
         "random_hard": opened(random, None, "hard"),

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hello_distill import artifact as artifacts
-from hello_distill import distillers
-from hello_distill.api import Recipe, prepare, test_split
-from hello_distill.artifact import Artifact, Distiller, StudentSpec
+from hello_distill import labels as label_kinds
+from hello_distill.api import prepare, test_split
+from hello_distill.artifact import Artifact, StudentSpec
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.data.sources import short_name
-from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.base import Distiller
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.ledger import Cell, Ledger
 from hello_distill.format import costs
-from hello_distill.labels.projector import ProjectorLabels, describe
-from hello_distill.labels.teacher import TeacherLabels
+from hello_distill.labels import LabelKind
 from hello_distill.projector import ProjectorSpec
-from hello_distill.relabel import Relabel, label_source
+from hello_distill.relabel import label_source, recorded, wanted
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.system.machine import commit, locked
 from hello_distill.system.publishing import beside, sweep
@@ -57,7 +57,7 @@ class Comparison:
     """Of `projector` labels, whatever images they label."""
     training: Mapping[int, tuple[int, int]]
     """Epochs and batch size of students by images per class, the same for every method."""
-    labels: Mapping[str, Relabel]
+    labels: Mapping[str, LabelKind]
     """Settings of the kinds that have some."""
     trials: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
     """Settings of the student (fields of StudentSpec, and `lr`) that are tried on held-back training images, for each
@@ -91,8 +91,8 @@ def with_settings(spec: Spec, settings: Mapping[str, float]) -> Spec:
 
 def _with_projector(contender: Contender, old: ProjectorSpec, new: ProjectorSpec) -> Contender:
     distiller = contender.distiller
-    if isinstance(distiller, HeLlO) and distiller.projector == old:
-        return replace(contender, distiller=replace(distiller, projector=new))
+    if distiller.public_encoder == old:
+        return replace(contender, distiller=distiller.with_encoder(new))
     return contender
 
 
@@ -146,7 +146,7 @@ class Bench:
         base, contender = self.comparison.base, self.comparison.contenders[method]
         what = [repr(contender), repr(base), fingerprint(self.material.train)]
         digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
-        name = distillers.name_of(contender.distiller)  # contenders that are the same but for their name share images
+        name = contender.distiller.name  # contenders that are the same but for their name share images
         folder = self.work / "images" / f"{name}-ipc{ipc}-seed{seed}-{digest}"
         with locked(folder.with_suffix(".lock")):
             if not folder.is_dir():
@@ -158,22 +158,21 @@ class Bench:
 
     def online(self, artifact: Artifact, method: str, labels: str) -> LabelSource:
         """What makes labels of a kind: the artefact's own teacher or the comparison's, or its projector as fitted."""
-        kind = kind_of(labels)
-        if kind == "hard" or (kind != "projector" and artifact.labels.kind == "teacher"):
+        maker = label_kinds.kind(kind_of(labels)).made_by
+        if maker is None:
             return artifact.labels
-        if kind != "projector":
-            stages = self.stages(self.comparison.contenders[method].teachers)
-            return TeacherLabels([stages.spec.network], [stages.teachers().observer], artifact.data.side)
-        fitted = self.stages().projector(self.comparison.projector)
-        templates = self.comparison.projector.templates
-        return ProjectorLabels(fitted.start, fitted.adapter, describe(fitted.encoder), templates)
+        teachers = self.stages(self.comparison.contenders[method].teachers)
+        made: LabelSource = label_kinds.kind(maker).trained(
+            artifact, teachers, self.stages(), self.comparison.projector
+        )
+        return made
 
     @contextmanager
     def labelled(self, cell: Cell, seed: int, student: StudentSpec) -> Iterator[Path]:
         """An artefact with the cell's images and labels, for as long as it is needed."""
         images = self.images(cell.method, cell.ipc, seed)
         artifact = replace(artifacts.load(images), student=student)
-        options = replace(self.comparison.labels.get(cell.labels) or Relabel(kind_of(cell.labels)), seed=seed)
+        options = (self.comparison.labels.get(cell.labels) or wanted(kind_of(cell.labels))).with_seed(seed)
         source = label_source(artifact, self.online(artifact, cell.method, cell.labels), options)
         sweep(self.work / "labelled")
         folder = beside(self.work / "labelled")
@@ -233,15 +232,15 @@ def described(comparison: Comparison) -> dict[str, Any]:
         "base": {key: value for key, value in comparison.base.settings().items() if key not in ("distiller", "method")},
         "methods": {
             name: {
-                "method": distillers.name_of(contender.distiller),
-                "distiller": dataclasses.asdict(contender.distiller),  # type: ignore[call-overload]
+                "method": contender.distiller.name,
+                "distiller": dataclasses.asdict(contender.distiller),
                 "teachers": dataclasses.asdict(contender.teachers) if contender.teachers else None,
             }
             for name, contender in comparison.contenders.items()
         },
         "projector": dataclasses.asdict(comparison.projector),
         "training": {str(ipc): list(schedule) for ipc, schedule in comparison.training.items()},
-        "labels": {name: dataclasses.asdict(options) for name, options in comparison.labels.items()},
+        "labels": {name: recorded(options) for name, options in comparison.labels.items()},
         "trials": {name: [dict(trial) for trial in tried] for name, tried in comparison.trials.items()},
         "trial_ipc": comparison.trial_ipc,
         "trial_epochs": comparison.trial_epochs,

@@ -19,8 +19,6 @@ from typing import Any
 from hello_distill import artifact as artifacts
 from hello_distill.artifact import StudentSpec
 from hello_distill.data.images import check_counts
-from hello_distill.distillers.hello import HeLlO
-from hello_distill.distillers.random import RandomImages
 from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
 from hello_distill.experiments.ledger import Cell, Run
 from hello_distill.format.manifest import check_seeds
@@ -32,8 +30,6 @@ from hello_distill.training.scores import percent
 
 THE_RECIPE = "the recipe"
 """Name of the first variant where the others are tried for its place: these are tested for being better."""
-KINDS = {HeLlO: "projector", RandomImages: "hard"}
-"""What labels the images of a kind of method; a teacher, where it is not said."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +96,10 @@ def study(
         ledger.add_run(cell, settings, seed, found)
         ledger.add_stages({cell.method: {name: value for name, value in figures.items() if name.endswith("top1")}})
 
-    kinds = {name: kind_of_labels(wanted.comparison.contenders[name].distiller) for name in variants}
+    kinds = {name: wanted.comparison.contenders[name].distiller.labels for name in variants}
     cells = [Cell(name, kinds[name], ipc, network) for network in students for ipc in ipcs for name in variants]
     ledger.fill(cells, seeds, run)
     return ledger.read()
-
-
-def kind_of_labels(distiller: Any) -> str:
-    """What labels a method's images."""
-    return KINDS.get(type(distiller), "teacher")
 
 
 def check(wanted: Study, variants: Sequence[str], ipcs: Sequence[int], students: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from hello_distill import artifact as artifacts
 from hello_distill import encoders
+from hello_distill import labels as label_kinds
 from hello_distill.data.images import ImageSet
 from hello_distill.experiments.grid import PROJECTOR, Bench, kind_of, with_settings
 from hello_distill.experiments.ledger import Cell, Ledger
@@ -71,15 +72,15 @@ def _some(bench: Bench) -> ImageSet:
 
 
 def family(labels: str) -> str:
-    """Labels that share their tried settings: those of `stored` and `pruned` labels are the online teacher's."""
-    kind = kind_of(labels)
-    return "teacher" if kind in ("stored", "pruned") else kind
+    """Labels that share their tried settings: those of stored labels may be the online teacher's."""
+    kind = label_kinds.kind(kind_of(labels))
+    return kind.tuned_as or kind.name
 
 
 def student_settings(bench: Bench, ledger: Ledger, cell: Cell) -> dict[str, Any]:
     """The student settings that did best for a method and a family of labels."""
     labels = family(cell.labels)
-    candidates = bench.comparison.trials.get("hard" if labels == "hard" else "soft", ({},))
+    candidates = bench.comparison.trials.get(label_kinds.kind(labels).trials, ({},))
     if len(candidates) == 1:
         return dict(candidates[0])
     place = Cell(cell.method, labels, bench.comparison.trial_ipc, cell.student)

@@ -10,6 +10,7 @@ import datasets
 import huggingface_hub
 from datasets.info import DatasetInfosDict
 
+from hello_distill.format.kinds import part_of
 from hello_distill.system.errors import listed, printable
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -118,20 +119,12 @@ def _expected(manifest: Mapping[str, Any]) -> str:
 
 def snippet(labels: Mapping[str, Any]) -> str:
     """Code that opens the artefact: with stock libraries alone where its labels allow that."""
-    if labels["kind"] != "projector" or labels["precision"].startswith("int") or labels["encoder"]["name"] == "lite":
-        what = labels["kind"]
-        if what == "projector":
-            what = f"{labels['precision']} projector of the encoder `{labels['encoder']['name']}`"
-        return (
-            "Stock `datasets` opens images and classes. Labels as a network sees them while it trains need "
-            f"hello-distill, which alone reads this form of them ({what}).\n\n{OURS}"
-        )
-    model, _, pretrained = labels["encoder"]["name"].partition("/")
-    named = f'"{model}", pretrained="{pretrained}"' if pretrained else '"local-dir:ENCODER"'
-    tokens = f'"{model}"' if pretrained else '"local-dir:ENCODER"'
-    told = "" if pretrained else "`ENCODER` is the folder with the encoder whose SHA-256 `hello.json` names. "
+    part = part_of(labels)
+    if stock := part.stock_code():
+        return f"{stock}\nWith it:\n\n{OURS}"
     return (
-        f"{told}Without hello-distill:\n\n{STOCK.replace('NAMED', named).replace('TOKENS', tokens)}\nWith it:\n\n{OURS}"
+        "Stock `datasets` opens images and classes. Labels as a network sees them while it trains need "
+        f"hello-distill, which alone reads this form of them ({part.title()}).\n\n{OURS}"
     )
 
 
@@ -143,38 +136,5 @@ data = datasets.load_dataset("PATH")["train"]
 artifact = hd.load("PATH")
 for images, soft, hard in artifact.loader(batch_size=64, epoch=0):
     ...
-```
-"""
-STOCK = """```python
-import json
-
-import datasets, numpy, open_clip, peft, torch
-from torch.nn import functional as F
-
-data = datasets.load_dataset("PATH")["train"]
-labels = json.load(open("PATH/hello.json"))["labels"]
-clip, tokens = open_clip.create_model(NAMED).eval(), open_clip.get_tokenizer(TOKENS)
-prompts = [lambda name, t=t: t.format(name) for t in labels["templates"]]
-
-class Projector(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        text = open_clip.build_zero_shot_classifier(clip, tokens, data.features["label"].names, prompts)
-        self.visual, self.label_head = clip.visual, torch.nn.Linear(*text.shape, bias=False)
-        self.label_head.weight.data = text.T.contiguous()
-
-    def forward(self, x):  # images (b 3 h w) in [0, 1]
-        size, mean, std = (labels["encoder"][key] for key in ("size", "mean", "std"))
-        if x.shape[-1] != size:
-            x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-        x = (x - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
-        features = self.visual(x)
-        features = F.normalize(features, dim=1) if labels["normalize"] else features
-        return labels["scale"] * self.label_head(features)
-
-projector = peft.PeftModel.from_pretrained(Projector(), "PATH/projector").eval()
-images = torch.stack([torch.from_numpy(numpy.array(row["image"])) for row in data]).permute(0, 3, 1, 2) / 255
-with torch.no_grad():
-    logits = projector(images)
 ```
 """

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill.format import sizes, verification
-from hello_distill.format.manifest import IMAGES, LABELS, PROJECTOR, TEACHER
+from hello_distill.format.kinds import part_of, shipped
+from hello_distill.format.manifest import IMAGES
 
 LADDER: dict[str, dict[str, Any]] = {
     "stored float16": {},
@@ -34,8 +35,8 @@ def info(folder: str | Path) -> dict[str, Any]:
     files = manifest["files"]
     kept, student, labels = manifest["images"], manifest["student"], manifest["labels"]
     stored = sizes.logit_bytes(len(manifest["classes"]), kept["count"], student["optim"]["epochs"])
-    encoder = labels.get("encoder", {})
-    public = encoder.get("weights", labels.get("weights", []))
+    part = part_of(labels)
+    size, networks = shipped(files, part.files()), part.classifiers()
     return {
         "classes": len(manifest["classes"]),
         "ipc": manifest["ipc"],
@@ -43,41 +44,28 @@ def info(folder: str | Path) -> dict[str, Any]:
         "labels": {
             "kind": labels["kind"],
             "parameters": labels["parameters"],
-            "bytes": bytes_below(files, PROJECTOR) + bytes_below(files, LABELS),
-            "index_bytes": index_bytes(labels),
+            "bytes": 0 if networks else size,
+            "index_bytes": part.index_bytes(),
         },
-        "teacher": {"networks": labels.get("networks", []), "bytes": bytes_below(files, TEACHER)},
-        "public_weights": [{"name": w["name"], "bytes": w["bytes"]} for w in public],
+        "teacher": {"networks": networks, "bytes": size if networks else 0},
+        "public_weights": [{"name": w.name, "bytes": w.bytes} for w in part.public_weights()],
         "stored_labels": {"bytes": stored, "formula": STORED_FORMULA},
         "ladder": ladder(manifest),
-        "encoder_knows": encoder.get("knows"),
+        "encoder_knows": part.encoder_knows(),
         "figures": manifest["figures"],
     }
-
-
-def bytes_below(files: dict[str, dict[str, Any]], folder: str) -> int:
-    """Bytes of all listed files below a folder of the artefact."""
-    return sum(entry["bytes"] for name, entry in files.items() if name.startswith(f"{folder}/"))
-
-
-def index_bytes(labels: dict[str, Any]) -> int:
-    """Bytes of stored labels that are not labels: views, batches, file headers."""
-    if "batches" not in labels:
-        return 0
-    form = labels["codec"]
-    columns = sizes.label_columns(form["name"], labels["classes"], form.get("k", 0))
-    return sizes.recording_bytes(labels["images"], labels["batches_per_epoch"], labels["batches"], columns)["index"]
 
 
 def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """Bytes of each way of keeping labels for the same images and the same training.
 
-    `smaller_from_ipc` is the number of images per class from which this artefact's projector is the smaller.
-    Teacher and projector are listed where the artefact knows their size; `stated` are those of which it has no file.
+    `smaller_from_ipc` is the number of images per class from which this artefact's labels are the smaller, where they
+    have `forms`. A teacher is listed where the artefact knows its size; `stated` are those of which it has no file.
     """
     classes, images, optim = len(manifest["classes"]), manifest["images"]["count"], manifest["student"]["optim"]
-    projector = manifest["labels"].get("bytes_by_precision", {})
-    ours = bytes_below(manifest["files"], PROJECTOR) if projector else None
+    part = part_of(manifest["labels"])
+    forms = part.forms()
+    ours = shipped(manifest["files"], part.files()) if forms else None
 
     def stored(count: int, **how: Any) -> int:
         return sizes.stored_bytes_of(classes, count, optim["epochs"], optim["batch_size"], **how)
@@ -99,8 +87,8 @@ def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     if teacher := manifest["figures"].get("teacher_bytes"):
         above = 1 if ours is not None and ours < teacher else None
         rungs.append({"labels": "teacher float16", "bytes": teacher, "smaller_from_ipc": above, "stated": True})
-    for precision, stated in projector.items():
-        kept = precision == manifest["labels"]["precision"]
+    for form, stated in forms.items():
+        kept = form == part.form()
         size = ours if kept else stated
-        rungs.append({"labels": f"projector {precision}", "bytes": size, "smaller_from_ipc": None, "stated": not kept})
+        rungs.append({"labels": form, "bytes": size, "smaller_from_ipc": None, "stated": not kept})
     return rungs

@@ -8,99 +8,49 @@ from __future__ import annotations
 
 import json
 import statistics
-import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hello_distill.format.sizes import num_files
+from hello_distill.format.fields import (
+    LARGEST_COUNT,
+    Classes,
+    Count,
+    Few,
+    File,
+    Line,
+    Name,
+    Part,
+    Pixels,
+    Positive,
+    Precision,
+    Rank,
+    Real,
+    Sha256,
+    Share,
+    Templates,
+    Text,
+    line,
+)
+from hello_distill.format.kinds import KINDS, LabelPart
 from hello_distill.system.errors import ArtifactError, InputError
 
+Labels = TypeVar("Labels", bound=LabelPart)
 FORMAT = 2
 MANIFEST = "hello.json"
 CONFIG = "config.json"
 SUMS = "SHA256SUMS"
 CARD = "README.md"
 IMAGES = "data/train-00000-of-00001.parquet"
-PROJECTOR, TEACHER, LABELS = "projector", "teacher", "labels"
-"""Folders of the labels' files."""
-ADAPTER_CONFIG = "adapter_config.json"
-STATIC = "static.safetensors"
-HEAD = "label_head"
-"""Name of the projector's linear head. peft matches target names by their end, so it must be one that no encoder
-uses."""
 LARGEST_FILE = 4 * 2**20
 """Bytes of JSON that are read at all."""
 MOST_VALUES = 40_000
 """Values of JSON that are parsed at all, an object as four: each takes a thousand bytes, and may be written in two."""
 LEAST_RUNS = 3
 """Students whose accuracies make an expectation."""
-LARGEST_SIDE = 4096
-"""Pixels of an image's side."""
-LONGEST_TEXT = 1000
-"""Letters of a class name or another text."""
-LARGEST_COUNT = 2**40
-"""Also of seeds."""
-
-
-def clean(text: str) -> str:
-    """The text. Raises ValueError for control characters, of Unicode's second set, too, but tabs and line ends."""
-    if any(unicodedata.category(letter) == "Cc" and letter not in "\t\n" for letter in text):
-        raise ValueError("must not hold control characters")
-    return text
-
-
-def line(text: str) -> str:
-    """The text, of one line. Raises ValueError for line ends and tabs, too."""
-    if any(letter in "\t\n\u2028\u2029" for letter in clean(text)):
-        raise ValueError("must be one line, without tabs")
-    return text
-
-
-def _prompt(text: str) -> str:
-    if text.count("{}") != 1 or text.replace("{}", "").count("{") or text.replace("{}", "").count("}"):
-        raise ValueError("must hold {} once, for the name of the class, and no other braces")
-    return text
-
-
-Count: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
-Few: TypeAlias = Annotated[int, Field(ge=1, le=2**24)]
-Pixels: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
-Rank: TypeAlias = Annotated[int, Field(ge=1, le=1024)]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
-LARGEST = 1e6
-"""Of factors and rates: what an artefact may name, and so what may be fitted with."""
-Positive: TypeAlias = Annotated[float, Field(gt=0, le=LARGEST)]
-Real: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]
-Text: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(clean)]
-Line: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(line)]
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@-]{0,199}$")]
-"""Of an encoder, a network, a layer: never a path that leads elsewhere, nor an address."""
-Prompt: TypeAlias = Annotated[Text, AfterValidator(_prompt)]
-Templates: TypeAlias = Annotated[list[Prompt], Field(min_length=1, max_length=1000)]
-Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Classes: TypeAlias = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(min_length=2, max_length=2**15 - 1)]
-
-
-class Part(BaseModel):
-    """A JSON object with exactly these fields."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class File(Part):
-    """Size and hash of a file."""
-
-    bytes: Count
-    sha256: Sha256
-
-
-class Weights(File):
-    """A public weight file that labels rely on."""
-
-    name: Line
 
 
 class Codec(Part):
@@ -128,116 +78,6 @@ class Source(Part):
     license: Line | None
     license_name: Line | None
     license_link: Line | None
-
-
-class Encoder(Part):
-    """Public facts of an encoder, its preprocessing among them."""
-
-    name: Name
-    size: Pixels
-    width: Annotated[int, Field(ge=1, le=2**16)]
-    mean: Annotated[list[Real], Field(min_length=3, max_length=3)]
-    std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
-    interpolation: Literal["bicubic"]
-    knows: Line
-    weights: Annotated[list[Weights], Field(min_length=1, max_length=8)]
-
-
-class ByPrecision(Part):
-    """Bytes of a projector in each precision."""
-
-    float32: Count
-    float16: Count
-    int8: Count
-    int4: Count
-
-
-class HardLabels(Part):
-    """The classes alone."""
-
-    kind: Literal["hard"]
-    parameters: Literal[0]
-
-
-class StaticLabels(Part):
-    """One soft label per image."""
-
-    kind: Literal["static"]
-    parameters: Count
-
-
-class TeacherLabels(Part):
-    """Classifiers' weights."""
-
-    kind: Literal["teacher"]
-    parameters: Count
-    networks: Annotated[list[Name], Field(min_length=1, max_length=64)]
-    side: Pixels
-    weights: Annotated[list[Weights], Field(max_length=64)]
-    combine: Literal["mean", "norm"]
-    batch_statistics: bool
-
-
-class LabelCodec(Part):
-    """How a stored row of logits is kept."""
-
-    name: Literal["float32", "float16", "float8", "int8", "topk"]
-    k: Annotated[int, Field(ge=1, le=2**15 - 1)] = 0
-
-    @model_validator(mode="after")
-    def _k_of_topk(self) -> LabelCodec:
-        if bool(self.k) != (self.name == "topk"):
-            raise ValueError("k belongs to topk, and to topk alone")
-        return self
-
-
-class Draw(Part):
-    """Which stored batches an epoch takes."""
-
-    replacement: bool
-    seed: Count
-
-
-class RecordedLabels(Part):
-    """Labels stored view by view."""
-
-    kind: Literal["stored", "pruned", "quantized"]
-    parameters: Count
-    draw: Draw | None
-    batches: Few
-    batches_per_epoch: Few
-    batches_per_file: Few
-    classes: Few
-    codec: LabelCodec
-    seed: Count
-    images: Few
-
-    @model_validator(mode="after")
-    def _sound(self) -> RecordedLabels:
-        if num_files(self.batches, self.batches_per_file) > MOST_VALUES:
-            raise ValueError("labels lie in more files than an artefact can list")
-        if self.batches_per_epoch > self.images:
-            raise ValueError("an epoch has more batches than images")
-        if (self.kind == "pruned" and self.draw is None) or (self.kind == "stored" and self.draw is not None):
-            raise ValueError("pruned labels are drawn, and stored ones are not")
-        return self
-
-
-class ProjectorLabels(Part):
-    """The projector: what its matrices are low-rank updates of, and how logits follow from it."""
-
-    kind: Literal["projector"]
-    parameters: Count
-    precision: Literal["float32", "float16", "int8", "int4"]
-    bytes_by_precision: ByPrecision
-    encoder: Encoder
-    templates: Templates
-    convolutions: Annotated[list[Name], Field(max_length=4096)]
-    encoder_rank: Rank
-    head_rank: Rank
-    scale: Positive
-    normalize: bool
-    formula: Line
 
 
 class Augment(Part):
@@ -349,7 +189,7 @@ class Point(Part):
 
     encoder_rank: Rank
     head_rank: Rank
-    precision: Literal["float32", "float16", "int8", "int4"]
+    precision: Precision
     bytes: Count
     agreement: Real
     error: Real
@@ -382,7 +222,7 @@ class Figures(BaseModel):
         return self
 
 
-class Manifest(Part):
+class Manifest(Part, Generic[Labels]):
     """`hello.json` as a whole."""
 
     format: Literal[2]
@@ -390,9 +230,8 @@ class Manifest(Part):
     ipc: Few
     images: Images
     source: Source
-    labels: Annotated[
-        HardLabels | StaticLabels | TeacherLabels | RecordedLabels | ProjectorLabels, Field(discriminator="kind")
-    ]
+    labels: Labels
+    """The part of the kind that it names."""
     student: Student
     expected: Expected | None
     figures: Figures
@@ -400,61 +239,17 @@ class Manifest(Part):
     files: dict[Annotated[str, Field(max_length=200)], File]
 
     @model_validator(mode="after")
-    def _sound(self) -> Manifest:
+    def _sound(self) -> Manifest[Labels]:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("two classes have one name")
         if self.images.count > len(self.classes) * self.ipc:
             raise ValueError("there are more images than classes times images per class")
-        match self.labels:
-            case RecordedLabels(classes=classes, images=images):
-                if (classes, images) != (len(self.classes), self.images.count):
-                    raise ValueError("labels are stored for other classes or images")
-            case TeacherLabels(side=side) if side != self.images.side:
-                raise ValueError("the teacher was made for images of another size")
-        needed = file_names(self.labels.model_dump())
+        self.labels.check_images(len(self.classes), self.images.count, self.images.side)
+        needed = {CARD, CONFIG, IMAGES, *self.labels.files()}
         if differing := sorted(set(self.files) ^ needed):
             state = "not listed" if differing[0] in needed else "listed, and no part of it"
             raise ValueError(f"the file {differing[0]!r} is {state}")
         return self
-
-
-def adapter_file(precision: str) -> str:
-    """Name of the file of matrices. Integers have another name than peft's, so that peft does not misread them."""
-    return f"adapter_{'model' if precision.startswith('float') else precision}.safetensors"
-
-
-def shard_file(place: int) -> str:
-    """Name of a file of stored labels."""
-    return f"{place:05d}.safetensors"
-
-
-def file_names(labels: Mapping[str, Any]) -> set[str]:
-    """The files of an artefact with labels so described, beside the manifest and the sums."""
-    kind, found = labels["kind"], {CARD, CONFIG, IMAGES}
-    if kind == "projector":
-        found |= {f"{PROJECTOR}/{name}" for name in (ADAPTER_CONFIG, adapter_file(labels["precision"]))}
-    elif kind == "teacher":
-        found |= {f"{TEACHER}/{place}.safetensors" for place in range(len(labels["networks"]))}
-    elif kind == "static":
-        found.add(f"{LABELS}/{STATIC}")
-    elif kind != "hard":
-        count = num_files(labels["batches"], labels["batches_per_file"])
-        found |= {f"{LABELS}/{shard_file(place)}" for place in range(count)}
-    return found
-
-
-def adapter_config(convolutions: Sequence[str], encoder_rank: int, head_rank: int) -> str:
-    """adapter_config.json: the least that stock peft needs, in a stable order."""
-    config = {
-        "peft_type": "LORA",
-        "r": encoder_rank,
-        "lora_alpha": encoder_rank,
-        "target_modules": sorted([HEAD, *(f"visual.{name}" for name in convolutions)]),
-        "rank_pattern": {HEAD: head_rank},
-        "alpha_pattern": {HEAD: head_rank},
-        "inference_mode": True,
-    }
-    return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
 
 def parse(text: bytes, file: Path) -> dict[str, Any]:
@@ -462,26 +257,37 @@ def parse(text: bytes, file: Path) -> dict[str, Any]:
     if _values(text) > MOST_VALUES:
         raise ArtifactError(f"{file} holds more than {MOST_VALUES} values, which no artefact needs; get another one")
     try:
-        made_by = json.loads(text).get("format")
+        content = json.loads(text)
+        made_by = content.get("format")
         if made_by != FORMAT:
             raise ArtifactError(
                 f"{file} has format {made_by!r}, this version reads {FORMAT}; use the version that wrote it"
             )
-        return Manifest.model_validate_json(text).model_dump(exclude_unset=True)
+        model = _manifest(_labels_part(content.get("labels"), file))
+        return model.model_validate_json(text).model_dump(exclude_unset=True)
     except ValidationError as error:
         raise ArtifactError(f"{file} cannot be trusted: {_first(error)}; get the artefact again") from None
     except (ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read as JSON ({type(error).__name__}); get the artefact again") from None
 
 
-def check_stated(folder: Path, stated: Mapping[str, Any], counted: Mapping[str, Any]) -> None:
-    """Raise ArtifactError where labels state another number than was counted in their files."""
-    for name, number in counted.items():
-        if stated[name] != number:
-            raise ArtifactError(
-                f"{folder} states {stated[name]} as `labels.{name}`, and its files hold {number}; "
-                "get the artefact again"
-            )
+@cache
+def _manifest(part: type[LabelPart]) -> type[BaseModel]:
+    """The model of a manifest with this part about labels. Pydantic forgets such a model once nobody holds it."""
+    return Manifest[part]  # type: ignore[valid-type]
+
+
+def _labels_part(labels: Any, file: Path) -> type[LabelPart]:
+    """The model of the labels' part. Raises ArtifactError for a kind that is not registered: nothing of it is run."""
+    kind = labels.get("kind") if isinstance(labels, dict) else None
+    if not isinstance(kind, str):
+        return LabelPart
+    if kind not in KINDS.names():
+        raise ArtifactError(
+            f"{file} cannot be trusted: `labels.kind`: {kind[:40]!r} is none of {', '.join(KINDS.names())}; get the "
+            "artefact again, or install the package that has this kind"
+        )
+    return KINDS.find(kind).part
 
 
 def check_wanted(wanted: Mapping[str, Any]) -> None:

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import torch
 from torch import Tensor
 
 from hello_distill.format import sizes
-from hello_distill.system.errors import InputError, nearest
+from hello_distill.format.fields import Precision
 
-Precision: TypeAlias = Literal["float32", "float16", "int8", "int4"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8", "int4")
 LARGEST = {"int8": 127, "int4": 7}
-
-
-def named(name: str) -> Precision:
-    """The precision of that name. Raises InputError, with the nearest name, if there is none."""
-    for precision in PRECISIONS:
-        if precision == name:
-            return precision
-    raise InputError(f"unknown precision {name!r}: {nearest(name, PRECISIONS)}")
 
 
 def encode(name: str, matrix: Tensor, precision: Precision) -> dict[str, Tensor]:

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxtyping import Float
-from torch import Tensor
-
-from hello_distill.data.images import ImageSet
-from hello_distill.types import Images, Targets, View
-from hello_distill.views import check_images, mixed_targets
+from hello_distill.format.kinds import KINDS, LabelKind, LabelPart
 
 
-class HardLabels:
+class HardPart(LabelPart):
+    """The classes alone."""
+
+    parameters: Literal[0]
+
+
+@KINDS.register("hard")
+@dataclass(frozen=True)
+class Hard(LabelKind):
     """One-hot classes; needs no storage beyond the class of each image."""
 
-    kind = "hard"
-    unit: Literal["logits", "probabilities"] = "probabilities"
+    part = HardPart
+    made_by = None
+    trials = "hard"
 
-    def __init__(self, targets: Targets, num_classes: int) -> None:
-        self.targets = targets
-        self.num_classes = num_classes
+    @classmethod
+    def load(cls, folder: Path, part: dict[str, Any], data: Any) -> Any:
+        from hello_distill.labels.sources.hard import HardLabels
 
-    def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
-        return sampled
+        return HardLabels(data.targets, len(data.classes))
 
-    def __call__(self, images: Images, view: View) -> Float[Tensor, "b c"]:
-        check_images(images)
-        return mixed_targets(self.targets, view, self.num_classes)
-
-    def size(self) -> int:
-        return 0
-
-    def save(self, folder: Path) -> dict[str, Any]:
-        return {"kind": self.kind, "parameters": 0}
-
-
-def load(folder: Path, description: dict[str, Any], data: ImageSet) -> HardLabels:
-    """The classes of an artefact's images."""
-    return HardLabels(data.targets, len(data.classes))
+    def make(self, data: Any, student: Any, online: Any) -> Any:
+        return self.load(Path(), {}, data)

@@ -2,185 +2,187 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import torch
+from pydantic import Field
 
-from hello_distill import encoders
-from hello_distill.data.images import ImageSet
-from hello_distill.format import sizes, tensors
-from hello_distill.format.manifest import ADAPTER_CONFIG, HEAD, PROJECTOR, adapter_config, adapter_file, check_stated
-from hello_distill.format.precision import PRECISIONS, Precision, layout
-from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_shapes, restore, zero_shot
-from hello_distill.system.errors import ArtifactError, InputError
-from hello_distill.types import Images, Logits, View
-from hello_distill.views import check_images
+from hello_distill.format.fields import (
+    PRECISIONS,
+    Count,
+    Line,
+    Name,
+    Part,
+    Pixels,
+    Positive,
+    Precision,
+    Rank,
+    Real,
+    Templates,
+    Weights,
+)
+from hello_distill.format.kinds import KINDS, LabelKind, LabelPart, option
+from hello_distill.system.errors import InputError, nearest
 
-METADATA = {"format": "pt"}
+FOLDER = "projector"
+ADAPTER_CONFIG = "adapter_config.json"
+HEAD = "label_head"
+"""Name of the projector's linear head. peft matches target names by their end, so it must be one that no encoder
+uses."""
 
 
-class ProjectorLabels:
+class EncoderPart(Part):
+    """Public facts of an encoder, its preprocessing among them."""
+
+    name: Name
+    size: Pixels
+    width: Annotated[int, Field(ge=1, le=2**16)]
+    mean: Annotated[list[Real], Field(min_length=3, max_length=3)]
+    std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+    interpolation: Literal["bicubic"]
+    knows: Line
+    weights: Annotated[list[Weights], Field(min_length=1, max_length=8)]
+
+
+class BytesByPrecision(Part):
+    """Bytes of a projector in each precision."""
+
+    float32: Count
+    float16: Count
+    int8: Count
+    int4: Count
+
+
+class ProjectorPart(LabelPart):
+    """The projector: what its matrices are low-rank updates of, and how logits follow from it."""
+
+    precision: Precision
+    bytes_by_precision: BytesByPrecision
+    encoder: EncoderPart
+    templates: Templates
+    convolutions: Annotated[list[Name], Field(max_length=4096)]
+    encoder_rank: Rank
+    head_rank: Rank
+    scale: Positive
+    normalize: bool
+    formula: Line
+
+    def files(self) -> set[str]:
+        return {f"{FOLDER}/{name}" for name in (ADAPTER_CONFIG, adapter_file(self.precision))}
+
+    def public_weights(self) -> list[Weights]:
+        return self.encoder.weights
+
+    def encoder_knows(self) -> str | None:
+        return self.encoder.knows
+
+    def form(self) -> str:
+        return f"projector {self.precision}"
+
+    def forms(self) -> Mapping[str, int]:
+        return {f"projector {name}": size for name, size in self.bytes_by_precision.model_dump().items()}
+
+    def title(self) -> str:
+        return f"{self.precision} projector of the encoder `{self.encoder.name}`"
+
+    def stock_code(self) -> str | None:
+        """Code of open_clip and peft, for precisions that peft reads and encoders that open_clip has."""
+        if self.precision.startswith("int") or self.encoder.name == "lite":
+            return None
+        model, _, pretrained = self.encoder.name.partition("/")
+        named = f'"{model}", pretrained="{pretrained}"' if pretrained else '"local-dir:ENCODER"'
+        tokens = f'"{model}"' if pretrained else '"local-dir:ENCODER"'
+        note = "" if pretrained else "`ENCODER` is the folder with the encoder whose SHA-256 `hello.json` names. "
+        return f"{note}Without hello-distill:\n\n{STOCK.replace('NAMED', named).replace('TOKENS', tokens)}"
+
+
+@KINDS.register("projector")
+@dataclass(frozen=True)
+class ProjectorKind(LabelKind):
     """Logits of the fitted projector on the very images that the student sees (Algorithm 1, line 13)."""
 
-    kind = "projector"
-    unit: Literal["logits", "probabilities"] = "logits"
-    by_image = True
-    """A label depends on its image alone, so that parts of a batch may be labelled apart."""
+    part = ProjectorPart
+    online = True
+    made_by = "projector"
+    precision: str = option("float16", "float32, float16 (default), int8 or int4")
 
-    def __init__(self, start: Projector, adapter: Adapter, encoder: dict[str, Any], templates: tuple[str, ...]) -> None:
-        self.start = start
-        """The projector before fitting: public weights and the text head."""
-        self.projector = restore(start, adapter)
-        self.adapter = adapter
-        self.encoder = encoder
-        """Public facts of the encoder: name, size, width, mean, std, weights."""
-        self.templates = templates
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(f"unknown precision {self.precision!r}: {nearest(self.precision, PRECISIONS)}")
 
-    def rounded(self, precision: Precision) -> ProjectorLabels:
-        """The same labels from a projector stored in another precision."""
-        if precision == self.adapter.precision:
-            return self
-        return ProjectorLabels(self.start, self.adapter.rounded(precision), self.encoder, self.templates)
+    @classmethod
+    def load(cls, folder: Path, part: dict[str, Any], data: Any) -> Any:
+        from hello_distill.labels.sources import projector
 
-    def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
-        return sampled
+        return projector.load(folder, part, data)
 
-    @torch.no_grad()
-    def __call__(self, images: Images, view: View) -> Logits:
-        """Logits (b c), rounded to float16 so that storing them loses nothing."""
-        check_images(images)
-        return self.projector(images).half().float()
+    def make(self, data: Any, student: Any, online: Any) -> Any:
+        """The online source itself, in another precision where that is asked for."""
+        if online.kind != self.name:
+            raise InputError(f"no projector here, but a {online.kind}; give --source an artefact that has one")
+        return online.rounded(self.precision)
 
-    def size(self) -> int:
-        return adapter_bytes(self.adapter, self.adapter.precision)
+    @classmethod
+    def trained(cls, made: Any, teachers: Any, shared: Any, projector: Any) -> Any:
+        """The comparison's projector as it was fitted, whatever images it labels."""
+        from hello_distill.labels.sources.projector import ProjectorLabels, describe
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write the adapter, in float16 and float32 as stock peft reads it, and nothing of the encoder."""
-        target = folder / PROJECTOR
-        target.mkdir()
-        (target / ADAPTER_CONFIG).write_text(config_text(self.adapter), encoding="utf-8")
-        tensors.write(target / adapter_file(self.adapter.precision), self.adapter.kept, METADATA)
-        return {
-            "kind": self.kind,
-            **counted(self.adapter),
-            "precision": self.adapter.precision,
-            "encoder": self.encoder,
-            "templates": list(self.templates),
-            "convolutions": list(self.adapter.convolutions),
-            "encoder_rank": self.adapter.encoder_rank,
-            "head_rank": self.adapter.head_rank,
-            "scale": self.adapter.scale,
-            "normalize": self.adapter.normalize,
-            "formula": formula(self.adapter.normalize),
-        }
+        fitted = shared.projector(projector)
+        return ProjectorLabels(fitted.start, fitted.adapter, describe(fitted.encoder), projector.templates)
 
 
-def counted(adapter: Adapter) -> dict[str, Any]:
-    """What a manifest states of an adapter's size."""
-    sizes_of = {precision: adapter_bytes(adapter, precision) for precision in PRECISIONS}
-    return {"parameters": adapter.parameters, "bytes_by_precision": sizes_of}
+def adapter_file(precision: str) -> str:
+    """Name of the file of matrices. Integers have another name than peft's, so that peft does not misread them."""
+    return f"adapter_{'model' if precision.startswith('float') else precision}.safetensors"
 
 
-def config_text(adapter: Adapter) -> str:
-    """adapter_config.json of an adapter."""
-    return adapter_config(adapter.convolutions, adapter.encoder_rank, adapter.head_rank)
-
-
-def formula(normalize: bool) -> str:
-    """How logits follow from an image, in words that hold without this package."""
-    features = "v / ||v||_2" if normalize else "v"
-    return (
-        "x: RGB in [0, 1], resized to `encoder.size` (bicubic, antialiased, clamped to [0, 1]), minus `encoder.mean`, "
-        "divided by `encoder.std`; v = visual(x), convolutions with LoRA; "
-        f"logits = `scale` * W ({features}), with W the rows of normalised mean text features of `templates`, plus LoRA"
-    )
-
-
-def adapter_bytes(adapter: Adapter, precision: Precision) -> int:
-    """Bytes on disk of an adapter in a precision: matrices, scales, header, and peft's configuration."""
-    shapes = {name: tuple(matrix.shape) for name, matrix in adapter.matrices.items()}
-    file = sizes.safetensors_bytes(layout(shapes, precision), METADATA)
-    return file + len(config_text(adapter).encode())
-
-
-def describe(encoder: encoders.Encoder) -> dict[str, Any]:
-    """Facts of an encoder that an artefact must name to be readable."""
-    return {
-        "name": encoders.public_name(encoder.name),
-        "size": encoder.size,
-        "width": encoder.width,
-        "mean": list(encoder.mean),
-        "std": list(encoder.std),
-        "interpolation": "bicubic",
-        "knows": encoder.knows,
-        "weights": [{"name": w.name, "bytes": w.bytes, "sha256": w.sha256} for w in encoder.weights],
+def adapter_config(convolutions: Sequence[str], encoder_rank: int, head_rank: int) -> str:
+    """adapter_config.json: the least that stock peft needs, in a stable order."""
+    config = {
+        "peft_type": "LORA",
+        "r": encoder_rank,
+        "lora_alpha": encoder_rank,
+        "target_modules": sorted([HEAD, *(f"visual.{name}" for name in convolutions)]),
+        "rank_pattern": {HEAD: head_rank},
+        "alpha_pattern": {HEAD: head_rank},
+        "inference_mode": True,
     }
+    return json.dumps(config, indent=2, sort_keys=True) + "\n"
 
 
-def load(folder: Path, description: dict[str, Any], data: ImageSet) -> ProjectorLabels:
-    """Rebuild the projector from the encoder's public weights, the class names and the stored adapter.
+STOCK = """```python
+import json
 
-    Raises ArtifactError where the adapter or the encoder is not what the manifest says, MachineError where the
-    encoder is not on this machine.
-    """
-    public = description["encoder"]
-    ranks = {name: description[name] for name in ("encoder_rank", "head_rank")}
-    convolutions = tuple(description["convolutions"])
-    precision: Precision = description["precision"]
-    file = folder / PROJECTOR / adapter_file(precision)
-    check_adapter(folder / PROJECTOR, description)
-    encoder = _known(folder, public)
-    if unknown := sorted(set(convolutions) - set(encoder.convolutions())):
-        raise ArtifactError(f"{folder} adapts {unknown[0]!r}, which is no convolution of {public['name']!r}")
-    templates = tuple(description["templates"])
-    spec = ProjectorSpec(templates=templates, normalize=description["normalize"])
-    start = zero_shot(encoder, data.classes, spec)
-    try:
-        shapes = lora_shapes(start, convolutions, **ranks)
-    except ValueError as error:
-        raise ArtifactError(f"{file} does not fit {public['name']!r}: {error}") from None
-    kept = tensors.read_as(file, layout(shapes, precision))
-    facts = {"scale": description["scale"], "normalize": spec.normalize}
-    adapter = Adapter({}, {}, precision, convolutions, **ranks, **facts).reading(kept, shapes, precision)
-    check_stated(folder, description, counted(adapter))
-    return ProjectorLabels(start.to(data.images.device), adapter, public, templates)
+import datasets, numpy, open_clip, peft, torch
+from torch.nn import functional as F
 
+data = datasets.load_dataset("PATH")["train"]
+labels = json.load(open("PATH/hello.json"))["labels"]
+clip, tokens = open_clip.create_model(NAMED).eval(), open_clip.get_tokenizer(TOKENS)
+prompts = [lambda name, t=t: t.format(name) for t in labels["templates"]]
 
-def check_adapter(folder: Path, description: dict[str, Any]) -> None:
-    """Raise ArtifactError where the adapter's files are not those of the ranks that the manifest names.
+class Projector(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        text = open_clip.build_zero_shot_classifier(clip, tokens, data.features["label"].names, prompts)
+        self.visual, self.label_head = clip.visual, torch.nn.Linear(*text.shape, bias=False)
+        self.label_head.weight.data = text.T.contiguous()
 
-    Needs no encoder, and nothing is read but a file's head: what it asks of memory is then what its size says.
-    """
-    ranks = description["encoder_rank"], description["head_rank"]
-    config, expected = folder / ADAPTER_CONFIG, adapter_config(description["convolutions"], *ranks).encode()
-    if config.stat().st_size != len(expected) or config.read_bytes() != expected:
-        raise ArtifactError(f"{config} is not the one that the manifest describes")
-    file = folder / adapter_file(description["precision"])
-    found = {name: kind for name, kind in tensors.layout_of(file).items() if not name.endswith(".scale")}
-    if len(found) != 2 * (len(description["convolutions"]) + 1):
-        raise ArtifactError(
-            f"{file} holds {len(found)} matrices, its manifest names {len(description['convolutions'])}"
-            " convolutions and a head"
-        )
-    for name, (_, shape) in found.items():
-        rank = ranks[1] if f".{HEAD}." in name else ranks[0]
-        whole = description["precision"] in ("float32", "float16")
-        if len(shape) < 2 or shape[1 if "lora_B" in name and whole else 0] != rank:
-            raise ArtifactError(f"{file}: {name} has the shape {shape}, which is not of rank {rank}")
+    def forward(self, x):  # images (b 3 h w) in [0, 1]
+        size, mean, std = (labels["encoder"][key] for key in ("size", "mean", "std"))
+        if x.shape[-1] != size:
+            x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+        x = (x - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+        features = self.visual(x)
+        features = F.normalize(features, dim=1) if labels["normalize"] else features
+        return labels["scale"] * self.label_head(features)
 
-
-def _known(folder: Path, public: dict[str, Any]) -> encoders.Encoder:
-    """The encoder that an artefact names, if what is here is the same."""
-    try:
-        name = encoders.trusted_name(public["name"], [w["sha256"] for w in public["weights"]])
-        encoder = encoders.load(name, public["size"])
-    except InputError as error:
-        raise ArtifactError(f"{folder} names an encoder that cannot be had: {error}") from None
-    for name, here in describe(encoder).items():
-        if public[name] != here:
-            raise ArtifactError(
-                f"{folder} says that the {name} of {public['name']!r} is {public[name]}, and it is {here}"
-            )
-    return encoder
+projector = peft.PeftModel.from_pretrained(Projector(), "PATH/projector").eval()
+images = torch.stack([torch.from_numpy(numpy.array(row["image"])) for row in data]).permute(0, 3, 1, 2) / 255
+with torch.no_grad():
+    logits = projector(images)
+```
+"""

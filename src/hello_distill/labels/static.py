@@ -2,63 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from hello_distill.format.kinds import KINDS, LabelKind, LabelPart
 
-from hello_distill.data.images import ImageSet
-from hello_distill.format import sizes, tensors
-from hello_distill.format.manifest import LABELS, STATIC, check_stated
-from hello_distill.types import Images, LabelSource, Logits, View
-from hello_distill.views import Augment, check_images, render, sample_views
+FILE = "labels/static.safetensors"
 
 
-class StaticLabels:
-    """Logits of the un-augmented images, mixed as the images are; crops and flips leave them alone.
+class StaticPart(LabelPart):
+    """One soft label per image."""
 
-    That logits are mixed, not probabilities (as FKD does), is ours: one label then serves MSE and KL.
-    """
-
-    kind = "static"
-    unit: Literal["logits", "probabilities"] = "logits"
-
-    def __init__(self, logits: Float[Tensor, "n c"]) -> None:
-        self.logits = logits.half()
-
-    def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
-        return sampled
-
-    def __call__(self, images: Images, view: View) -> Logits:
-        check_images(images)
-        own = self.logits[view.rows].float()
-        return (view.share * own + (1 - view.share) * own[view.partner]).to(images.device)
-
-    def size(self) -> int:
-        return sizes.safetensors_bytes({"logits": ("F16", tuple(self.logits.shape))})
-
-    def save(self, folder: Path) -> dict[str, Any]:
-        (folder / LABELS).mkdir()
-        tensors.write(folder / LABELS / STATIC, {"logits": self.logits.contiguous()})
-        return {"kind": self.kind, "parameters": self.logits.numel()}
+    def files(self) -> set[str]:
+        return {FILE}
 
 
-def static(images: ImageSet, source: LabelSource) -> StaticLabels:
-    """Label each image once, whole and unmixed, with an online source."""
-    augment = Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, mix="none")
-    rows, found = [], []
-    for view in sample_views(len(images), images.side, 100, augment, 0, 0):
-        rows.append(view.rows)
-        found.append(source(render(images.images, view), view).cpu())
-    return StaticLabels(torch.cat(found)[torch.cat(rows).argsort()])
+@KINDS.register("static")
+@dataclass(frozen=True)
+class Static(LabelKind):
+    """Logits of the un-augmented images, in float16."""
 
+    part = StaticPart
 
-def load(folder: Path, description: dict[str, Any], data: ImageSet) -> StaticLabels:
-    """The static labels of an artefact. Raises ArtifactError where they do not fit its images."""
-    layout = {"logits": ("F16", (len(data), len(data.classes)))}
-    logits = tensors.read_as(folder / LABELS / STATIC, layout)["logits"]
-    check_stated(folder, description, {"parameters": logits.numel()})
-    return StaticLabels(logits)
+    @classmethod
+    def load(cls, folder: Path, part: dict[str, Any], data: Any) -> Any:
+        from hello_distill.labels.sources import static
+
+        return static.load(folder, part, data)
+
+    def make(self, data: Any, student: Any, online: Any) -> Any:
+        from hello_distill.labels.sources import static
+
+        return static.static(data, online)

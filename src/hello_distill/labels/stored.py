@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from hello_distill.data.images import ImageSet
-from hello_distill.labels.recording import Plan, RecordedLabels, open_recorded
+from hello_distill.format import sizes
+from hello_distill.format.kinds import KINDS
+from hello_distill.labels.recorded import RecordedKind, RecordedPart
 
 
-def stored(plan: Plan) -> RecordedLabels:
-    """All views that are planned, in their order."""
-    return RecordedLabels("stored", plan, None)
+class StoredPart(RecordedPart):
+    """Labels stored view by view, read in their order."""
+
+    draw: None
 
 
-def load(folder: Path, description: dict[str, Any], data: ImageSet) -> RecordedLabels:
-    """The stored labels of an artefact."""
-    return open_recorded(folder, description, data.side)
+@KINDS.register("stored")
+@dataclass(frozen=True)
+class Stored(RecordedKind):
+    """All views of a training, in their order."""
+
+    part = StoredPart
+    tuned_as = same_students_as = "teacher"
+
+    def make(self, data: Any, student: Any, online: Any) -> Any:
+        from hello_distill.labels.sources.recording import RecordedLabels
+
+        return RecordedLabels(self.name, self.recorded(data, student, online), None)
+
+    def stored_bytes(self, classes: int, ipc: int, epochs: int, batch_size: int) -> int:
+        return sizes.stored_bytes(classes, ipc, epochs, batch_size)

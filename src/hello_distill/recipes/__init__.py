@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from hello_distill.api import Recipe
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.continual import Continual
 from hello_distill.experiments.grid import Comparison
 from hello_distill.experiments.study import Study

@@ -10,9 +10,11 @@ from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.experiments.grid import Comparison, Contender
+from hello_distill.labels.projector import ProjectorKind
+from hello_distill.labels.pruned import Pruned
+from hello_distill.labels.quantized import Quantized
 from hello_distill.recipes.baselines import gvbsm_small, sre2l_small
 from hello_distill.recipes.hello import hello_many, hello_small
-from hello_distill.relabel import Relabel
 from hello_distill.teachers import TeacherSpec
 from hello_distill.training.fit import Optim
 from hello_distill.views import Augment
@@ -96,10 +98,10 @@ def small() -> Comparison:
         projector=hello.projector,
         training={1: (300, 10), 10: (300, 20), 50: (60, 50)},
         labels={
-            "pruned": Relabel("pruned", keep=0.1),
-            "quantized": Relabel("quantized", keep=0.1, codec="topk", k=5),
-            "projector-float32": Relabel("projector", precision="float32"),
-            "projector-int8": Relabel("projector", precision="int8"),
+            "pruned": Pruned(keep=0.1),
+            "quantized": Quantized(keep=0.1, codec="topk", k=5),
+            "projector-float32": ProjectorKind(precision="float32"),
+            "projector-int8": ProjectorKind(precision="int8"),
         },
         trials={"hard": HARD_TRIALS, "soft": SOFT_TRIALS},
         trial_epochs=40,
@@ -129,8 +131,8 @@ def many() -> Comparison:
         projector=hello.projector,
         training={10: (100, 50)},
         labels={
-            "projector-float32": Relabel("projector", precision="float32"),
-            "projector-int8": Relabel("projector", precision="int8"),
+            "projector-float32": ProjectorKind(precision="float32"),
+            "projector-int8": ProjectorKind(precision="int8"),
         },
         trials={"hard": HARD_TRIALS[:4], "soft": SOFT_TRIALS[:4]},
         trial_epochs=10,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hello_distill.api import Recipe
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.continual import Continual
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.recipes import studies

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hello_distill.api import Recipe
 from hello_distill.artifact import Codec, StudentSpec
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.rded import Patches
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.projector import ProjectorSpec
 from hello_distill.recipes.baselines import small_teachers
 from hello_distill.teachers import TeacherSpec, suited_epochs

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hello_distill.api import Recipe
 from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.recipes.hello import paper
 from hello_distill.system.errors import InputError
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hello_distill.api import Recipe
-from hello_distill.artifact import Distiller
+from hello_distill.distillers.base import Distiller
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.rded import RDED
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.experiments.study import THE_RECIPE, Study
 from hello_distill.recipes import comparisons

@@ -15,13 +15,14 @@ from PIL import Image
 from torch import Tensor
 
 from hello_distill import artifact as artifacts
+from hello_distill import labels as label_kinds
 from hello_distill.api import test_images
 from hello_distill.artifact import Artifact
 from hello_distill.data.images import ImageSet
 from hello_distill.data.mapped import in_memory
 from hello_distill.format import costs
 from hello_distill.format.manifest import CONFIG
-from hello_distill.labels.static import static
+from hello_distill.labels.sources.static import static
 from hello_distill.report.page import Figure, Gallery, Picture, Section, Table, Text, count, number, weight, words
 from hello_distill.system.errors import InputError, printable
 from hello_distill.training.scores import confusion
@@ -150,7 +151,7 @@ def _how(name: str) -> str:
 def _confused(folder: Path, artifact: Artifact, data: str, command: str) -> Table | Text:
     """Classes of test images that the labels take for others, the most frequent pairs first."""
     title, kind = "Most confused classes", artifact.manifest["labels"]["kind"]
-    if kind not in ("projector", "teacher"):
+    if not label_kinds.kind(kind).online:
         return Text(title, [f"Labels of the kind {kind} cannot be asked for new images."])
     test = test_images(data, artifact).to("cpu")
     logits = static(test.to(str(artifact.data.images.device)), artifacts.load(folder).labels).logits.float()

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -22,7 +22,8 @@ from torch import Tensor
 from hello_distill.data.images import ImageSet
 from hello_distill.format import sizes, tensors
 from hello_distill.format.codecs import LabelCodec, codec
-from hello_distill.format.manifest import LABELS, check_stated, shard_file
+from hello_distill.format.kinds import check_stated
+from hello_distill.labels.recorded import shard_file
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import Augment, check_images, render, sample_views
@@ -69,7 +70,7 @@ class Plan:
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Label every view and write them; returns the manifest's part that `Recording.read` needs."""
-        (folder / LABELS).mkdir()
+        (folder / "labels").mkdir()
         columns = self.codec.columns(len(self.images.classes))
         epochs = sizes.shard_epochs(len(self.images), columns)
         parts = sizes.shards(self.batches, self.per_epoch, epochs)
@@ -109,7 +110,7 @@ def _epoch(images: int, side: int, batch_size: int, augment: Augment, seed: int,
 
 def shard(folder: Path, place: int) -> Path:
     """A file of stored labels."""
-    return folder / LABELS / shard_file(place)
+    return folder / "labels" / shard_file(place)
 
 
 class Recording:
@@ -201,7 +202,7 @@ class Recording:
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Copy the files into another artefact."""
-        (folder / LABELS).mkdir()
+        (folder / "labels").mkdir()
         for place in range(len(self.files)):
             shard(folder, place).write_bytes(shard(self.folder, place).read_bytes())
         return self.described
@@ -237,12 +238,11 @@ class Draw:
         return np.concatenate(rounds)[:per_epoch].tolist()
 
 
-class RecordedLabels:
+class RecordedLabels(LabelSource):
     """Labels that were stored view by view: the views come from the store, not from the student's sampling."""
 
     def __init__(self, kind: str, kept: Plan | Recording, draw: Draw | None) -> None:
         self.kind = kind
-        self.unit: Literal["logits", "probabilities"] = "logits"
         self.kept = kept
         self.draw = draw
 

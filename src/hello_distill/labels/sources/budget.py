@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hello_distill.data.images import ImageSet
-from hello_distill.format.manifest import HEAD
-from hello_distill.format.precision import PRECISIONS, Precision
-from hello_distill.labels.projector import adapter_bytes
+from hello_distill.format.fields import PRECISIONS, Precision
+from hello_distill.labels.projector import HEAD
+from hello_distill.labels.sources.projector import adapter_bytes
 from hello_distill.projector import Adapter, Projector, restore
 from hello_distill.system import context
 from hello_distill.system.errors import InputError

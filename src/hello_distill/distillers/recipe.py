@@ -1,0 +1,103 @@
+"""What changes the result of a distillation, and nothing that does not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, get_type_hints
+
+import jsonargparse
+
+from hello_distill import distillers
+from hello_distill.artifact import Codec, StudentSpec
+from hello_distill.distillers.base import Distiller
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.format.manifest import WantedProjector, WantedTeachers
+from hello_distill.projector import ProjectorSpec
+from hello_distill.system.errors import InputError
+from hello_distill.system.settings import mistake
+from hello_distill.teachers import TeacherSpec
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that changes the result of a distillation, and nothing that does not."""
+
+    ipc: int = 10
+    """Images per class."""
+    seed: int = 0
+    max_side: int = 224
+    """Images are brought to squares of this many pixels, or of their own size where that is smaller."""
+    train_limit: int | None = None
+    """At most so many training images are used, the same share of each class; None uses all."""
+    held_share: float = 0.1
+    """Share of each class's training images held back for the figures that a run prints."""
+    held_limit: int = 2000
+    """At most so many are held back."""
+    teachers: TeacherSpec = field(default_factory=TeacherSpec)
+    distiller: Distiller = field(default_factory=HeLlO)
+    """The method and its settings."""
+    student: StudentSpec = field(default_factory=StudentSpec)
+    codec: Codec = field(default_factory=Codec)
+
+    def with_encoder(self, name: str) -> Recipe:
+        """The same recipe for another encoder, at the size that encoder was made for.
+
+        Raises InputError for a method that has none.
+        """
+        projector = self.distiller.public_encoder or ProjectorSpec()
+        if name == projector.encoder and self.distiller.public_encoder:
+            return self
+        return replace(self, distiller=self.distiller.with_encoder(replace(projector, encoder=name, size=None)))
+
+    def with_label_bytes(self, limit: int) -> Recipe:
+        """The same recipe with a byte budget for its labels. Raises InputError for a method that can keep none."""
+        return replace(self, distiller=self.distiller.with_label_bytes(limit))
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe as nested dictionaries, fit for `with_changes`."""
+        return {"method": self.distiller.name, **dataclasses.asdict(self)}
+
+    def with_changes(self, changes: dict[str, Any]) -> Recipe:
+        """The same recipe with some fields changed, given as nested dictionaries (a --config file).
+
+        `method` names another method, which then starts from its defaults. Raises InputError, naming the field,
+        for one that does not exist or has the wrong type.
+        """
+        changes = dict(changes)
+        if (name := changes.pop("method", self.distiller.name)) != self.distiller.name:
+            return replace(self, distiller=distillers.method(str(name))()).with_changes(changes)
+        kinds = {**get_type_hints(Recipe), "distiller": type(self.distiller)}
+        parser = jsonargparse.ArgumentParser(exit_on_error=False)
+        for name, kind in kinds.items():
+            parser.add_argument(f"--{name}", type=kind)
+        try:
+            parsed = parser.parse_object(_merged(dataclasses.asdict(self), changes))
+        except jsonargparse.ArgumentError as error:
+            raise InputError(f"config: {mistake(changes, kinds) or ' '.join(str(error).split())}") from None
+        return Recipe(**vars(parser.instantiate(parsed)))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, level by level."""
+    both = {
+        key: _merged(base[key], value) if isinstance(base.get(key), dict) and isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    return {**base, **both}
+
+
+def wanted(recipe: Recipe) -> dict[str, Any]:
+    """What `manifest.check_wanted` looks at of a recipe."""
+    projector = recipe.distiller.public_encoder
+    return {
+        "student": dataclasses.asdict(recipe.student),
+        "codec": dataclasses.asdict(recipe.codec),
+        "teachers": _named(dataclasses.asdict(recipe.teachers), WantedTeachers.model_fields),
+        "projector": _named(dataclasses.asdict(projector), WantedProjector.model_fields) if projector else None,
+    }
+
+
+def _named(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: fields[name] for name in names}

@@ -1,0 +1,1 @@
+"""Label sources: what a kind of labels computes with, in torch."""
