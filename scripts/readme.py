@@ -1,22 +1,37 @@
-"""Write the README's tables from the files in `results/`, so that no figure is typed by hand.
+"""Write what is generated in README.md and in docs/, so that no figure and no output is typed by hand.
 
-    python scripts/readme.py           rewrite them
-    python scripts/readme.py --check   end with 1 if they are not what the files say
+    python scripts/readme.py           rewrite it
+    python scripts/readme.py --check   end with 1 if something is stale
+    python scripts/readme.py --record  run the README's commands first, into results/quickstart.txt (minutes)
 
-A table stands between `<!-- results/NAME.json -->` and `<!-- end -->`, the paper's claims between `<!-- claims -->` and
-`<!-- end -->`.
+Generated text stands between a marker and `<!-- end -->`. Markers:
+
+    <!-- results/NAME.json -->    the tables of a result file
+    <!-- results/quickstart.txt -->   commands of the README with what they printed when they were recorded
+    <!-- results/quickstart.txt begins -->   the same, cut after the first part of the last table
+    <!-- headline -->             the README's table and its verdict
+    <!-- claims -->               the paper's claims, judged
+    <!-- $ hello-distill ... -->  what a command prints, by running it
 """
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
+import shlex
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
-from hello_distill.report import claims
+from hello_distill.cli import main
+from hello_distill.cli.output import show
+from hello_distill.report import claims, terminal
 from hello_distill.report.kinds import study as study_kind
 from hello_distill.report.terminal import DEMO_ROWS, demo_gains, diverged, remade, size, spread, student_settings
 from hello_distill.system.errors import listed
@@ -34,8 +49,26 @@ LABELS = (
     "projector-int4",
 )
 ROOT = Path(__file__).parents[1]
-PLACE = re.compile(r"(<!-- results/(?P<name>[\w-]+)\.json -->\n).*?(<!-- end -->)", re.DOTALL)
-CLAIMS = re.compile(r"(<!-- claims -->\n).*?(<!-- end -->)", re.DOTALL)
+TRANSCRIPT = ROOT / "results" / "quickstart.txt"
+MARKED = re.compile(
+    r"(<!-- (results/[\w-]+\.json|results/quickstart\.txt(?: begins)?|headline|claims|\$ .+?) -->\n).*?(<!-- end -->)",
+    re.DOTALL,
+)
+QUICKSTART = (
+    "hello-distill distill fashion-mnist --recipe demo --config docs/quick.yaml --out out/fashion",
+    "hello-distill info out/fashion",
+)
+"""The README's first two commands; `--record` runs them."""
+DEMO = "$ hello-distill demo --out out/demo"
+"""The third takes longer; it wrote `results/demo.json` and prints that file's table."""
+HEADLINE = (("cifar10", "CIFAR-10"), ("tiny", "Tiny-ImageNet at 32 pixels"))
+HEADLINE_ROWS = {
+    ("hello", "projector"): "HeLlO: its images, its projector",
+    ("rded", "teacher"): "RDED: its images, its teacher online",
+    ("random", "projector"): "random real images, HeLlO's projector",
+    ("random", "teacher"): "random real images, RDED's teacher online",
+    ("random", "hard"): "random real images, hard labels",
+}
 
 
 def processors(result: dict[str, Any]) -> str:
@@ -61,7 +94,7 @@ def demo(result: dict[str, Any]) -> str:
     return "\n".join([*lines, ""]) + (
         f"\n{demo_gains(result)} The spread is over students; (a) and (d) are one draw of images. The teachers' "
         f"last epoch has {figures['teacher_top1']:.1f} % and the projector {figures['projector_top1']:.1f} % on "
-        f"held-back training images, {figures['zero_shot_top1']:.1f} % before it was fitted. The images take "
+        f"held-out training images, {figures['zero_shot_top1']:.1f} % before it was fitted. The images take "
         f"{size(result['bytes']['images'])}; stored float16 labels for the same training would take "
         f"{size(result['bytes']['stored_labels'])}. Student: `{student['network']}`, {student['optim']['epochs']} "
         f"epochs, {result['test_images']:,} test images. {made(result)} The whole took {result['seconds'] / 60:.0f} "
@@ -94,7 +127,7 @@ def comparison(result: dict[str, Any]) -> str:
         f"Top-1 in percent after the last epoch, mean +- sd over {' or '.join(map(str, runs))} seeds, each with images "
         f"and a student of its own.{remade(result)} At the best of {tested} tested epochs it is at most {ahead:.1f} "
         "points higher.",
-        f"Student: {students}. {len(result['trials'])} tuning trials on held-back training images: of students as many "
+        f"Student: {students}. {len(result['trials'])} tuning trials on held-out training images: of students as many "
         f"for each method and family of labels, some of {fitted}, none of the network that teaches. They stand in the "
         "result file.",
         *measured(result["stages"], result["recipe"]["base"]["teachers"]["network"]),
@@ -129,12 +162,12 @@ def continual(result: dict[str, Any]) -> str:
 
 
 def labellers(result: dict[str, Any]) -> str:
-    """A sentence on how well the labellers of all classes know held-back images."""
+    """A sentence on how well the labellers of all classes know held-out images."""
     found = result["stages"].get("hello, all classes")
     if found is None:
         return ""
     return (
-        f" On held-back training images of all classes RDED's teacher has {found['teacher_top1']:.1f} % and HeLlO's "
+        f" On held-out training images of all classes RDED's teacher has {found['teacher_top1']:.1f} % and HeLlO's "
         f"projector {found['projector_top1']:.1f} %."
     )
 
@@ -148,7 +181,7 @@ def study(result: dict[str, Any]) -> str:
         chosen = {(cell["method"], cell["student"]): cell for cell in cells if cell["ipc"] == ipc}
         columns = [f"`{name}`" for name in students]
         if len(students) == 1:
-            columns = ["test images", "held-back images", "numbers kept"]
+            columns = ["test images", "held-out images", "numbers kept"]
         tested = decided(result, ipc) if len(students) == 1 else {}
         columns += ["at 5 %"] if tested else []
         judged = judged or bool(tested)
@@ -178,7 +211,7 @@ def study(result: dict[str, Any]) -> str:
 
 
 def decided(result: dict[str, Any], ipc: int) -> dict[str, str]:
-    """Which variants are better or worse than the recipe on held-back images, where they are tried for its place."""
+    """Which variants are better or worse than the recipe on held-out images, where they are tried for its place."""
     found = study_kind.Study.model_validate(result)
     if not study_kind.tries_for_its_place(found):
         return {}
@@ -247,14 +280,14 @@ def tuned(cells: list[dict[str, Any]]) -> str:
         used = rows.setdefault(student_settings(cell["settings"]), [])
         if (name := f"{cell['method']} with {cell['labels']}") not in used:
             used.append(name)
-    lines = ["<details><summary>The students' losses and rates, as trials chose them</summary>", ""]
+    lines = ["<details markdown><summary>The students' losses and rates, as trials chose them</summary>", ""]
     lines += ["| student | of |", "|---|---|"]
     lines += [f"| {settings} | {', '.join(used)} |" for settings, used in sorted(rows.items())]
     return "\n".join([*lines, "", "</details>"])
 
 
 def measured(stages: dict[str, Any], network: str) -> list[str]:
-    """Accuracies of teachers and projector on held-back training images; `network` is the projector's teacher."""
+    """Accuracies of teachers and projector on held-out training images; `network` is the projector's teacher."""
     names = {"teacher_top1": "last epoch", "ensemble_top1": "ensemble that the projector learns from"}
     names |= {"zero_shot_top1": "before fitting", "projector_top1": "fitted"}
     told = []
@@ -263,7 +296,7 @@ def measured(stages: dict[str, Any], network: str) -> list[str]:
         if name != network:
             known.pop("ensemble_top1", None)
         told.append(f"{name} " + ", ".join(f"{found[key]:.1f} % ({text})" for key, text in known.items()))
-    return [f"On held-back training images: {'; '.join(told)}."] if told else []
+    return [f"On held-out training images: {'; '.join(told)}."] if told else []
 
 
 def presets(result: dict[str, Any]) -> str:
@@ -278,7 +311,7 @@ def presets(result: dict[str, Any]) -> str:
     about = (
         f"Student: `{last['student']}`. The spread is over students of one draw of images. Teachers are measured on "
     )
-    about += f"held-back training images. {made(last)}"
+    about += f"held-out training images. {made(last)}"
     return "\n".join(lines) + f"\n\n{about}\n"
 
 
@@ -298,7 +331,7 @@ def budgets(result: dict[str, Any]) -> str:
         )
     knee = result["knee"]
     return "\n".join(lines) + (
-        f"\n\nAgreement and error are against the uncut float32 projector, on held-back training images. From "
+        f"\n\nAgreement and error are against the uncut float32 projector, on held-out training images. From "
         f"{knee['bytes']:,} bytes on (ranks {knee['encoder_rank']} and {knee['head_rank']}, {knee['precision']}) "
         f"more of them buy less than half a point of agreement. {made(result)}\n"
     )
@@ -319,22 +352,114 @@ def claimed() -> str:
     return "\n".join([*rows, *(f"| {' | '.join(line)} |" for line in claims.lines(contents))]) + "\n"
 
 
-def filled(text: str) -> str:
-    """The README's text with every table made anew."""
+def headline() -> str:
+    """The README's one table: HeLlO, RDED and random images on two data sets, with the verdict of the claim on them."""
+    results = {title: result_of(name) for name, title in HEADLINE}
+    columns = [(title, ipc) for title in results for ipc in sorted({cell["ipc"] for cell in results[title]["cells"]})]
+    heads = [f"{title}, {ipc} a class" for title, ipc in columns]
+    lines = [f"| students trained on | {' | '.join(heads)} |", "|---" * (1 + len(columns)) + "|"]
+    for (method, labels), text in HEADLINE_ROWS.items():
+        row = []
+        for title, ipc in columns:
+            keys = {(cell["method"], cell["labels"]): cell for cell in results[title]["cells"] if cell["ipc"] == ipc}
+            row.append(short(keys.get((method, labels))))
+        lines.append(f"| {text} | {' | '.join(row)} |")
+    judged = [line for line in claims.lines(results.values()) if line.claim == claims.HEADLINE]
+    titles = {result["data"]["name"]: title for title, result in results.items()}
+    verdicts = [f"- {titles[line.data]}: **{line.verdict}** ({gains(line)})." for line in judged]
+    runs = " or ".join(
+        map(str, sorted({len(cell["seeds"]) for result in results.values() for cell in result["cells"]}))
+    )
+    about = f"Top-1 in percent on test images after the last epoch, mean +- sd over {runs} seeds; empty: not run."
+    return "\n".join([*lines, "", about, "", f'"{claims.HEADLINE}", the paper says:', "", *verdicts]) + "\n"
 
-    def table(match: re.Match[str]) -> str:
-        name = match["name"]
-        result = json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
-        return match[1] + table_of(result)(result) + match[3]
 
-    text = PLACE.sub(table, text)
-    return CLAIMS.sub(lambda match: match[1] + claimed() + match[2], text)
+def gains(line: claims.Line) -> str:
+    """HeLlO's points less RDED's with their 95 % interval, by images per class, without the bytes."""
+    parts = [part.split(",")[0] for part in line.figures.split("; ") if " at IPC " in part]
+    return "HeLlO less RDED " + ", ".join(part.replace(" at IPC ", " points at ") + " a class" for part in parts)
+
+
+def result_of(name: str) -> dict[str, Any]:
+    """What is in a result file."""
+    content: dict[str, Any] = json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def printed(command: str) -> str:
+    """What a quick command prints, by running it in this process, as lines for a terminal of 100 columns."""
+    lines = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    with redirect_stdout(lines), suppress(SystemExit):
+        if f"$ {command}" == DEMO:
+            show(result_of("demo"), terminal.demo, False)
+        else:
+            main(shlex.split(command)[1:])
+    lines.seek(0)
+    return trimmed(lines.read())
+
+
+def trimmed(output: str) -> str:
+    """Output without empty ends of lines, which editors would cut."""
+    return "\n".join(line.rstrip() for line in output.splitlines()).strip("\n") + "\n"
+
+
+def record() -> None:
+    """Run the README's commands as a user does, in an empty folder, and keep what they print."""
+    outputs = []
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "docs").symlink_to(ROOT / "docs")
+        for command in QUICKSTART:
+            words = [sys.executable, "-m", "hello_distill", *shlex.split(command)[1:]]
+            environment = os.environ | {"COLUMNS": "100", "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT / "src")}
+            done = subprocess.run(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            outputs.append(f"$ {command}\n{trimmed(done.stdout)}")
+    TRANSCRIPT.write_text("\n".join(outputs), encoding="utf-8")
+
+
+def beginning(text: str) -> str:
+    """The commands with the first part of their last table."""
+    ends = [match.start() for match in re.finditer(r"^[|+]-", text, re.MULTILINE)]
+    return f"{text[: ends[1]]}...\n" if len(ends) > 1 else text
+
+
+def generated(marker: str) -> str:
+    """The text that belongs behind a marker."""
+    if marker == "headline":
+        return headline()
+    if marker == "claims":
+        return claimed()
+    if marker.startswith("results/quickstart.txt"):
+        text = TRANSCRIPT.read_text(encoding="utf-8")
+        return f"```console\n{beginning(text) if marker.endswith('begins') else text}```\n"
+    if marker.startswith("$ "):
+        head = f"{marker}\n" if marker == DEMO else ""
+        return f"```text\n{head}{printed(marker.removeprefix('$ '))}```\n"
+    result = result_of(marker.removeprefix("results/").removesuffix(".json"))
+    return table_of(result)(result)
+
+
+def written() -> dict[Path, str]:
+    """Every page with its generated text made anew, and the pictures of the site."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    texts = {page: page.read_text(encoding="utf-8") for page in pages}
+    made_anew = {page: MARKED.sub(lambda m: m[1] + generated(m[2]) + m[3], text) for page, text in texts.items()}
+    pictures = sorted((ROOT / "results").glob("*.svg"))
+    return made_anew | {ROOT / "docs" / "assets" / file.name: file.read_text(encoding="utf-8") for file in pictures}
+
+
+def update() -> None:
+    """Write what is stale, or say so and end with 1."""
+    os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
+    if "--record" in sys.argv:
+        record()
+    for file, text in written().items():
+        if file.is_file() and file.read_text(encoding="utf-8") == text:
+            continue
+        if "--check" in sys.argv:
+            sys.exit(f"{file.relative_to(ROOT)} is stale; run `make results`")
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    before = readme.read_text(encoding="utf-8")
-    after = filled(before)
-    if "--check" in sys.argv:
-        sys.exit("README.md does not say what results/ says; run `make results`" if before != after else 0)
-    readme.write_text(after, encoding="utf-8")
+    update()

@@ -82,7 +82,10 @@ def test_the_lock_pins_everything_with_hashes(gate: ModuleType) -> None:
     tomllib = pytest.importorskip("tomllib")  # Python 3.11
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(need for name in ("lite", "report", "dev", "fuzz") for need in extras[name])]
+    wanted = [
+        *project["dependencies"],
+        *(need for name in ("lite", "report", "dev", "docs", "fuzz") for need in extras[name]),
+    ]
     assert {plain(re.match(r"[\w.-]+", need)[0]) for need in wanted} <= set(pinned)
 
 

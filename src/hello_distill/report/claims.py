@@ -26,6 +26,7 @@ from hello_distill.report.page import Section, Table, words
 from hello_distill.report.parts import Summary, experiment
 
 HOLDS, FAILS, OPEN, UNTRIED = "holds", "does not hold", "open", "not tried yet"
+HEADLINE = "It is more accurate than RDED, with fewer bytes of labels"
 DIVERGED = "not to be said, a training diverged"
 MARGIN = 2.0
 """Points of top-1 below which two accuracies are called equal: ours."""
@@ -96,7 +97,7 @@ def lines(contents: Iterable[Mapping[str, Any]]) -> list[Line]:
         elif {"cells", "trials"} <= content.keys():
             compared.append(Comparison.model_validate(content))
     return [
-        *_each("It is more accurate than RDED, with fewer bytes of labels", compared, _headline),
+        *_each(HEADLINE, compared, _headline),
         *_each("LoRA is the largest step", studies.get("Table 3", []), _largest_step),
         *_each("Text initialisation saves storage at equal accuracy", studies.get("Table 3", []), _text),
         *_each("The image update helps", studies.get("Table 3", []), _update),
