@@ -38,9 +38,10 @@ from hello_distill.labels.sources.static import static
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.student import evaluate, summary, tested
 from hello_distill.system import context, distributed
+from hello_distill.system.claims import claimed
 from hello_distill.system.errors import ArtifactError, InputError, MachineError, listed
 from hello_distill.system.machine import device, environment
-from hello_distill.system.publishing import Claim, check_room, claimed, path
+from hello_distill.system.room import check_room
 from hello_distill.teachers import check_network
 from hello_distill.training.expectation import verdict
 from hello_distill.training.networks import check_name
@@ -50,7 +51,7 @@ from hello_distill.types import LabelSource
 
 def distill(
     data: str,
-    out: str | Path | Claim,
+    out: str | Path,
     recipe: Recipe,
     stages: str | Path | None = None,
     skipped: str | Path | None = None,
@@ -65,15 +66,12 @@ def distill(
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
     MachineError; then nothing is left at `out`, which belongs to this run from its start.
     """
-    if not isinstance(out, Claim):
-        with claimed(out) as claim:
-            return distill(data, claim, recipe, stages, skipped, short_class)
-    encoder = check(recipe)
-    material, left_out = training_images(data, recipe, skipped, short_class)
-    check_room(out.target, forecast(material.train, recipe, encoder), rough=True)
-    figures = {"skipped_images": left_out.reasons()} if left_out.bad else {}
-    run = material, recipe, recipe.distiller, out, stages
-    return distill_material(*run, source_of(data), short_class, figures)
+    with claimed(out):
+        encoder = check(recipe)
+        material, left_out = training_images(data, recipe, skipped, short_class)
+        check_room(Path(out), forecast(material.train, recipe, encoder), rough=True)
+        figures = {"skipped_images": left_out.reasons()} if left_out.bad else {}
+        return distill_material(material, recipe, recipe.distiller, out, stages, source_of(data), short_class, figures)
 
 
 def check(recipe: Recipe) -> Encoder | None:
@@ -149,7 +147,7 @@ def distill_material(
     material: Material,
     recipe: Recipe,
     distiller: Distiller,
-    out: str | Path | Claim,
+    out: str | Path,
     stages: str | Path | None = None,
     source: Source = UNKNOWN,
     short_class: Rule = "error",
@@ -161,7 +159,7 @@ def distill_material(
     distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed))
     distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
     if not distributed.first():
-        return path(out)
+        return Path(out)
     settings = replace(recipe, distiller=distiller).settings()
     return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out, source)
 
@@ -236,7 +234,7 @@ def reproduce(
 def record(
     folder: str | Path,
     data: str,
-    out: str | Path | Claim,
+    out: str | Path,
     seeds: Sequence[int] = (0, 1, 2),
     test: str | None = None,
 ) -> Path:
@@ -245,24 +243,22 @@ def record(
     Test images that cannot be read are left out, up to the share `Context.max_bad`.
     Raises InputError for fewer than three seeds: an expectation needs a spread.
     """
-    if not isinstance(out, Claim):
-        with claimed(out) as claim:
-            return record(folder, data, claim, seeds, test)
-    check_seeds(seeds)
-    if len(seeds) < LEAST_RUNS:
-        raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} seeds, not {len(seeds)}")
-    artifact = artifacts.load(folder)
-    images, _ = evaluation_images(folder, data, artifact, test)
-    scores = evaluate(artifact, images, seeds)
-    expected = {
-        "seeds": list(seeds),
-        "top1_last": summary([score.last for score in scores]),
-        "top1_best": summary([score.best for score in scores]),
-        "test_images": len(images),
-        "test_sha256": fingerprint(images),
-        "environment": environment(),
-    }
-    return artifacts.save_measured(folder, expected, out)
+    with claimed(out):
+        check_seeds(seeds)
+        if len(seeds) < LEAST_RUNS:
+            raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} seeds, not {len(seeds)}")
+        artifact = artifacts.load(folder)
+        images, _ = evaluation_images(folder, data, artifact, test)
+        scores = evaluate(artifact, images, seeds)
+        expected = {
+            "seeds": list(seeds),
+            "top1_last": summary([score.last for score in scores]),
+            "top1_best": summary([score.best for score in scores]),
+            "test_images": len(images),
+            "test_sha256": fingerprint(images),
+            "environment": environment(),
+        }
+        return artifacts.save_measured(folder, expected, out)
 
 
 def verify(

@@ -29,7 +29,6 @@ from hello_distill.system import publishing
 from hello_distill.system.distributed import EVERY
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.system.machine import device, versions
-from hello_distill.system.publishing import Claim
 from hello_distill.training.fit import Optim
 from hello_distill.training.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
 from hello_distill.types import Batch, LabelSource, View
@@ -190,7 +189,7 @@ def save(
     student: StudentSpec,
     codec: Codec,
     config: dict[str, Any],
-    out: str | Path | Claim,
+    out: str | Path,
     source: Source = UNKNOWN,
 ) -> Path:
     """Write an artefact. It appears under its name only when complete; nothing is left if writing fails.
@@ -219,10 +218,10 @@ def save(
             "versions": versions(),
         }
         _describe(partial, manifest)
-    return publishing.path(out)
+    return Path(out)
 
 
-def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpec, out: str | Path | Claim) -> Path:
+def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpec, out: str | Path) -> Path:
     """Write an artefact with the images of another, byte for byte, and other labels.
 
     What accuracy to expect of it is not known.
@@ -233,17 +232,17 @@ def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpe
         _copy(root, partial, {name: manifest["files"][name]["sha256"] for name in copied})
         manifest |= {"labels": labels.save(partial), "student": dataclasses.asdict(student), "versions": versions()}
         _describe(partial, {**manifest, "expected": None})
-    return publishing.path(out)
+    return Path(out)
 
 
-def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path | Claim) -> Path:
+def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path) -> Path:
     """Write an artefact again, together with the accuracy to expect of it (see `manifest.Expected`)."""
     root, manifest = Path(folder), verification.check_files(folder)
     copied = sorted(set(manifest["files"]) - {CARD})
     with published(out, _size(root, copied) + text_bytes(manifest["classes"])) as partial:
         _copy(root, partial, {name: manifest["files"][name]["sha256"] for name in copied})
         _describe(partial, {**manifest, "expected": expected})
-    return publishing.path(out)
+    return Path(out)
 
 
 def _public(settings: Any) -> Any:
@@ -286,7 +285,7 @@ def _describe(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 @contextmanager
-def published(out: str | Path | Claim, needed: int) -> Iterator[Path]:
+def published(out: str | Path, needed: int) -> Iterator[Path]:
     """A folder to write into, which gets its name and its sums when all went well, and else disappears."""
     with publishing.published(out, needed) as partial:
         yield partial

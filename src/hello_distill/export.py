@@ -10,8 +10,6 @@ from pathlib import Path
 
 from hello_distill import artifact as artifacts
 from hello_distill.data import parquet
-from hello_distill.system import publishing
-from hello_distill.system.publishing import Claim
 
 CLASSES = "classes.json"
 ENDINGS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
@@ -21,7 +19,7 @@ LONGEST = 100
 """Bytes of a class's name that a folder's name keeps."""
 
 
-def export(folder: str | Path, out: str | Path | Claim) -> Path:
+def export(folder: str | Path, out: str | Path) -> Path:
     """Write `00000_NAME/00000.png` and `classes.json` to a new folder, which appears when it is complete.
 
     The files hold the bytes that the artefact holds. Class order is that of the artefact for `datasets`, torchvision
@@ -41,7 +39,7 @@ def export(folder: str | Path, out: str | Path | Claim) -> Path:
             (partial / names[target] / file).write_bytes(content)
             seen[target] += 1
         (partial / CLASSES).write_text(exact + "\n", encoding="utf-8")
-    return publishing.path(out)
+    return Path(out)
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:

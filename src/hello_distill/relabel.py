@@ -12,8 +12,8 @@ from hello_distill.artifact import Artifact
 from hello_distill.format.kinds import KINDS
 from hello_distill.labels import LabelKind
 from hello_distill.system import context
+from hello_distill.system.claims import claimed
 from hello_distill.system.errors import InputError
-from hello_distill.system.publishing import Claim, claimed
 from hello_distill.types import LabelSource
 
 
@@ -35,30 +35,28 @@ def recorded(kind: LabelKind) -> dict[str, Any]:
     return {"kind": kind.name, **every, **dataclasses.asdict(kind)}
 
 
-def relabel(folder: str | Path, out: str | Path | Claim, options: LabelKind, source: str | Path | None = None) -> Path:
+def relabel(folder: str | Path, out: str | Path, options: LabelKind, source: str | Path | None = None) -> Path:
     """Write an artefact with the images of `folder` and labels made by an online source.
 
     `source` names the artefact that keeps the source (a teacher or a projector), `folder` itself unless given. Raises
     InputError where it cannot label new views, or its classes are others, and for top-k labels that would save nothing.
     """
-    if not isinstance(out, Claim):
-        with claimed(out) as claim:
-            return relabel(folder, claim, options, source)
-    artifact = artifacts.load(folder)
-    given = artifact if source is None else artifacts.load(source)
-    if given.classes != artifact.classes:
-        raise InputError(f"{source} labels {len(given.classes)} other classes than {folder} has")
-    if given.labels.side not in (None, artifact.data.side):
-        raise InputError(
-            f"the {given.labels.kind} of {source} was trained on images of {given.labels.side} pixels, "
-            f"{folder} has {artifact.data.side}"
-        )
-    options.check(len(artifact.classes))
-    with context.stage(f"labels {options.name}") as stage:
-        made = label_source(artifact, given.labels, options)
-        written = artifacts.save_relabelled(folder, made, artifact.student, out)
-        stage.figure = f"{written}"
-    return written
+    with claimed(out):
+        artifact = artifacts.load(folder)
+        given = artifact if source is None else artifacts.load(source)
+        if given.classes != artifact.classes:
+            raise InputError(f"{source} labels {len(given.classes)} other classes than {folder} has")
+        if given.labels.side not in (None, artifact.data.side):
+            raise InputError(
+                f"the {given.labels.kind} of {source} was trained on images of {given.labels.side} pixels, "
+                f"{folder} has {artifact.data.side}"
+            )
+        options.check(len(artifact.classes))
+        with context.stage(f"labels {options.name}") as stage:
+            made = label_source(artifact, given.labels, options)
+            written = artifacts.save_relabelled(folder, made, artifact.student, out)
+            stage.figure = f"{written}"
+        return written
 
 
 def label_source(artifact: Artifact, online: LabelSource, options: LabelKind) -> LabelSource:

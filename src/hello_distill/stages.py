@@ -1,14 +1,14 @@
-"""The dear stages of a run, each done when first asked for and then kept: teachers, and fitted projectors.
+"""The costly stages of a run, each computed when first asked for and then cached: teachers and fitted projectors.
 
-In memory always; in a folder, too, where one is given, so that a run that was stopped or a second method finds them.
+In memory always; in a folder, too, where one is given, for a run that goes on after a stop, and for other methods.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -31,9 +31,8 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.system import context, distributed, publishing
+from hello_distill.system import cache, context, distributed, publishing, room
 from hello_distill.system.errors import DivergedError
-from hello_distill.system.machine import locked
 from hello_distill.teachers import (
     ENCODER_SCALE,
     Ensemble,
@@ -48,6 +47,9 @@ from hello_distill.teachers import (
     with_network,
 )
 from hello_distill.training.scores import BATCH, percent, top1
+
+ADAPTER_FACTS = ("convolutions", "encoder_rank", "head_rank", "scale", "normalize")
+"""What an adapter is beside its matrices."""
 
 
 class Fitted(NamedTuple):
@@ -99,7 +101,7 @@ class Stages:
         spec = with_network(self.spec, name)
         if spec.network not in self._teachers:
             with self._once(repr(spec)), context.stage(f"teachers {name or ''}".strip()) as stage:
-                self._teachers[spec.network] = self._kept_teachers(spec)
+                self._teachers[spec.network] = self._cached_teachers(spec)
                 found = self._measure(self._teachers[spec.network])
                 stage.figure = (
                     f"top-1 {percent(found['teacher_top1'])} (last epoch), {percent(found['ensemble_top1'])} "
@@ -119,34 +121,38 @@ class Stages:
             "teacher_bytes": weights_bytes(teachers.observer),
         }
 
-    def _kept_teachers(self, spec: TeacherSpec) -> Teachers:
-        """The run's checkpoints, each in a folder of its own; the observer is that of the last epoch."""
-        data, last = self.material.train, spec.optim.epochs
-        run = self._place("teachers", only_last(spec), [w.sha256 for w in public_weights(spec.network)])
-        if run is None:
-            return train_teachers(data, spec, self.seed)
+    def _cached_teachers(self, spec: TeacherSpec) -> Teachers:
+        """A training's checkpoints, each in a folder of its own; the observer is that of the last epoch."""
+        last = spec.optim.epochs
+        if self.folder is None:
+            return train_teachers(self.material.train, spec, self.seed)
+        specs = only_last(spec), [w.sha256 for w in public_weights(spec.network)]
         needed = {*spec.weak_epochs, last}
-        with _missing(run, [f"epoch-{epoch}" for epoch in needed]) as missing:
-            if missing:
-                self._train_and_keep(run, replace(spec, weak_epochs=tuple(sorted(needed | self.more_epochs))))
-        return Teachers(
-            self._checkpoint(run, spec, last), Ensemble([self._checkpoint(run, spec, e) for e in spec.weak_epochs])
-        )
 
-    def _train_and_keep(self, run: Path, spec: TeacherSpec) -> None:
-        """Train, and keep the checkpoints that are not there yet."""
+        def make(folder: Path) -> None:
+            self._write_checkpoints(folder, replace(spec, weak_epochs=tuple(sorted(needed | self.more_epochs))))
+
+        folder = self._cached("teachers", specs, make, [f"epoch-{epoch}" for epoch in needed])
+        observer, *members = (self._checkpoint(folder, spec, epoch) for epoch in (last, *spec.weak_epochs))
+        return Teachers(observer, Ensemble(members))
+
+    def _write_checkpoints(self, folder: Path, spec: TeacherSpec) -> None:
+        """Train, and write the checkpoints that are not there yet."""
         data = self.material.train
         untrained = network(spec.network, len(data.classes), data.side).state_dict()
-        publishing.check_room(run, len(spec.weak_epochs) * tensors.size(untrained))
+        room.check_room(folder, len(spec.weak_epochs) * tensors.size(untrained))
         trained = train_teachers(data, spec, self.seed)
         for epoch, member in zip(spec.weak_epochs, trained.ensemble.members, strict=True):
-            _keep(run / f"epoch-{epoch}", {"weights.safetensors": dict(member.state_dict())})
+            _write(folder / f"epoch-{epoch}", {"weights.safetensors": dict(member.state_dict())})
 
-    def _checkpoint(self, run: Path, spec: TeacherSpec, epoch: int) -> nn.Module:
+    def _checkpoint(self, folder: Path, spec: TeacherSpec, epoch: int) -> nn.Module:
+        return self._network(spec.network, folder / f"epoch-{epoch}" / "weights.safetensors").eval()
+
+    def _network(self, name: str, weights: Path) -> nn.Module:
         data = self.material.train
-        model = network(spec.network, len(data.classes), data.side)
-        model.load_state_dict(tensors.read(run / f"epoch-{epoch}" / "weights.safetensors"))
-        return model.to(data.images.device).eval().requires_grad_(False)
+        model = network(name, len(data.classes), data.side)
+        model.load_state_dict(tensors.read(weights))
+        return model.to(data.images.device).requires_grad_(False)
 
     def projector(self, spec: ProjectorSpec) -> Fitted:
         """The projector of Eq. 2-5, fitted to the weak teachers; measured before and after."""
@@ -156,7 +162,7 @@ class Stages:
             start = zero_shot(encoder, self.material.train.classes, spec).to(self.material.train.images.device)
             figures = {"zero_shot_top1": self._tested(start, "zero-shot")}
             with self._once(key), context.stage("projector") as stage:
-                adapter = self._kept_adapter(start, encoder, spec)
+                adapter = self._cached_adapter(start, encoder, spec)
                 start.scale = adapter.scale
                 stage.figure = f"{adapter.parameters:,} numbers fitted, logit scale {adapter.scale:g}"
             before = figures["zero_shot_top1"]
@@ -176,26 +182,21 @@ class Stages:
                 )
         return found
 
-    def _kept_adapter(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
-        weights = [w.sha256 for w in encoder.weights]
-        place = self._place("projectors", replace(spec, precision="float32"), self.spec, weights)
-        if place is None:
+    def _cached_adapter(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
+        if self.folder is None:
             return self._fit(start, encoder, spec)
-        with _missing(place) as missing:
-            if missing:
-                publishing.check_room(place, 4 * lora_numbers(encoder, spec, len(start.label_head.weight)))
-                adapter = self._fit(start, encoder, spec)
-                facts = {
-                    "convolutions": list(adapter.convolutions),
-                    "encoder_rank": adapter.encoder_rank,
-                    "head_rank": adapter.head_rank,
-                    "scale": adapter.scale,
-                    "normalize": adapter.normalize,
-                }
-                _keep(place, {"adapter.safetensors": adapter.matrices}, {"adapter.json": storage.as_json(facts)})
-        facts = json.loads((place / "adapter.json").read_text())
+
+        def make(folder: Path) -> None:
+            room.check_room(folder, 4 * lora_numbers(encoder, spec, len(start.label_head.weight)))
+            adapter = self._fit(start, encoder, spec)
+            facts = {name: getattr(adapter, name) for name in ADAPTER_FACTS}
+            _write(folder, {"adapter.safetensors": adapter.matrices}, {"adapter.json": storage.as_json(facts)})
+
+        specs = replace(spec, precision="float32"), self.spec, [w.sha256 for w in encoder.weights]
+        folder = self._cached("projectors", specs, make)
+        facts = json.loads((folder / "adapter.json").read_text())
         facts["convolutions"] = tuple(facts["convolutions"])
-        matrices = tensors.read(place / "adapter.safetensors")
+        matrices = tensors.read(folder / "adapter.safetensors")
         return Adapter(matrices, matrices, "float32", **facts)
 
     def _fit(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
@@ -205,31 +206,30 @@ class Stages:
     def probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> Probed:
         """An encoder with a whole head: fitted to the weak teachers or to classes alone, with LoRA or without."""
         with self._once(repr((spec, taught, lora))), context.stage("probe") as stage:
-            model, fitted = self._kept_probe(spec, taught, lora)
+            model, fitted = self._cached_probe(spec, taught, lora)
             found = top1(model, self.material.held, "probe")
             stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(found)} on held-back training images"
         return Probed(model, {"fitted_numbers": fitted, "projector_top1": found})
 
-    def _kept_probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> tuple[nn.Module, int]:
-        data, encoder = self.material.train, encoders.load(spec.encoder, spec.size)
-        weights = [w.sha256 for w in encoder.weights]
-        place = self._place("probes", replace(spec, precision="float32"), self.spec if taught else None, lora, weights)
-        if place is None:
+    def _cached_probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> tuple[nn.Module, int]:
+        encoder = encoders.load(spec.encoder, spec.size)
+        if self.folder is None:
             return self._fit_probe(encoder, spec, taught, lora)
-        with _missing(place) as missing:
-            if missing:
-                trained, fitted = self._fit_probe(encoder, spec, taught, lora)
-                facts = {"probe.json": storage.as_json({"fitted_numbers": fitted})}
-                _keep(place, {"probe.safetensors": dict(trained.state_dict())}, facts)
-        model = network(encoder_name(spec), len(data.classes), data.side)
-        model.load_state_dict(tensors.read(place / "probe.safetensors"))
-        facts = json.loads((place / "probe.json").read_text())
-        return model.to(data.images.device).requires_grad_(False), facts["fitted_numbers"]
+
+        def make(folder: Path) -> None:
+            trained, fitted = self._fit_probe(encoder, spec, taught, lora)
+            facts = {"probe.json": storage.as_json({"fitted_numbers": fitted})}
+            _write(folder, {"probe.safetensors": dict(trained.state_dict())}, facts)
+
+        weights = [w.sha256 for w in encoder.weights]
+        specs = replace(spec, precision="float32"), self.spec if taught else None, lora, weights
+        folder = self._cached("probes", specs, make)
+        facts = json.loads((folder / "probe.json").read_text())
+        return self._network(encoder_name(spec), folder / "probe.safetensors"), facts["fitted_numbers"]
 
     def _fit_probe(self, encoder: Encoder, spec: ProjectorSpec, taught: bool, lora: bool) -> tuple[Projector, int]:
         ensemble = self.teachers().ensemble if taught else None
-        how = spec, lora, ENCODER_SCALE, self.seed
-        return fit_probe(encoder, self.material.train, ensemble, *how)
+        return fit_probe(encoder, self.material.train, ensemble, spec, lora, ENCODER_SCALE, self.seed)
 
     @contextmanager
     def _once(self, what: str) -> Iterator[None]:
@@ -247,25 +247,14 @@ class Stages:
         """The training images' fingerprint; of those in a file it takes minutes."""
         return fingerprint(self.material.train)
 
-    def _place(self, kind: str, *specs: Any) -> Path | None:
-        """Where a stage is kept: named by everything that its result depends on."""
-        if self.folder is None:
-            return None
-        what = [repr(spec) for spec in specs]
-        digest = hashlib.sha256(json.dumps([what, self.seed, self._images]).encode())
-        return self.folder / kind / digest.hexdigest()[:16]
-
-
-@contextmanager
-def _missing(place: Path, parts: Collection[str] = ()) -> Iterator[bool]:
-    """Whether a stage, or one of its parts, is still to be made. Another run that wants the same waits meanwhile.
-
-    Of several processes that train together the first asks, and when they leave, all find what it has kept.
-    """
-    wanted = [place / part for part in parts] or [place]
-    with locked(place.with_suffix(".lock")) if distributed.first() else nullcontext():
-        yield bool(distributed.followed(float(not all(folder.is_dir() for folder in wanted))))
-        distributed.followed(0.0)
+    def _cached(
+        self, kind: str, specs: Sequence[Any], make: Callable[[Path], None], parts: Collection[str] = ()
+    ) -> Path:
+        """The folder of a stage, named by all that its result depends on; `make` writes it, or its missing parts."""
+        assert self.folder is not None
+        named = [[repr(spec) for spec in specs], self.seed, self._images]
+        folder = self.folder / kind / hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+        return cache.once(folder, lambda: make(folder), parts, together=True)
 
 
 def fingerprint(data: ImageSet) -> str:
@@ -277,21 +266,15 @@ def fingerprint(data: ImageSet) -> str:
     return digest.hexdigest()
 
 
-def _keep(
-    place: Path, weights: dict[str, dict[str, Tensor]], texts: Mapping[str, bytes] = MappingProxyType({})
+def _write(
+    folder: Path, weights: dict[str, dict[str, Tensor]], texts: Mapping[str, bytes] = MappingProxyType({})
 ) -> None:
-    """Write a stage's folder; it appears only when complete.
-
-    Where locks do not hold, another process may have made the same stage: then its folder is as good.
-    """
-    if not distributed.first():
+    """Write a stage's folder, which appears only when complete, unless it is there."""
+    if folder.is_dir() or not distributed.first():
         return
     needed = sum(tensors.size(content) for content in weights.values()) + sum(map(len, texts.values()))
-    with publishing.reserved(place, wait=True) as claim:
-        if place.is_dir():
-            return
-        with publishing.published(claim, needed) as partial:
-            for name, content in weights.items():
-                tensors.write(partial / name, {key: value.contiguous() for key, value in content.items()})
-            for name, text in texts.items():
-                (partial / name).write_bytes(text)
+    with publishing.published(folder, needed) as partial:
+        for name, content in weights.items():
+            tensors.write(partial / name, {key: value.contiguous() for key, value in content.items()})
+        for name, text in texts.items():
+            (partial / name).write_bytes(text)

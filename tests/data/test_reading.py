@@ -25,7 +25,7 @@ from hello_distill.data.mapped import Mapped, in_memory
 from hello_distill.data.sources import open_test, open_training
 from hello_distill.distillers.random import RandomImages
 from hello_distill.stages import Stages, fingerprint
-from hello_distill.system import machine, publishing
+from hello_distill.system import machine, room
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.training.scores import predict
 from hello_distill.views import Augment, render, sample_views, whole
@@ -307,7 +307,7 @@ def test_no_room_for_the_file_is_told_before_anything_is_decoded(
     tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(reading.PLACES, "file")
-    monkeypatch.setattr(publishing, "free", lambda target: 147_455)
+    monkeypatch.setattr(room, "free", lambda target: 147_455)
     monkeypatch.setattr(reading, "_decode_block", killed_in_a_worker)
     with pytest.raises(MachineError, match=r"it needs 147,456 bytes, and 147,455 are free; make room"):
         open_training(str(tree)).read(SIDE)

@@ -209,7 +209,7 @@ def test_a_run_that_another_process_holds_is_left_to_it(tree: Path, grid: Compar
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from hello_distill.system.machine import locked\n"
+        "from hello_distill.system.cache import locked\n"
         "with locked(Path(sys.argv[1])):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(float(sys.argv[2]))"

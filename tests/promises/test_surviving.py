@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ from hello_distill.labels.sources.static import StaticLabels
 from hello_distill.relabel import relabel, wanted
 from hello_distill.report.plot import plot
 from hello_distill.stages import Stages
-from hello_distill.system import publishing
+from hello_distill.system import claims, owners, publishing, room
 from hello_distill.system.errors import DivergedError, InputError, MachineError
 from hello_distill.training.fit import Optim, fit
 from hello_distill.training.losses import matching_loss
@@ -122,7 +123,7 @@ def fill(folder: Path, leave: int) -> Path:
     """Take all room but so many bytes."""
     file = folder / "filler"
     with file.open("wb") as handle:
-        os.posix_fallocate(handle.fileno(), 0, publishing.free(folder) - leave)
+        os.posix_fallocate(handle.fileno(), 0, room.free(folder) - leave)
     return file
 
 
@@ -138,13 +139,13 @@ def told(error: pytest.ExceptionInfo[MachineError], target: Path) -> tuple[int, 
 
 
 def test_a_claim_is_the_owners_alone(tmp_path: Path) -> None:
-    with publishing.claimed(tmp_path / "a"):
-        with (
-            pytest.raises(InputError, match=rf"a is being written by process {os.getpid()}; wait for it or"),
-            publishing.claimed(tmp_path / "a"),
-        ):
-            raise AssertionError("two owners")
-        with publishing.claimed(tmp_path / "b"):
+    with claims.claimed(tmp_path / "a"):
+        with ThreadPoolExecutor(1) as other:
+            refused = other.submit(claims.claimed(tmp_path / "a").__enter__).exception()
+        assert str(refused).startswith(f"{tmp_path}/a is being written by process {os.getpid()}; wait for it or")
+        with claims.claimed(tmp_path / "a"):  # the thread has it already
+            pass
+        with claims.claimed(tmp_path / "b"):
             assert sorted(p.name for p in tmp_path.iterdir()) == [".a.claim", ".b.claim"]
     assert not list(tmp_path.iterdir())
 
@@ -152,7 +153,7 @@ def test_a_claim_is_the_owners_alone(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from hello_distill.system import publishing
+from hello_distill.system import claims, publishing
 with publishing.published(Path(sys.argv[1]), 10) as partial:
     (partial / "half").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -169,9 +170,9 @@ def test_the_claim_of_a_killed_run_is_taken_over_and_its_leftovers_go(tmp_path: 
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["whole"]
 
 
-def owned(folder: Path, **changes: object) -> publishing.Owner:
+def owned(folder: Path, **changes: object) -> owners.Owner:
     """A claim of another process, as that process would have left it."""
-    owner = publishing.Owner.me()._replace(token="0000", **changes)
+    owner = owners.Owner.me()._replace(token="0000", **changes)
     folder.mkdir(parents=True)
     (folder / "owner.json").write_text(json.dumps(owner._asdict()))
     return owner
@@ -180,43 +181,43 @@ def owned(folder: Path, **changes: object) -> publishing.Owner:
 def test_a_claim_of_another_machine_stays_and_says_how_to_remove_it(tmp_path: Path) -> None:
     owned(tmp_path / ".a.claim", host="elsewhere", seat="other", pid=7)
     said = r"process 7 of elsewhere, which cannot be seen from here; .* or remove .*/\.a\.claim if that process no"
-    with pytest.raises(InputError, match=said), publishing.claimed(tmp_path / "a"):
+    with pytest.raises(InputError, match=said), claims.claimed(tmp_path / "a"):
         raise AssertionError("taken over")
 
 
 def test_a_number_that_came_again_is_not_the_owner(tmp_path: Path) -> None:
     owned(tmp_path / ".a.claim", pid=os.getppid(), started="1")
-    with publishing.claimed(tmp_path / "a"):
+    with claims.claimed(tmp_path / "a"):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_an_heir_of_an_old_claim_does_not_inherit_a_new_one(tmp_path: Path) -> None:
     """Who looked at a claim, slept, and acts when another run holds a new one, must not come in."""
-    late = publishing.Owner.me()._replace(token="late")
-    with publishing.claimed(tmp_path / "a") as claim:
-        publishing._placed(claim.target, late, tmp_path / ".a.claim" / "after-0000")
-        assert publishing._owners(tmp_path / ".a.claim") == [claim.owner]
+    late = owners.Owner.me()._replace(token="late")
+    with claims.claimed(tmp_path / "a") as claim:
+        claims._placed(claim.target, late, tmp_path / ".a.claim" / "after-0000")
+        assert claims._owners(tmp_path / ".a.claim") == [claim.owner]
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_without_an_owner_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".a.claim" / "mine").mkdir(parents=True)
     with pytest.raises(InputError, match=r"\.a\.claim is in the way and names no run; remove it"):
-        publishing.claimed(tmp_path / "a").__enter__()
+        claims.claimed(tmp_path / "a").__enter__()
 
 
 RACE = """
 import os, sys, time
 from pathlib import Path
-from hello_distill.system import publishing
+from hello_distill.system import claims, publishing
 from hello_distill.system.errors import InputError
 
 def child(target, at, stop):
     while time.time() < at:
         pass
     try:
-        with publishing.claimed(target) as claim:
+        with claims.claimed(target) as claim:
             (target.parent / f"ran-{os.getpid()}").touch()
             while not os.path.exists(stop):
                 time.sleep(0.001)
@@ -231,11 +232,11 @@ for turn in range(25):
     if dead:
         pid = os.fork()
         if not pid:
-            held = publishing.claimed(target)
+            held = claims.claimed(target)
             held.__enter__()
             os._exit(0)
         os.waitpid(pid, 0)
-        assert publishing._owners(target.with_name(".a.claim"))[-1].gone()
+        assert claims._owners(target.with_name(".a.claim"))[-1].gone()
     at, stop, pids = time.time() + 0.03, folder / f"stop-{turn}", []
     for _ in range(starts):
         pids.append(os.fork())
@@ -276,7 +277,7 @@ def test_a_stage_waits_for_the_process_that_makes_it(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
     )
     assert holder.stdout is not None and holder.stdout.readline() == b"in\n"
-    with publishing.reserved(tmp_path / "a", wait=True) as claim:
+    with claims.reserved(tmp_path / "a", wait=True) as claim:
         assert [p.name for p in claim.target.iterdir()] == ["x"]
     assert holder.wait() == 0
 
@@ -286,7 +287,7 @@ def test_a_stage_waits_for_the_process_that_makes_it(tmp_path: Path) -> None:
 PUBLISHER = """
 import hashlib, os, random, signal, sys, time
 from pathlib import Path
-from hello_distill.system import publishing
+from hello_distill.system import claims, owners, publishing, room
 
 def publish(target):
     with publishing.published(target, 8 * 40_000) as partial:
@@ -449,7 +450,7 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing(
     """Another program takes the room after it was looked at: images, labels and texts meet the end of the disk."""
     disk, made = mount("8m"), distilled(noise(), 10_000)
     fill(disk, leave)
-    monkeypatch.setattr(publishing, "check_room", lambda *_, **__: None)
+    monkeypatch.setattr(room, "check_room", lambda *_, **__: None)
     with pytest.raises(MachineError) as caught:
         artifacts.save(made, 10, StudentSpec(), Codec(), {}, disk / "a")
     needed, free = told(caught, disk / "a")
@@ -512,7 +513,7 @@ def test_stages_on_a_full_disk(
     kept = content(disk / "teachers" / place.name)
     fill(disk, 8192)
     with monkeypatch.context() as patch:  # the disk fills up during the training
-        patch.setattr(publishing, "check_room", lambda *_, **__: None)
+        patch.setattr(room, "check_room", lambda *_, **__: None)
         with pytest.raises(MachineError, match=r"projectors/\w+ cannot be written: it needs"):
             trained(material, recipe, disk)
     assert content(disk / "teachers" / place.name) == kept
@@ -530,7 +531,7 @@ def test_a_result_file_on_a_full_disk(mount: Mount, monkeypatch: pytest.MonkeyPa
     fill(disk, 0)
     for looked in (True, False):
         if not looked:
-            monkeypatch.setattr(publishing, "check_room", lambda *_, **__: None)
+            monkeypatch.setattr(room, "check_room", lambda *_, **__: None)
         with pytest.raises(MachineError) as caught:
             ledger.add_run(Cell("a", "hard", 1, "s"), {}, 0, Run(1.0, 1.0, {}, 1.0))
         needed, _ = told(caught, disk / "r.json")
@@ -600,7 +601,7 @@ def test_fetching_onto_a_full_disk(raw: Path, mount: Mount, monkeypatch: pytest.
     for looked in (True, False):
         with monkeypatch.context() as patch:
             if not looked:
-                patch.setattr(publishing, "check_room", lambda *_, **__: None)
+                patch.setattr(room, "check_room", lambda *_, **__: None)
             with pytest.raises(MachineError) as caught:
                 fashion_mnist.fashion_mnist()
         needed, _ = told(caught, disk / "fashion-mnist")
@@ -873,14 +874,14 @@ def test_a_run_that_diverges_ends_with_2_and_leaves_nothing(
 # Signals.
 
 
-def claims(out: Path) -> bool:
+def is_claimed(out: Path) -> bool:
     return (out.parent / f".{out.name}.claim").exists()
 
 
 def test_a_run_that_is_told_to_stop_stops_and_leaves_nothing(call: list[object], tmp_path: Path) -> None:
     out = tmp_path / "out" / "a"
     run = started(*call, "--out", out)
-    while not claims(out):
+    while not is_claimed(out):
         time.sleep(0.005)
     time.sleep(1)  # in the midst of imports
     began = time.monotonic()
@@ -902,7 +903,7 @@ def test_runs_stopped_at_ten_random_times(number: signal.Signals, call: list[obj
     slowest, codes = 0.0, []
     for share in np.random.default_rng(int(number)).uniform(0.05, 0.95, 10):
         run = started(*call, "--out", out, "--stages", stages)
-        while not claims(out) and run.poll() is None:
+        while not is_claimed(out) and run.poll() is None:
             time.sleep(0.005)
         time.sleep(share * length)
         began = time.monotonic()
@@ -929,12 +930,12 @@ BUSY = """
 import hashlib, sys, time
 from pathlib import Path
 from hello_distill import cli
-from hello_distill.system import publishing
+from hello_distill.system import claims, publishing
 from hello_distill.system import stopping
 stopping.GRACE = float(sys.argv[2])
 
 def command():
-    with publishing.claimed(Path(sys.argv[1])):
+    with claims.claimed(Path(sys.argv[1])):
         print("in", flush=True)
         hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes inside of a library
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from jsonargparse.typing import NonNegativeInt
 from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, add_test, read_config
 from hello_distill.cli.output import show
 from hello_distill.system import distributed, publishing
+from hello_distill.system.claims import claimed
 from hello_distill.system.errors import MachineError
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def distill_parser() -> ArgumentParser:
 
 def distill(options: Namespace) -> None:
     """Run `hello-distill distill`."""
-    with output(options.out) as claim, distributed.joined():
+    with claimed(options.out), distributed.joined():
         if options.stages is not None:
             publishing.check_writable(Path(options.stages))
         from hello_distill import api
@@ -79,7 +78,7 @@ def distill(options: Namespace) -> None:
         tell_what_it_takes(options.recipe, recipe)
         given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
         beside = {name: options[name] for name in ("stages", "skipped", "short_class")}
-        folder = api.distill(options.data, claim, replace(recipe, **given), **beside)
+        folder = api.distill(options.data, options.out, replace(recipe, **given), **beside)
     if distributed.launched().rank == 0:
         print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
@@ -104,16 +103,6 @@ def tell_what_it_takes(name: str, recipe: Recipe) -> None:
         )
 
 
-@contextmanager
-def output(out: str) -> Iterator[publishing.Claim]:
-    """The claim on an output; of several processes the first holds it, and the others write nothing."""
-    if distributed.launched().rank == 0:
-        with publishing.claimed(out) as claim:
-            yield claim
-    else:
-        yield publishing.Claim(Path(out), publishing.Owner.me())
-
-
 def labels_parser() -> ArgumentParser:
     """Options of `hello-distill labels`."""
     from hello_distill.labels import kinds, label_options
@@ -130,12 +119,12 @@ def labels_parser() -> ArgumentParser:
 
 def labels(options: Namespace) -> None:
     """Run `hello-distill labels`."""
-    with publishing.claimed(options.out) as claim:
+    with claimed(options.out):
         from hello_distill.labels import label_options
         from hello_distill.relabel import relabel, wanted
 
         given = {name: options[name] for name, _, _ in label_options() if options[name] is not None}
-        folder = relabel(options.artefact, claim, wanted(options.kind, **given), options.source)
+        folder = relabel(options.artefact, options.out, wanted(options.kind, **given), options.source)
     print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 
@@ -149,10 +138,10 @@ def export_parser() -> ArgumentParser:
 
 def export(options: Namespace) -> None:
     """Run `hello-distill export`."""
-    with publishing.claimed(options.out) as claim:
+    with claimed(options.out):
         from hello_distill.export import export as write
 
-        folder = write(options.artefact, claim)
+        folder = write(options.artefact, options.out)
     print(f"{folder} is ready")
 
 

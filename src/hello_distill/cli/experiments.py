@@ -11,6 +11,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from hello_distill.cli.options import ArgumentParser, add_max_bad
 from hello_distill.cli.output import show
 from hello_distill.system import publishing
+from hello_distill.system.claims import claimed
 
 
 def result_parser(description: str, recipes: str, seeds: str, recipe: str | None = "small") -> ArgumentParser:
@@ -162,10 +163,10 @@ def demo_parser() -> ArgumentParser:
 
 def demo(options: Namespace) -> None:
     """Run `hello-distill demo`."""
-    with publishing.claimed(options.out) as claim:
+    with claimed(options.out):
         from hello_distill.experiments.demo import demo as make
         from hello_distill.recipes import find
         from hello_distill.report import terminal
 
-        result = make(claim, find("demo"))
+        result = make(options.out, find("demo"))
     show(result, terminal.demo, False)

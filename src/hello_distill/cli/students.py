@@ -7,7 +7,8 @@ from jsonargparse.typing import NonNegativeInt
 
 from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, add_test
 from hello_distill.cli.output import show
-from hello_distill.system import distributed, publishing
+from hello_distill.system import distributed
+from hello_distill.system.claims import claimed
 from hello_distill.system.errors import ArtifactError
 
 
@@ -64,11 +65,11 @@ def evaluate(options: Namespace) -> None:
 
 def record(options: Namespace) -> None:
     """Run `hello-distill evaluate --record`."""
-    with publishing.claimed(options.record) as claim:
+    with claimed(options.record):
         from hello_distill import api
         from hello_distill.format import storage
 
-        folder = api.record(options.artefact, options.data, claim, options.seeds or (0, 1, 2), options.test)
+        folder = api.record(options.artefact, options.data, options.record, options.seeds or (0, 1, 2), options.test)
     test = f" --test {options.test}" if options.test else ""
     ready = f"{folder} is ready; `hello-distill evaluate {folder} --data {options.data}{test}` checks what it states"
     made = {"artefact": str(folder), "expected": storage.read_manifest(folder)["expected"]}

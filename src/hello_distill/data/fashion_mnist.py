@@ -13,9 +13,11 @@ import datasets
 import numpy as np
 from PIL import Image
 
+from hello_distill.system.cache import once
 from hello_distill.system.errors import MachineError
 from hello_distill.system.machine import cache_folder
-from hello_distill.system.publishing import FULL, check_room, check_writable, full, published, reserved
+from hello_distill.system.publishing import check_writable, published
+from hello_distill.system.room import FULL, check_room, full
 
 PACKAGE = "dataset-fashion-mnist"
 DEBIAN = Path("usr/share/datasets/fashion-mnist")
@@ -34,22 +36,32 @@ def fashion_mnist() -> Path:
     that torchvision knows. Raises MachineError, with what each way said, if none works.
     """
     target = cache_folder() / "fashion-mnist"
-    if target.exists():
-        return target
-    check_writable(target.parent)
+    if not target.exists():
+        check_writable(target.parent)
+        once(target, lambda: _write(target))
+    return target
+
+
+def _write(target: Path) -> None:
+    parts = _fetched(target)
+    with published(target, sum(map(len, parts.values()))) as partial:
+        (partial / "data").mkdir()
+        for split, content in parts.items():
+            (partial / "data" / f"{split}-00000-of-00001.parquet").write_bytes(content)
+
+
+def _fetched(target: Path) -> dict[str, bytes]:
+    """The Parquet file of each split, by the first way that works."""
     failures = []
     for find in (_installed, _unpacked, _mirrored):
         with tempfile.TemporaryDirectory(dir=target.parent, prefix="fashion-mnist.partial-") as scratch:
             try:
-                parts = _converted(find(Path(scratch)))
+                return _converted(find(Path(scratch)))
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                 if isinstance(error, OSError) and error.errno in FULL:
                     raise full(target, FETCHED) from None
-                said = str(error).strip().splitlines() or [type(error).__name__]
-                failures.append(f"{find.__doc__}: {said[-1]}")
-                continue
-        _keep(parts, target)
-        return target
+                reason = str(error).strip().splitlines() or [type(error).__name__]
+                failures.append(f"{find.__doc__}: {reason[-1]}")
     raise MachineError(
         f"fashion-mnist could not be had ({'; '.join(failures)}). Any of these helps: "
         f"`apt-get install {PACKAGE}`; a Debian or Ubuntu package index that this user can download from; "
@@ -112,16 +124,6 @@ def _converted(raw: Path) -> dict[str, bytes]:
         datasets.Dataset.from_dict(records, features=features).to_parquet(buffer)
         parts[split] = buffer.getvalue()
     return parts
-
-
-def _keep(parts: dict[str, bytes], target: Path) -> None:
-    with reserved(target, wait=True) as claim:
-        if target.exists():  # made by another process meanwhile
-            return
-        with published(claim, sum(map(len, parts.values()))) as partial:
-            (partial / "data").mkdir()
-            for split, content in parts.items():
-                (partial / "data" / f"{split}-00000-of-00001.parquet").write_bytes(content)
 
 
 def _idx(file: Path, header: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:

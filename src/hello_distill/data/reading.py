@@ -31,7 +31,7 @@ from torch import Tensor
 from hello_distill.data import decoding
 from hello_distill.data.decoding import Unreadable, decode, square
 from hello_distill.data.mapped import KeptImages, Mapped
-from hello_distill.system import context, distributed, publishing
+from hello_distill.system import cache, context, distributed, publishing
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.system.machine import cache_folder, device, memory
 
@@ -139,9 +139,7 @@ def _from_file(source: Source, name: str) -> Found:
     folder = cache_folder() / "decoded" / key(source)
     if not folder.is_dir():
         publishing.check_writable(folder.parent)
-        with publishing.reserved(folder, wait=True) as claim:  # after a process that decodes the same
-            if not folder.is_dir():
-                _write(source, claim, name)
+        cache.once(folder, lambda: _write(source, folder, name))
     try:
         faults = [Fault(*fault) for fault in json.loads((folder / FACTS).read_text(encoding="utf-8"))]
         rows = _good(source, faults)
@@ -152,9 +150,9 @@ def _from_file(source: Source, name: str) -> Found:
         ) from None
 
 
-def _write(source: Source, claim: publishing.Claim, name: str) -> None:
+def _write(source: Source, folder: Path, name: str) -> None:
     """Decode a source into its folder, which appears when all is in it."""
-    with publishing.published(claim, int(np.prod(source.shape))) as partial_folder:
+    with publishing.published(folder, int(np.prod(source.shape))) as partial_folder:
         file = partial_folder / IMAGES
         file.touch()
         faults = _decode(source, partial(_put, file), name)

@@ -25,7 +25,7 @@ from hello_distill.data.fashion_mnist import fashion_mnist
 from hello_distill.data.images import Split
 from hello_distill.system.errors import InputError, MachineError, listed, nearest
 from hello_distill.system.machine import rest_offline_if_unreachable
-from hello_distill.system.publishing import FULL
+from hello_distill.system.room import FULL
 
 UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
 """Numbers of errors of a cache that cannot be written."""

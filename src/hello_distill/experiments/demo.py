@@ -13,24 +13,27 @@ from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs, storage
 from hello_distill.relabel import relabel, wanted
 from hello_distill.student import evaluate, summary
+from hello_distill.system.claims import claimed
 from hello_distill.system.machine import environment
-from hello_distill.system.publishing import Claim, claimed, write
+from hello_distill.system.publishing import write
 
 DATA = "fashion-mnist"
 SEEDS = (0, 1, 2)
 
 
-def demo(out: str | Path | Claim, recipe: Recipe) -> dict[str, Any]:
+def demo(out: str | Path, recipe: Recipe) -> dict[str, Any]:
     """Distil, train twelve students, compare. Leaves `artefact`, `random`, `random-projector` and `table.json` in
     `out`.
 
     Accuracies are percent on the test split: `mean`, `sd` and `runs` after the last epoch, `best` beside them.
     Raises InputError if `out` exists.
     """
-    if not isinstance(out, Claim):
-        with claimed(out) as claim:
-            return demo(claim, recipe)
-    folder, start = out.target, time.monotonic()
+    with claimed(out):
+        return _demo(Path(out), recipe)
+
+
+def _demo(folder: Path, recipe: Recipe) -> dict[str, Any]:
+    start = time.monotonic()
     check(recipe)
     material = prepare(DATA, recipe)
     distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact")

@@ -27,8 +27,9 @@ from hello_distill.labels import LabelKind
 from hello_distill.projector import ProjectorSpec
 from hello_distill.relabel import label_source, recorded, wanted
 from hello_distill.stages import Stages, fingerprint
-from hello_distill.system.machine import commit, locked
-from hello_distill.system.publishing import beside, sweep
+from hello_distill.system.cache import once
+from hello_distill.system.machine import commit
+from hello_distill.system.owners import beside, sweep
 from hello_distill.teachers import TeacherSpec, only_last
 from hello_distill.types import LabelSource
 
@@ -148,13 +149,13 @@ class Bench:
         digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
         name = contender.distiller.name  # contenders that are the same but for their name share images
         folder = self.work / "images" / f"{name}-ipc{ipc}-seed{seed}-{digest}"
-        with locked(folder.with_suffix(".lock")):
-            if not folder.is_dir():
-                stages = self.stages(contender.teachers)
-                made = contender.distiller(self.material, stages, ipc, seed)
-                settings = replace(base, distiller=contender.distiller, ipc=ipc).settings()
-                artifacts.save(made, ipc, base.student, base.codec, settings, folder)
-        return folder
+        return once(folder, lambda: self._distill(contender, ipc, seed, folder))
+
+    def _distill(self, contender: Contender, ipc: int, seed: int, folder: Path) -> None:
+        base = self.comparison.base
+        made = contender.distiller(self.material, self.stages(contender.teachers), ipc, seed)
+        settings = replace(base, distiller=contender.distiller, ipc=ipc).settings()
+        artifacts.save(made, ipc, base.student, base.codec, settings, folder)
 
     def online(self, artifact: Artifact, method: str, labels: str) -> LabelSource:
         """What makes labels of a kind: the artefact's own teacher or the comparison's, or its projector as fitted."""

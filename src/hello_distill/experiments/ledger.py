@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 from hello_distill.format import storage
 from hello_distill.student import summary
 from hello_distill.system import context, publishing
+from hello_distill.system.cache import locked
 from hello_distill.system.errors import DivergedError, InputError
-from hello_distill.system.machine import commit, environment, locked
+from hello_distill.system.machine import commit, environment
 
 FORMAT = 2
 

@@ -21,8 +21,8 @@ from hello_distill.experiments.ledger import Cell, Ledger
 from hello_distill.projector import ProjectorSpec, fit_projector, restore, zero_shot
 from hello_distill.student import train_student
 from hello_distill.system import context
+from hello_distill.system.cache import locked
 from hello_distill.system.errors import DivergedError, InputError
-from hello_distill.system.machine import locked
 from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.training.scores import percent, top1
 

@@ -59,24 +59,6 @@ def keep_freed_memory() -> None:
     libc.mallopt(m_trim_threshold, 2**31 - 1)
 
 
-@contextmanager
-def locked(file: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock that other processes see, and that goes when the process does.
-
-    Gives True when it is held; without `wait` False where another process holds it.
-    """
-    import fcntl
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
 def memory() -> dict[str, int]:
     """Bytes of memory: all, and what programs could still take."""
     try:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from hello_distill.system import distributed, publishing
+from hello_distill.system import claims, distributed
 
 SENTENCE = "stopped; nothing is left half-written"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -61,7 +61,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _end(number: int) -> None:
     """End without unwinding."""
-    publishing.abandon()
+    claims.abandon()
     if distributed.launched().rank == 0:
         os.write(2, f"hello-distill: {SENTENCE}\n".encode())
     os._exit(128 + number)
