@@ -57,5 +57,9 @@ def once(target: Path, make: Callable[[], object], parts: Collection[str] = (), 
 @contextmanager
 def _held(target: Path) -> Iterator[None]:
     """Have a target to oneself. Where a file system keeps no locks, its claim holds on one machine all the same."""
-    with locked(target.with_name(f".{target.name}.lock")), reserved(target, wait=True):
-        yield
+    lock = target.with_name(f".{target.name}.lock")
+    with locked(lock), reserved(target, wait=True):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # who waits for it sees that it is gone, and makes another
