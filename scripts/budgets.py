@@ -17,7 +17,7 @@ from pathlib import Path
 
 import hello_distill as hd
 from hello_distill.api import test_images
-from hello_distill.data.images import short_name
+from hello_distill.data.sources import short_name
 from hello_distill.format.manifest import CONFIG
 from hello_distill.format.storage import as_json
 from hello_distill.labels.sources.budget import Point, knee, parse_bytes

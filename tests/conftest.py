@@ -26,17 +26,15 @@ from PIL import Image, ImageDraw  # noqa: E402
 
 from hello_distill import encoders  # noqa: E402
 from hello_distill.api import distill  # noqa: E402
-from hello_distill.artifact import StudentSpec  # noqa: E402
 from hello_distill.data.images import ImageSet, Material  # noqa: E402
 from hello_distill.distillers.hello import HeLlO  # noqa: E402
 from hello_distill.distillers.lic import LIC  # noqa: E402
 from hello_distill.distillers.rded import Patches  # noqa: E402
 from hello_distill.distillers.recipe import Recipe  # noqa: E402
 from hello_distill.format import storage  # noqa: E402
+from hello_distill.format.specs import Augment, Optim, StudentSpec  # noqa: E402
 from hello_distill.projector import ProjectorSpec  # noqa: E402
 from hello_distill.teachers import TeacherSpec  # noqa: E402
-from hello_distill.training.fit import Optim  # noqa: E402
-from hello_distill.views import Augment  # noqa: E402
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count() or 1)))
 

@@ -19,12 +19,13 @@ import hello_distill as hd
 from conftest import SIDE, seal
 from hello_distill import artifact as artifacts
 from hello_distill.api import distill, evaluation_images, prepare
-from hello_distill.artifact import Codec, StudentSpec, load, save
+from hello_distill.artifact import load, save
 from hello_distill.data.images import Material
 from hello_distill.data.sources import open_test
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import storage
 from hello_distill.format.manifest import IMAGES
+from hello_distill.format.specs import Codec, StudentSpec
 from hello_distill.labels.projector import adapter_config
 from hello_distill.stages import Stages
 from hello_distill.system.errors import ArtifactError, InputError, MachineError

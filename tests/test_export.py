@@ -16,10 +16,10 @@ from timm.data import create_dataset
 
 import hello_distill as hd
 from hello_distill import cli, export
-from hello_distill.artifact import Codec
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format.manifest import IMAGES, SUMS
+from hello_distill.format.specs import Codec
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
 from hello_distill.format.sizes import num_batches
+from hello_distill.format.specs import Augment
 from hello_distill.types import View
-from hello_distill.views import Augment, mixed_targets, render, sample_boxes, sample_views, whole
+from hello_distill.views import mixed_targets, render, sample_boxes, sample_views, whole
 
 SIDE = 24
 

@@ -23,17 +23,12 @@ from hello_distill.data.order import check_order, other_names
 from hello_distill.data.skipped import Skipped, check_file
 from hello_distill.data.sources import open_test, open_training
 from hello_distill.distillers.base import Distiller
-from hello_distill.distillers.recipe import Recipe, wanted
+from hello_distill.distillers.recipe import Recipe, check_settings
 from hello_distill.distillers.short_classes import Rule, ShortClasses, largest_ipc
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import storage, verification
 from hello_distill.format.fields import LARGEST_SIDE
-from hello_distill.format.manifest import (
-    CONFIG,
-    LEAST_RUNS,
-    check_seeds,
-    check_wanted,
-)
+from hello_distill.format.manifest import CONFIG, LEAST_RUNS, check_seeds
 from hello_distill.labels.sources.static import static
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.student import evaluate, summary, tested
@@ -79,7 +74,7 @@ def check(recipe: Recipe) -> Encoder | None:
     if recipe.ipc < 1:
         raise InputError(f"--ipc is {recipe.ipc}; a class needs at least one image")
     check_seeds([recipe.seed], "--seed")
-    check_wanted(wanted(recipe))
+    check_settings(recipe)
     check_network(recipe.teachers.network)
     check_name(recipe.student.network)
     projector = recipe.distiller.public_encoder

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from PIL import Image
 
 from hello_distill import encoders
 from hello_distill.data import parquet
@@ -24,70 +22,18 @@ from hello_distill.format import storage, verification
 from hello_distill.format.card import card
 from hello_distill.format.kinds import KINDS
 from hello_distill.format.manifest import CARD, CONFIG, FORMAT, IMAGES, MANIFEST, SUMS
+from hello_distill.format.specs import Codec, StudentSpec, read
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.system import publishing
 from hello_distill.system.distributed import EVERY
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.system.machine import device, versions
-from hello_distill.training.fit import Optim
-from hello_distill.training.losses import Form, Loss, divergence_loss, hard_loss, matching_loss
+from hello_distill.training.losses import Loss, divergence_loss, hard_loss, matching_loss
 from hello_distill.types import Batch, LabelSource, View
-from hello_distill.views import NO_HOLE, Augment, mixed_targets, render, sample_views
+from hello_distill.views import NO_HOLE, mixed_targets, render, sample_views
 
 os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 """As in workers of torch's DataLoader: threads do not survive a fork, and the child's first operation would hang."""
-
-
-@dataclass(frozen=True)
-class StudentSpec:
-    """How students are trained on an artefact: Algorithm 1, lines 12-15."""
-
-    network: str = "resnet18"
-    loss: Form = "mse"
-    """What compares logits with soft labels: MSE (HeLlO, G_VBSM) or KL at a temperature (SRe2L, RDED, LPLD)."""
-    temperature: float = 20.0
-    """Of KL."""
-    squared: bool = False
-    """KL times the squared temperature (SRe2L's code for Tiny-ImageNet; not for ImageNet)."""
-    beta: float = 0.1
-    """Weight of CE beside it. Ours, after G_VBSM's weight for the same form of loss."""
-    ce_target: Literal["mixed", "base"] = "mixed"
-    """Class that CE aims at: mixed as the images are, or that of the own image alone (G_VBSM's code)."""
-    double_forward: bool = False
-    """A second forward pass in training mode before each step, as RDED's code makes for a logged figure: batch
-    statistics move twice a step, with Mixup once on unmixed images."""
-    augment: Augment = field(default_factory=Augment)
-    """A of Algorithm 1."""
-    optim: Optim = field(default_factory=lambda: Optim(epochs=300, batch_size=50))
-    evaluations: int = 5
-    """How often a training is tested, at even distances up to the last epoch."""
-
-    def tested_epochs(self) -> list[int]:
-        """The epochs (from 1) after which a student is tested."""
-        times = min(self.evaluations, self.optim.epochs)
-        return sorted({round(self.optim.epochs * (i + 1) / times) for i in range(times)})
-
-
-@dataclass(frozen=True)
-class Codec:
-    """How images are kept. Students see the decoded pixels."""
-
-    format: Literal["png", "jpeg", "webp"] = "png"
-    quality: int = 90
-    """Of JPEG and WebP; PNG is lossless."""
-    subsampled: bool = False
-    """JPEG keeps a quarter of the colour pixels, as Pillow does unless told otherwise."""
-
-    def encode(self, picture: Image.Image) -> bytes:
-        """The file's bytes."""
-        options: dict[str, dict[str, Any]] = {
-            "png": {"optimize": True},
-            "jpeg": {"quality": self.quality, "subsampling": 2 if self.subsampled else 0, "optimize": True},
-            "webp": {"quality": self.quality, "method": 6},
-        }
-        buffer = io.BytesIO()
-        picture.save(buffer, self.format, **options[self.format])
-        return buffer.getvalue()
 
 
 CROPS = "crops of real images of the source"
@@ -308,11 +254,4 @@ def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept") -> Artifa
         source: LabelSource = HardLabels(data.targets, len(data.classes))
     else:
         source = KINDS.find(manifest["labels"]["kind"]).load(root, manifest["labels"], data)
-    return Artifact(data, source, student_spec(manifest["student"]), manifest)
-
-
-def student_spec(recorded: dict[str, Any]) -> StudentSpec:
-    """The student training that a manifest records."""
-    optim = Optim(**recorded["optim"])
-    listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded["augment"].items()}
-    return StudentSpec(**{**recorded, "augment": Augment(**listed), "optim": optim})
+    return Artifact(data, source, read(StudentSpec, manifest["student"]), manifest)

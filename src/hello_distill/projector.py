@@ -16,18 +16,19 @@ from peft.utils.save_and_load import get_peft_model_state_dict, set_peft_model_s
 from torch import Tensor, nn
 
 from hello_distill.data.images import ImageSet
-from hello_distill.encoders import Encoder
-from hello_distill.format.fields import LARGEST, Precision
+from hello_distill.encoders.encoder import Encoder
+from hello_distill.format.fields import LARGEST, Precision, Rank, Templates
 from hello_distill.format.precision import decode, encode, layout
 from hello_distill.format.sizes import num_batches
+from hello_distill.format.specs import Augment, Optim
 from hello_distill.labels.projector import HEAD
 from hello_distill.system import distributed
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import seeded
-from hello_distill.training.fit import Optim, fit
+from hello_distill.training.fit import fit
 from hello_distill.training.losses import Loss, Match, hard_loss, matching_loss, probability_loss
 from hello_distill.types import Batch, Classifier, Features, Images, Logits, Rows
-from hello_distill.views import Augment, mixed_targets, render, sample_views, whole
+from hello_distill.views import mixed_targets, render, sample_views, whole
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class ProjectorSpec:
     """Name of the encoder (see `hello_distill.encoders`)."""
     size: int | None = None
     """Input size of the encoder in pixels; None is the size it was made for."""
-    templates: tuple[str, ...] = ("a photo of a {}.",)
+    templates: Templates = ("a photo of a {}.",)
     """Prompts; a class's text feature is the normalised mean over them (CLIP's code base)."""
-    encoder_rank: int = 8
+    encoder_rank: Rank = 8
     """Rank of LoRA on convolutions (paper: 8)."""
-    head_rank: int | None = None
+    head_rank: Rank | None = None
     """Rank of LoRA on the head. None: 64 up to 100 classes and 128 beyond (paper), but never so much that the
     two factors outweigh the head itself (ours)."""
     precision: Precision = "float16"

@@ -9,8 +9,7 @@ from typing import Any
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
 from hello_distill.artifact import Artifact
-from hello_distill.format.kinds import KINDS
-from hello_distill.labels import LabelKind
+from hello_distill.format.kinds import KINDS, LabelKind
 from hello_distill.system import context
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import InputError

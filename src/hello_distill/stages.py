@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hello_distill import encoders
 from hello_distill.data.images import ImageSet, Material
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import storage, tensors
 from hello_distill.projector import (
     Adapter,

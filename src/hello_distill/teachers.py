@@ -15,14 +15,15 @@ from hello_distill import encoders
 from hello_distill.data.images import ImageSet
 from hello_distill.format import sizes
 from hello_distill.format.sizes import Layout
+from hello_distill.format.specs import Augment, Optim
 from hello_distill.projector import Projector, ProjectorSpec, zero_shot
 from hello_distill.system import distributed
 from hello_distill.system.errors import InputError
-from hello_distill.training.fit import Optim, fit
+from hello_distill.training.fit import fit
 from hello_distill.training.losses import Match, hard_loss
 from hello_distill.training.networks import build, check_name
 from hello_distill.types import Batch, Images, Logits, Rows
-from hello_distill.views import Augment, mixed_targets, render, sample_views
+from hello_distill.views import mixed_targets, render, sample_views
 
 ENCODER = "encoder/"
 """Networks of this name are an encoder with a head of text features, all of it trained: `encoder/lite@64`."""

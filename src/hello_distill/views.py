@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,27 +17,12 @@ from torch import Tensor
 
 from hello_distill.data.mapped import KeptImages
 from hello_distill.format.sizes import num_batches
+from hello_distill.format.specs import Augment
 from hello_distill.system.distributed import EVERY
 from hello_distill.system.errors import InputError
 from hello_distill.types import Images, Pixels, Targets, View
 
 NO_HOLE = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Augment:
-    """Random resized crop, flip, and one kind of mixing per batch."""
-
-    scale: tuple[float, float] = (0.08, 1.0)
-    """Area of the crop as a share of the image, uniform between the two."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Aspect ratio (width / height) of the crop, log-uniform between the two."""
-    flip: float = 0.5
-    """Probability of a left-right flip."""
-    mix: Literal["cutmix", "mixup", "none"] = "cutmix"
-    """Applied to every batch, with one share per batch (Yun et al. 2019, Zhang et al. 2018)."""
-    alpha: float = 1.0
-    """Share ~ Beta(alpha, alpha)."""
 
 
 def sample_views(

@@ -20,7 +20,8 @@ from hello_distill import cli, teachers
 from hello_distill import student as evaluate
 from hello_distill.cli import options
 from hello_distill.format.storage import read_manifest
-from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, STUDIES, find
+from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find
+from hello_distill.recipes.studies import STUDIES
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

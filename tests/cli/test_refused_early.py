@@ -82,9 +82,9 @@ def test_a_seed_that_is_named_twice(
 @pytest.mark.parametrize(
     ("crops", "told"),
     [
-        ({"scale": [1.0, 0.5]}, "augment`: Value error, scale and ratio must name the smaller number first"),
+        ({"scale": [1.0, 0.5]}, "augment.scale`: Value error, must name the smaller number first"),
         ({"scale": [0.5, 1.5]}, "augment.scale.1`: Input should be less than or equal to 1"),
-        ({"ratio": [2.0, 0.5]}, "augment`: Value error, scale and ratio must name the smaller number first"),
+        ({"ratio": [2.0, 0.5]}, "augment.ratio`: Value error, must name the smaller number first"),
         ({"ratio": [0.0, 0.5]}, "augment.ratio.0`: Input should be greater than 0"),
     ],
 )

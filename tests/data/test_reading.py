@@ -24,11 +24,12 @@ from hello_distill.data.images import ImageSet, hold_back
 from hello_distill.data.mapped import Mapped, in_memory
 from hello_distill.data.sources import open_test, open_training
 from hello_distill.distillers.random import RandomImages
+from hello_distill.format.specs import Augment
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.system import machine, room
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.training.scores import predict
-from hello_distill.views import Augment, render, sample_views, whole
+from hello_distill.views import render, sample_views, whole
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,8 @@ from torch import nn
 from torchvision.transforms.functional import InterpolationMode, normalize, resize
 
 from hello_distill import encoders
-from hello_distill.encoders import Encoder, lite, openclip
+from hello_distill.encoders import lite, openclip
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.projector import ProjectorSpec, adapted, add_lora, zero_shot
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.teachers import check_network

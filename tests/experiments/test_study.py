@@ -27,7 +27,7 @@ from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import stitch
 from hello_distill.distillers.recipe import Recipe
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.experiments import study
 from hello_distill.experiments.grid import Bench, Comparison, Contender
 from hello_distill.experiments.ledger import Cell

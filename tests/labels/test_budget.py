@@ -13,13 +13,14 @@ from hello_distill.api import distill
 from hello_distill.artifact import load
 from hello_distill.data.images import Material
 from hello_distill.distillers.recipe import Recipe
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import precision, tensors
 from hello_distill.format.fields import PRECISIONS
 from hello_distill.format.precision import decode, encode
+from hello_distill.labels.projector import HEAD
 from hello_distill.labels.sources import budget
 from hello_distill.labels.sources.projector import adapter_bytes
-from hello_distill.projector import HEAD, Adapter, Projector, fit_projector, restore, zero_shot
+from hello_distill.projector import Adapter, Projector, fit_projector, restore, zero_shot
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
 from hello_distill.training.scores import predict

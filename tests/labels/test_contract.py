@@ -12,15 +12,16 @@ import torch
 from hello_distill import distillers, encoders, labels
 from hello_distill.artifact import Distilled
 from hello_distill.data.images import Material
-from hello_distill.distillers import Distiller
+from hello_distill.distillers.base import Distiller
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.recover import Jitter
 from hello_distill.distillers.sre2l import SRe2L
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.format.codecs import Int8, LabelCodec, Plain
+from hello_distill.format.specs import Augment
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
 from hello_distill.labels.sources.recording import Draw, Plan, RecordedLabels
@@ -32,7 +33,7 @@ from hello_distill.system.context import Context
 from hello_distill.system.progress import Progress
 from hello_distill.teachers import Teachers, train_teachers
 from hello_distill.types import LabelSource
-from hello_distill.views import Augment, render, sample_views
+from hello_distill.views import render, sample_views
 
 
 @pytest.fixture(scope="module")

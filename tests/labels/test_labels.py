@@ -18,12 +18,13 @@ from hello_distill import artifact as artifacts
 from hello_distill import cli
 from hello_distill import student as evaluate
 from hello_distill.api import distill
-from hello_distill.artifact import Artifact, Codec, Distilled
+from hello_distill.artifact import Artifact, Distilled
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import codecs, costs, sizes, storage, tensors
 from hello_distill.format.manifest import IMAGES
+from hello_distill.format.specs import Augment, Codec
 from hello_distill.format.storage import read_manifest
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.labels.sources.recording import Draw, Plan
@@ -32,7 +33,7 @@ from hello_distill.recipes import find_comparison
 from hello_distill.relabel import relabel, wanted
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.training.networks import build
-from hello_distill.views import Augment, sample_views
+from hello_distill.views import sample_views
 
 
 @pytest.fixture(scope="module")

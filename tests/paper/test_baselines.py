@@ -15,7 +15,7 @@ from torch import nn
 
 from hello_distill import recipes
 from hello_distill import student as evaluate
-from hello_distill.artifact import Artifact, Codec, StudentSpec
+from hello_distill.artifact import Artifact
 from hello_distill.data.images import Material
 from hello_distill.distillers.gvbsm import GVBSM, Running, densification, patch_statistics
 from hello_distill.distillers.random import RandomImages
@@ -23,14 +23,15 @@ from hello_distill.distillers.rded import Patches, to_8_bit
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.recover import Jitter, batch_norms, inputs_of, recover
 from hello_distill.distillers.sre2l import SRe2L
+from hello_distill.format.specs import Augment, Codec, Optim, StudentSpec
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.stages import Stages
 from hello_distill.student import move_statistics
 from hello_distill.system.errors import InputError
-from hello_distill.training.fit import Optim, _optimiser, learning_rate
+from hello_distill.training.fit import _optimiser, learning_rate
 from hello_distill.training.losses import divergence_loss, matching_loss
 from hello_distill.training.networks import IMAGENET_MEAN, IMAGENET_STD, build
-from hello_distill.views import Augment, mixed_targets, render
+from hello_distill.views import mixed_targets, render
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.lic import LIC, degrade, information_loss
 from hello_distill.distillers.rded import Patches, difficulty, stitch
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
+from hello_distill.format.specs import Optim
+from hello_distill.labels.projector import HEAD
 from hello_distill.projector import (
-    HEAD,
     ProjectorSpec,
     adapted,
     add_lora,
@@ -29,7 +30,6 @@ from hello_distill.projector import (
 )
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import Ensemble
-from hello_distill.training.fit import Optim
 from hello_distill.training.losses import hard_loss, matching_loss
 from hello_distill.training.networks import IMAGENET_MEAN, build
 from hello_distill.views import whole

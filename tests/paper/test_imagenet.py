@@ -16,7 +16,8 @@ from hello_distill import cli, recipes
 from hello_distill.artifact import Distilled
 from hello_distill.data import folders
 from hello_distill.data.images import ImageSet
-from hello_distill.encoders import Encoder, openclip
+from hello_distill.encoders import openclip
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import sizes
 from hello_distill.labels.sources.projector import ProjectorLabels, adapter_bytes, describe
 from hello_distill.projector import Adapter, Projector, adapted, head_rank, lora_numbers, lora_shapes

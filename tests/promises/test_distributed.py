@@ -19,15 +19,15 @@ from hello_distill import cli, encoders
 from hello_distill.cli import output
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import storage, verification
+from hello_distill.format.specs import Augment, Optim
 from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import ProjectorSpec, fit_projector, zero_shot
 from hello_distill.system import distributed
 from hello_distill.system.distributed import ALONE, EVERY, Team
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
-from hello_distill.training.fit import Optim
 from hello_distill.training.networks import build
-from hello_distill.views import Augment, render, sample_views
+from hello_distill.views import render, sample_views
 
 
 def as_one_of(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:

@@ -34,7 +34,8 @@ import torch
 
 from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet
-from hello_distill.distillers import Distiller, register
+from hello_distill.distillers.base import Distiller
+from hello_distill.distillers import register
 from hello_distill.labels.sources.hard import HardLabels
 
 
@@ -72,7 +73,8 @@ import torch
 
 from hello_distill.format import sizes, tensors
 from hello_distill.format.fields import Share
-from hello_distill.labels import LabelKind, LabelPart, option, register
+from hello_distill.format.kinds import LabelKind, LabelPart, option
+from hello_distill.labels import register
 from hello_distill.types import LabelSource
 from hello_distill.views import mixed_targets
 

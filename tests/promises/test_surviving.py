@@ -35,7 +35,7 @@ from hello_distill import api as pipeline
 from hello_distill import artifact as artifacts
 from hello_distill import cli, teachers
 from hello_distill import student as evaluate
-from hello_distill.artifact import Codec, Distilled, StudentSpec
+from hello_distill.artifact import Distilled
 from hello_distill.data import fashion_mnist
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.lic import LIC
@@ -45,6 +45,7 @@ from hello_distill.encoders import lite
 from hello_distill.experiments.ledger import Cell, Ledger, Run
 from hello_distill.format import tensors
 from hello_distill.format.manifest import SUMS
+from hello_distill.format.specs import Codec, Optim, StudentSpec
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.labels.sources.static import StaticLabels
 from hello_distill.relabel import relabel, wanted
@@ -52,7 +53,7 @@ from hello_distill.report.plot import plot
 from hello_distill.stages import Stages
 from hello_distill.system import claims, owners, publishing, room
 from hello_distill.system.errors import DivergedError, InputError, MachineError
-from hello_distill.training.fit import Optim, fit
+from hello_distill.training.fit import fit
 from hello_distill.training.losses import matching_loss
 from hello_distill.training.networks import build
 from hello_distill.types import Batch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -22,7 +21,7 @@ import yaml
 from conftest import cheap, seal
 from hello_distill import cli
 from hello_distill.api import distill, record, reproduce, verify
-from hello_distill.artifact import StudentSpec, load
+from hello_distill.artifact import load
 from hello_distill.data import licence
 from hello_distill.data.images import ImageSet
 from hello_distill.data.licence import Source, source_of
@@ -33,15 +32,9 @@ from hello_distill.format.verification import check_files
 from hello_distill.student import summary
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.training.expectation import expected_range, verdict
-from hello_distill.training.fit import Optim
-from hello_distill.views import Augment, whole
+from hello_distill.views import whole
 
 # The manifest.
-
-
-def test_the_student_of_a_manifest_has_the_fields_of_ours() -> None:
-    for part, ours in ((manifest.Student, StudentSpec), (manifest.Augment, Augment), (manifest.Optim, Optim)):
-        assert list(part.model_fields) == [field.name for field in dataclasses.fields(ours)]
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from hello_distill.format.specs import Optim
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec
-from hello_distill.training.fit import Optim, fit, learning_rate
+from hello_distill.training.fit import fit, learning_rate
 from hello_distill.training.losses import hard_loss, matching_loss
 from hello_distill.types import Batch
 

@@ -67,7 +67,8 @@ def recipes_parser() -> ArgumentParser:
 
 def recipes(options: Namespace) -> None:
     """Run `hello-distill recipes`."""
-    from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, STUDIES, find
+    from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find
+    from hello_distill.recipes.studies import STUDIES
 
     if options.show:
         if options.show[0] != "show" or len(options.show) != 2:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet, Material
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.projector import ProjectorSpec
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError

@@ -25,7 +25,7 @@ from hello_distill.distillers.recover import (
     recover,
     uniform,
 )
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.stages import Stages
 from hello_distill.system import context

@@ -11,7 +11,7 @@ from hello_distill.data.mapped import in_memory
 from hello_distill.distillers.base import Distiller, register
 from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.rded import Patches
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.labels.sources import budget
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
 from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_numbers

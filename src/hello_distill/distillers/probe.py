@@ -8,7 +8,7 @@ from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.base import Distiller, classifier_bytes, register
 from hello_distill.distillers.rded import Patches
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import ProjectorSpec
 from hello_distill.stages import Stages

@@ -10,7 +10,7 @@ import torch
 from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet, Material, check_counts
 from hello_distill.distillers.base import Distiller, register
-from hello_distill.encoders import Encoder
+from hello_distill.encoders.encoder import Encoder
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.stages import Stages
 from hello_distill.teachers import TeacherSpec

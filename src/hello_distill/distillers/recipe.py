@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
 import jsonargparse
 
 from hello_distill import distillers
-from hello_distill.artifact import Codec, StudentSpec
 from hello_distill.distillers.base import Distiller
 from hello_distill.distillers.hello import HeLlO
-from hello_distill.format.manifest import WantedProjector, WantedTeachers
+from hello_distill.format import specs
+from hello_distill.format.specs import Codec, StudentSpec
 from hello_distill.projector import ProjectorSpec
 from hello_distill.system.errors import InputError
 from hello_distill.system.settings import mistake
@@ -88,16 +87,9 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {**base, **both}
 
 
-def wanted(recipe: Recipe) -> dict[str, Any]:
-    """What `manifest.check_wanted` looks at of a recipe."""
-    projector = recipe.distiller.public_encoder
-    return {
-        "student": dataclasses.asdict(recipe.student),
-        "codec": dataclasses.asdict(recipe.codec),
-        "teachers": _named(dataclasses.asdict(recipe.teachers), WantedTeachers.model_fields),
-        "projector": _named(dataclasses.asdict(projector), WantedProjector.model_fields) if projector else None,
-    }
-
-
-def _named(fields: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    return {name: fields[name] for name in names}
+def check_settings(recipe: Recipe) -> None:
+    """Raise InputError, naming the field, where a recipe asks for what no artefact can state."""
+    for name, spec in (("student", recipe.student), ("codec", recipe.codec), ("teachers", recipe.teachers)):
+        specs.check(name, spec)
+    if projector := recipe.distiller.public_encoder:
+        specs.check("projector", projector)

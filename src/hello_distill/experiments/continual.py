@@ -36,13 +36,14 @@ import torch
 
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
-from hello_distill.artifact import Artifact, StudentSpec
+from hello_distill.artifact import Artifact
 from hello_distill.data import parquet
 from hello_distill.data.images import ImageSet, check_counts
 from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
 from hello_distill.experiments.ledger import Cell, Run, Step
 from hello_distill.format import storage
 from hello_distill.format.manifest import check_seeds
+from hello_distill.format.specs import StudentSpec
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.student import summary, train_student
 from hello_distill.system import context

@@ -16,14 +16,15 @@ from typing import Any, TypeVar
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
 from hello_distill.api import prepare, test_split
-from hello_distill.artifact import Artifact, StudentSpec
+from hello_distill.artifact import Artifact
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.data.sources import short_name
 from hello_distill.distillers.base import Distiller
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.ledger import Cell, Ledger
 from hello_distill.format import costs
-from hello_distill.labels import LabelKind
+from hello_distill.format.kinds import LabelKind
+from hello_distill.format.specs import StudentSpec
 from hello_distill.projector import ProjectorSpec
 from hello_distill.relabel import label_source, recorded, wanted
 from hello_distill.stages import Stages, fingerprint

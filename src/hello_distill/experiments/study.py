@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill import artifact as artifacts
-from hello_distill.artifact import StudentSpec
 from hello_distill.data.images import check_counts
 from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
 from hello_distill.experiments.ledger import Cell, Run
 from hello_distill.format.manifest import check_seeds
+from hello_distill.format.specs import StudentSpec
 from hello_distill.student import tested, train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest

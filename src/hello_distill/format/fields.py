@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 LARGEST_SIDE = 4096
 """Pixels of an image's side."""
 LONGEST_TEXT = 1000
@@ -45,13 +46,14 @@ Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 LARGEST = 1e6
 """Of factors and rates: what an artefact may name, and so what may be fitted with."""
 Positive: TypeAlias = Annotated[float, Field(gt=0, le=LARGEST)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0, le=LARGEST)]
 Real: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9)]
 Text: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(clean)]
 Line: TypeAlias = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(line)]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./@-]{0,199}$")]
 """Of an encoder, a network, a layer: never a path that leads elsewhere, nor an address."""
 Prompt: TypeAlias = Annotated[Text, AfterValidator(_prompt)]
-Templates: TypeAlias = Annotated[list[Prompt], Field(min_length=1, max_length=1000)]
+Templates: TypeAlias = Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=1000)]
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Classes: TypeAlias = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(min_length=2, max_length=2**15 - 1)]
 
@@ -59,7 +61,7 @@ Classes: TypeAlias = Annotated[list[Annotated[Text, Field(min_length=1)]], Field
 class Part(BaseModel):
     """A JSON object with exactly these fields."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = STRICT
 
 
 class File(Part):

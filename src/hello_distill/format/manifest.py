@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -22,20 +22,17 @@ from hello_distill.format.fields import (
     Few,
     File,
     Line,
-    Name,
     Part,
     Pixels,
-    Positive,
     Precision,
     Rank,
     Real,
     Sha256,
-    Share,
-    Templates,
     Text,
     line,
 )
 from hello_distill.format.kinds import KINDS, LabelPart
+from hello_distill.format.specs import Codec, StudentSpec, first_fault
 from hello_distill.system.errors import ArtifactError, InputError
 
 Labels = TypeVar("Labels", bound=LabelPart)
@@ -51,14 +48,6 @@ MOST_VALUES = 40_000
 """Values of JSON that are parsed at all, an object as four: each takes a thousand bytes, and may be written in two."""
 LEAST_RUNS = 3
 """Students whose accuracies make an expectation."""
-
-
-class Codec(Part):
-    """How images are kept."""
-
-    format: Literal["png", "jpeg", "webp"]
-    quality: Annotated[int, Field(ge=0, le=100)]
-    subsampled: bool
 
 
 class Images(Part):
@@ -78,76 +67,6 @@ class Source(Part):
     license: Line | None
     license_name: Line | None
     license_link: Line | None
-
-
-class Augment(Part):
-    """`hello_distill.views.Augment`."""
-
-    scale: Annotated[list[Share], Field(min_length=2, max_length=2)]
-    ratio: Annotated[list[Positive], Field(min_length=2, max_length=2)]
-    flip: Share
-    mix: Literal["cutmix", "mixup", "none"]
-    alpha: Positive
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Augment:
-        if self.scale != sorted(self.scale) or self.ratio != sorted(self.ratio):
-            raise ValueError("scale and ratio must name the smaller number first")
-        return self
-
-
-class Optim(Part):
-    """`hello_distill.training.fit.Optim`."""
-
-    epochs: Few
-    batch_size: Few
-    lr: Annotated[float, Field(ge=0, le=1e6)]
-    name: Literal["adamw", "sgd"]
-    weight_decay: Annotated[float, Field(ge=0, le=1e6)]
-    decayed: Literal["matrices", "all"]
-    momentum: Share
-    schedule: Literal["cosine", "half-cosine", "constant", "thirds"]
-    changes: Literal["step", "epoch"]
-    warmup: Share
-
-
-class Student(Part):
-    """`hello_distill.artifact.StudentSpec`."""
-
-    network: Name
-    loss: Literal["mse", "kl"]
-    temperature: Positive
-    squared: bool
-    beta: Annotated[float, Field(ge=0, le=1e6)]
-    ce_target: Literal["mixed", "base"]
-    double_forward: bool
-    augment: Augment
-    optim: Optim
-    evaluations: Few
-
-
-class WantedProjector(Part):
-    """What a recipe asks of a projector."""
-
-    templates: Templates
-    encoder_rank: Rank
-    head_rank: Rank | None
-    augment: Augment
-
-
-class WantedTeachers(Part):
-    """What a recipe asks of teachers."""
-
-    augment: Augment
-
-
-class Wanted(Part):
-    """What a recipe asks for: what its artefact must be able to say, and every range of crops."""
-
-    student: Student
-    codec: Codec
-    teachers: WantedTeachers
-    projector: WantedProjector | None
 
 
 class Summary(Part):
@@ -232,7 +151,7 @@ class Manifest(Part, Generic[Labels]):
     source: Source
     labels: Labels
     """The part of the kind that it names."""
-    student: Student
+    student: StudentSpec
     expected: Expected | None
     figures: Figures
     versions: dict[Line, Line | int | None]
@@ -264,11 +183,14 @@ def parse(text: bytes, file: Path) -> dict[str, Any]:
                 f"{file} has format {made_by!r}, this version reads {FORMAT}; use the version that wrote it"
             )
         model = _manifest(_labels_part(content.get("labels"), file))
-        return model.model_validate_json(text).model_dump(exclude_unset=True)
+        manifest = model.model_validate_json(text).model_dump(mode="json", exclude_unset=True)
     except ValidationError as error:
-        raise ArtifactError(f"{file} cannot be trusted: {_first(error)}; get the artefact again") from None
+        raise ArtifactError(f"{file} cannot be trusted: {first_fault(error)}; get the artefact again") from None
     except (ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read as JSON ({type(error).__name__}); get the artefact again") from None
+    if (manifest["student"], manifest["images"]) != (content["student"], content["images"]):
+        raise ArtifactError(f"{file} cannot be trusted: `student` or `images` lacks a field; get the artefact again")
+    return manifest
 
 
 @cache
@@ -290,14 +212,6 @@ def _labels_part(labels: Any, file: Path) -> type[LabelPart]:
     return KINDS.find(kind).part
 
 
-def check_wanted(wanted: Mapping[str, Any]) -> None:
-    """Raise InputError where a recipe asks for what no artefact can say (see `Wanted`)."""
-    try:
-        Wanted.model_validate_json(json.dumps(wanted))
-    except ValidationError as error:
-        raise InputError(f"config: {_first(error)}") from None
-
-
 def check_seeds(seeds: Sequence[int], option: str = "--seeds") -> None:
     """Raise InputError, naming the option, for a seed that no artefact can state, and for one that is named twice.
 
@@ -315,12 +229,3 @@ def _values(text: bytes) -> int:
     """How many values a JSON text holds, about: what stands outside of its strings is counted."""
     outside = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', 4 * MOST_VALUES)[::2]
     return sum(part.count(b",") + part.count(b"[") + 4 * part.count(b"{") for part in outside)
-
-
-def _first(error: ValidationError) -> str:
-    """The first complaint, in a few words. Where there are very many they are not even listed."""
-    if error.error_count() > 1000:
-        return f"{error.error_count()} fields are not as they must be"
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])[:120]
-    return f"`{place}`: {first['msg']}" if place else first["msg"]

@@ -9,16 +9,14 @@ students, G_VBSM's recovery); LPQLD's temperatures that change from epoch to epo
 
 from __future__ import annotations
 
-from hello_distill.artifact import Codec, StudentSpec
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED, Patches
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.recover import Jitter
 from hello_distill.distillers.sre2l import SRe2L
+from hello_distill.format.specs import Augment, Codec, Optim, StudentSpec
 from hello_distill.teachers import TeacherSpec
-from hello_distill.training.fit import Optim
-from hello_distill.views import Augment
 
 
 def random() -> Recipe:

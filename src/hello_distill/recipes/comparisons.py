@@ -10,14 +10,13 @@ from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.experiments.grid import Comparison, Contender
+from hello_distill.format.specs import Augment, Optim
 from hello_distill.labels.projector import ProjectorKind
 from hello_distill.labels.pruned import Pruned
 from hello_distill.labels.quantized import Quantized
 from hello_distill.recipes.baselines import gvbsm_small, sre2l_small
 from hello_distill.recipes.hello import hello_many, hello_small
 from hello_distill.teachers import TeacherSpec
-from hello_distill.training.fit import Optim
-from hello_distill.views import Augment
 
 HARD_TRIALS = tuple({"lr": lr} for lr in (1e-3, 2e-3, 5e-4, 4e-3, 2.5e-4, 8e-3))
 SOFT_TRIALS = (

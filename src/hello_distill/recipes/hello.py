@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hello_distill.artifact import Codec, StudentSpec
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.rded import Patches
 from hello_distill.distillers.recipe import Recipe
+from hello_distill.format.specs import Augment, Codec, Optim, StudentSpec
 from hello_distill.projector import ProjectorSpec
 from hello_distill.recipes.baselines import small_teachers
 from hello_distill.teachers import TeacherSpec, suited_epochs
-from hello_distill.training.fit import Optim
-from hello_distill.views import Augment
 
 
 def paper(ipc: int = 10) -> Recipe:

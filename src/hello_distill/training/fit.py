@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from hello_distill.format.specs import Optim
 from hello_distill.format.tensors import finite
 from hello_distill.system import context, distributed
 from hello_distill.system.errors import DivergedError
 from hello_distill.system.machine import seeded
 from hello_distill.training.losses import Loss
 from hello_distill.types import Batch, Rows
-
-
-@dataclass(frozen=True)
-class Optim:
-    """Optimiser and schedule of one training."""
-
-    epochs: int
-    batch_size: int
-    lr: float = 1e-3
-    """Learning rate at the start (after the warm-up)."""
-    name: Literal["adamw", "sgd"] = "adamw"
-    weight_decay: float = 0.01
-    decayed: Literal["matrices", "all"] = "matrices"
-    """Matrices and kernels only, as SRe2L, RDED and G_VBSM do, or everything (SRe2L's code for CIFAR). What has two
-    dimensions counts; their codes also ask for `weight` in the name, which spares the position tables of transformers.
-    """
-    momentum: float = 0.9
-    """Of SGD."""
-    schedule: Literal["cosine", "half-cosine", "constant", "thirds"] = "cosine"
-    """Cosine falls to zero over all steps. Half a cosine falls to half the rate (RDED's code). `thirds` falls to a
-    tenth after each third, as PyTorch's recipe for ImageNet does after 30 and 60 of its 90 epochs."""
-    changes: Literal["step", "epoch"] = "step"
-    """When the learning rate changes. The codes of SRe2L, G_VBSM, RDED and LPLD change it once an epoch."""
-    warmup: float = 0.0
-    """Share of all steps in which the learning rate rises linearly from zero."""
 
 
 def fit(

@@ -23,10 +23,11 @@ from hello_distill.data.images import ImageSet
 from hello_distill.format import sizes, tensors
 from hello_distill.format.codecs import LabelCodec, codec
 from hello_distill.format.kinds import check_stated
+from hello_distill.format.specs import Augment
 from hello_distill.labels.recorded import shard_file
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.types import Images, LabelSource, Logits, View
-from hello_distill.views import Augment, check_images, render, sample_views
+from hello_distill.views import check_images, render, sample_views
 
 LARGEST = 2**15 - 1
 

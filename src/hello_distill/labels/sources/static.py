@@ -12,9 +12,10 @@ from torch import Tensor
 from hello_distill.data.images import ImageSet
 from hello_distill.format import sizes, tensors
 from hello_distill.format.kinds import check_stated
+from hello_distill.format.specs import Augment
 from hello_distill.labels.static import FILE
 from hello_distill.types import Images, LabelSource, Logits, Rows, View
-from hello_distill.views import Augment, check_images, render, sample_views
+from hello_distill.views import check_images, render, sample_views
 
 
 class StaticLabels(LabelSource):

@@ -188,6 +188,6 @@ def command(content: dict[str, Any], found: Study, file: str) -> str:
 
 def named(settings: Any) -> str | None:
     """The recipe of `study` whose settings these are, in this version; None where there is none."""
-    from hello_distill.recipes import STUDIES
+    from hello_distill.recipes.studies import STUDIES
 
     return recipe_name(settings, {name: make().described() for name, make in STUDIES.items()})

@@ -1,0 +1,149 @@
+"""Settings that recipes, trainings and artefacts share, each declared once with its ranges. Without torch.
+
+They are dataclasses: building one in Python checks nothing. `read` and `check` hold them to their ranges, as the
+manifest does, so that a stranger's artefact and a --config file are held to the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from hello_distill.format.fields import STRICT, Few, Name, NotNegative, Positive, Share
+from hello_distill.system.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Spec = TypeVar("Spec")
+
+
+def ascending(pair: tuple[float, float]) -> tuple[float, float]:
+    """The pair. Raises ValueError where the larger number stands first."""
+    if pair[0] > pair[1]:
+        raise ValueError("must name the smaller number first")
+    return pair
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How images are kept. Students see the decoded pixels."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    format: Literal["png", "jpeg", "webp"] = "png"
+    quality: Annotated[int, Field(ge=0, le=100)] = 90
+    """Of JPEG and WebP; PNG is lossless."""
+    subsampled: bool = False
+    """JPEG keeps a quarter of the colour pixels, as Pillow does unless told otherwise."""
+
+    def encode(self, picture: Image.Image) -> bytes:
+        """The file's bytes."""
+        options: dict[str, dict[str, Any]] = {
+            "png": {"optimize": True},
+            "jpeg": {"quality": self.quality, "subsampling": 2 if self.subsampled else 0, "optimize": True},
+            "webp": {"quality": self.quality, "method": 6},
+        }
+        buffer = io.BytesIO()
+        picture.save(buffer, self.format, **options[self.format])
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random resized crop, flip, and one kind of mixing per batch."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    scale: Annotated[tuple[Share, Share], AfterValidator(ascending)] = (0.08, 1.0)
+    """Area of the crop as a share of the image, uniform between the two."""
+    ratio: Annotated[tuple[Positive, Positive], AfterValidator(ascending)] = (3 / 4, 4 / 3)
+    """Aspect ratio (width / height) of the crop, log-uniform between the two."""
+    flip: Share = 0.5
+    """Probability of a left-right flip."""
+    mix: Literal["cutmix", "mixup", "none"] = "cutmix"
+    """Applied to every batch, with one share per batch (Yun et al. 2019, Zhang et al. 2018)."""
+    alpha: Positive = 1.0
+    """Share ~ Beta(alpha, alpha)."""
+
+
+@dataclass(frozen=True)
+class Optim:
+    """Optimiser and schedule of one training."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    epochs: Few
+    batch_size: Few
+    lr: NotNegative = 1e-3
+    """Learning rate at the start (after the warm-up)."""
+    name: Literal["adamw", "sgd"] = "adamw"
+    weight_decay: NotNegative = 0.01
+    decayed: Literal["matrices", "all"] = "matrices"
+    """Matrices and kernels only, as SRe2L, RDED and G_VBSM do, or everything (SRe2L's code for CIFAR). What has two
+    dimensions counts; their codes also ask for `weight` in the name, which spares the position tables of transformers.
+    """
+    momentum: Share = 0.9
+    """Of SGD."""
+    schedule: Literal["cosine", "half-cosine", "constant", "thirds"] = "cosine"
+    """Cosine falls to zero over all steps. Half a cosine falls to half the rate (RDED's code). `thirds` falls to a
+    tenth after each third, as PyTorch's recipe for ImageNet does after 30 and 60 of its 90 epochs."""
+    changes: Literal["step", "epoch"] = "step"
+    """When the learning rate changes. The codes of SRe2L, G_VBSM, RDED and LPLD change it once an epoch."""
+    warmup: Share = 0.0
+    """Share of all steps in which the learning rate rises linearly from zero."""
+
+
+@dataclass(frozen=True)
+class StudentSpec:
+    """How students are trained on an artefact: Algorithm 1, lines 12-15."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    network: Name = "resnet18"
+    loss: Literal["mse", "kl"] = "mse"
+    """What compares logits with soft labels: MSE (HeLlO, G_VBSM) or KL at a temperature (SRe2L, RDED, LPLD)."""
+    temperature: Positive = 20.0
+    """Of KL."""
+    squared: bool = False
+    """KL times the squared temperature (SRe2L's code for Tiny-ImageNet; not for ImageNet)."""
+    beta: NotNegative = 0.1
+    """Weight of CE beside it. Ours, after G_VBSM's weight for the same form of loss."""
+    ce_target: Literal["mixed", "base"] = "mixed"
+    """Class that CE aims at: mixed as the images are, or that of the own image alone (G_VBSM's code)."""
+    double_forward: bool = False
+    """A second forward pass in training mode before each step, as RDED's code makes for a logged figure: batch
+    statistics move twice a step, with Mixup once on unmixed images."""
+    augment: Augment = field(default_factory=Augment)
+    """A of Algorithm 1."""
+    optim: Optim = field(default_factory=lambda: Optim(epochs=300, batch_size=50))
+    evaluations: Few = 5
+    """How often a training is tested, at even distances up to the last epoch."""
+
+    def tested_epochs(self) -> list[int]:
+        """The epochs (from 1) after which a student is tested."""
+        times = min(self.evaluations, self.optim.epochs)
+        return sorted({round(self.optim.epochs * (i + 1) / times) for i in range(times)})
+
+
+def read(kind: type[Spec], recorded: dict[str, Any]) -> Spec:
+    """The spec that lies in an artefact as JSON. Raises ValidationError where it does not keep its ranges."""
+    return TypeAdapter(kind).validate_json(json.dumps(recorded))
+
+
+def check(name: str, spec: Any) -> None:
+    """Raise InputError, naming the field, for a setting of a recipe that no artefact could state."""
+    try:
+        read(type(spec), dataclasses.asdict(spec))
+    except ValidationError as error:
+        raise InputError(f"config: {first_fault(error, name)}") from None
+
+
+def first_fault(error: ValidationError, name: str = "") -> str:
+    """The first complaint, in a few words. Where there are very many they are not even listed."""
+    if error.error_count() > 1000:
+        return f"{error.error_count()} fields are not as they must be"
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in (*[name] * bool(name), *first["loc"]))[:120]
+    return f"`{place}`: {first['msg']}" if place else first["msg"]
