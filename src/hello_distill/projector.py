@@ -19,16 +19,16 @@ from hello_distill.data.images import ImageSet
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format.fields import LARGEST, Precision, Rank, Templates
 from hello_distill.format.precision import decode, encode, layout
-from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Augment, Optim
 from hello_distill.labels.projector import HEAD
 from hello_distill.system import distributed
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import seeded
+from hello_distill.training.epoch import Epochs
 from hello_distill.training.fit import fit
 from hello_distill.training.losses import Loss, Match, hard_loss, matching_loss, probability_loss
-from hello_distill.types import Batch, Classifier, Features, Images, Logits, Rows
-from hello_distill.views import mixed_targets, render, sample_views, whole
+from hello_distill.types import Classifier, Features, Images, Logits
+from hello_distill.views import whole
 
 
 @dataclass(frozen=True)
@@ -215,16 +215,8 @@ def _fit(
     seed: int,
 ) -> None:
     """Train what wants a gradient, on augmented images with the teacher's labels (None: their classes alone)."""
-
-    def batches(epoch: int) -> Iterable[tuple[Rows, Batch]]:
-        views = sample_views(len(data), data.side, spec.optim.batch_size, spec.augment, seed, epoch)
-        for view in views:
-            own = distributed.part(len(view.rows))
-            images, hard = render(data.images, view, own), mixed_targets(data.targets, view, len(data.classes))[own]
-            yield view.rows[own], Batch(images, hard if teacher is None else teacher(images), hard)
-
-    steps = num_batches(len(data), spec.optim.batch_size)
-    fit(model, batches, steps, loss, spec.optim, seed, what="projector")
+    batches = Epochs(data, spec.augment, spec.optim.batch_size, seed, teacher)
+    fit(model, batches, len(batches), loss, spec.optim, seed, what="projector")
 
 
 def fit_probe(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -17,13 +17,12 @@ from hello_distill.format import sizes
 from hello_distill.format.sizes import Layout
 from hello_distill.format.specs import Augment, Optim
 from hello_distill.projector import Projector, ProjectorSpec, zero_shot
-from hello_distill.system import distributed
 from hello_distill.system.errors import InputError
+from hello_distill.training.epoch import Epochs
 from hello_distill.training.fit import fit
 from hello_distill.training.losses import Match, hard_loss
 from hello_distill.training.networks import build, check_name
-from hello_distill.types import Batch, Images, Logits, Rows
-from hello_distill.views import mixed_targets, render, sample_views
+from hello_distill.types import Images, Logits
 
 ENCODER = "encoder/"
 """Networks of this name are an encoder with a head of text features, all of it trained: `encoder/lite@64`."""
@@ -118,14 +117,8 @@ def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int) -> Teachers:
         if epoch in spec.weak_epochs:
             kept[epoch] = copy.deepcopy(model)
 
-    def batches(epoch: int) -> Iterable[tuple[Rows, Batch]]:
-        for view in sample_views(len(data), data.side, spec.optim.batch_size, spec.augment, seed, epoch):
-            own = distributed.part(len(view.rows))
-            hard = mixed_targets(data.targets, view, len(data.classes))[own]
-            yield view.rows[own], Batch(render(data.images, view, own), hard, hard)
-
-    steps = sizes.num_batches(len(data), spec.optim.batch_size)
-    fit(model, batches, steps, hard_loss, spec.optim, seed, keep, "teachers")
+    batches = Epochs(data, spec.augment, spec.optim.batch_size, seed)
+    fit(model, batches, len(batches), hard_loss, spec.optim, seed, keep, "teachers")
     observer = model.eval().requires_grad_(False)
     return Teachers(observer, Ensemble([kept[epoch] for epoch in spec.weak_epochs]))
 

@@ -347,7 +347,7 @@ def test_crops_of_a_stranger_name_the_smaller_number_first(artefact: Path, tmp_p
     folder = shutil.copytree(artefact, tmp_path / "a")
     student = json.loads((folder / "hello.json").read_text())["student"]
     seal(folder, student={**student, "augment": {**student["augment"], "ratio": [1.3, 0.7]}})
-    with pytest.raises(ArtifactError, match="student.augment.ratio.*must name the smaller number first"):
+    with pytest.raises(ArtifactError, match=r"student.augment.ratio.*must name the smaller number first"):
         load(folder)
 
 

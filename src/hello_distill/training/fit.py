@@ -47,22 +47,27 @@ def fit(
                 done = step / total if optim.changes == "step" else epoch / optim.epochs
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate(optim, done)
-                value = loss(model(batch.images), batch.soft, batch.hard)
-                place = f"epoch {epoch + 1}, step {step}"
-                if not torch.isfinite(value):
-                    raise _diverged(what, f"the loss is {value.item()}", place, rows, batch, optim)
                 optimiser.zero_grad()
-                value.backward()
-                distributed.average(trained, len(rows))
-                # Under an infinite limit gradients stay as they are: it is the norm, taken in one go, that counts.
-                if not torch.isfinite(nn.utils.clip_grad_norm_(trained, math.inf, math.inf)):
-                    raise _diverged(what, "a gradient is not finite", place, rows, batch, optim)
+                value = loss(model(batch.images), batch.soft, batch.hard)
+                if fault := _backward(value, trained, len(rows)):
+                    raise _diverged(what, fault, f"epoch {epoch + 1}, step {step}", rows, batch, optim)
                 optimiser.step()
                 step += 1
             distributed.follow(list(model.buffers()))
             after_epoch(epoch + 1)
     if not all(finite(parameter.detach()) for parameter in trained):
         raise DivergedError(f"{what}: a weight is not finite after the last step; {_remedy(optim)}")
+
+
+def _backward(value: Tensor, trained: Sequence[Tensor], rows: int) -> str:
+    """Gradients of a loss over so many rows, averaged over the processes; what is not finite of it, or nothing."""
+    if not torch.isfinite(value):
+        return f"the loss is {value.item()}"
+    value.backward()
+    distributed.average(trained, rows)
+    # Under an infinite limit gradients stay as they are: it is the norm, taken in one go, that counts.
+    finite_norm = torch.isfinite(nn.utils.clip_grad_norm_(trained, math.inf, math.inf))
+    return "" if finite_norm else "a gradient is not finite"
 
 
 def _diverged(what: str, fault: str, place: str, rows: Rows, batch: Batch, optim: Optim) -> DivergedError:

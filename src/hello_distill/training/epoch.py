@@ -1,0 +1,37 @@
+"""The epochs of batches that teachers and projectors are trained on: sample views, take this process's part, label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hello_distill.data.images import ImageSet
+from hello_distill.format.sizes import num_batches
+from hello_distill.format.specs import Augment
+from hello_distill.system import distributed
+from hello_distill.types import Batch, Classifier, Rows
+from hello_distill.views import mixed_targets, render, sample_views
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Augmented batches of labelled images; an epoch is a pure function of its number."""
+
+    data: ImageSet
+    augment: Augment
+    batch_size: int
+    seed: int
+    teacher: Classifier | None = None
+    """Labels the augmented images; None takes their classes, mixed as the images are."""
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        return num_batches(len(self.data), self.batch_size)
+
+    def __call__(self, epoch: int) -> Iterator[tuple[Rows, Batch]]:
+        """This process's part of each batch of an epoch (from 0), with the rows of its images in the data."""
+        for view in sample_views(len(self.data), self.data.side, self.batch_size, self.augment, self.seed, epoch):
+            part = distributed.part(len(view.rows))
+            images = render(self.data.images, view, part)
+            hard = mixed_targets(self.data.targets, view, len(self.data.classes))[part]
+            yield view.rows[part], Batch(images, hard if self.teacher is None else self.teacher(images), hard)
