@@ -5,6 +5,7 @@ The kinds of this package are the modules of `hello_distill.labels`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -145,7 +146,7 @@ KINDS = Registry(LabelKind, "hello_distill.labels", "kind of labels")
 
 def part_of(labels: Mapping[str, Any]) -> LabelPart:
     """The labels' part of a checked manifest as its kind's own model."""
-    return KINDS.find(labels["kind"]).part.model_validate(labels)
+    return KINDS.find(labels["kind"]).part.model_validate_json(json.dumps(labels))
 
 
 def check_stated(folder: Path, stated: Mapping[str, Any], counted: Mapping[str, Any]) -> None:
