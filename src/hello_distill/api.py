@@ -17,14 +17,14 @@ from hello_distill import artifact as artifacts
 from hello_distill import encoders
 from hello_distill.artifact import Artifact
 from hello_distill.data.folders import HELD_OUT
-from hello_distill.data.images import ImageSet, Material, hold_back, left_to_fit, shown_counts
+from hello_distill.data.images import ImageSet, Material, hold_back
 from hello_distill.data.licence import UNKNOWN, Source, source_of
-from hello_distill.data.order import check_order, other_names
+from hello_distill.data.order import check_classes_match, check_order, other_names
 from hello_distill.data.skipped import Skipped, check_file
-from hello_distill.data.sources import open_test, open_training
+from hello_distill.data.sources import open_training, read_test_split
 from hello_distill.distillers.base import Distiller
 from hello_distill.distillers.recipe import Recipe, check_settings
-from hello_distill.distillers.short_classes import Rule, ShortClasses, largest_ipc
+from hello_distill.distillers.short_classes import Rule, ShortClasses, check_classes
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import storage, verification
 from hello_distill.format.fields import LARGEST_SIDE
@@ -34,7 +34,7 @@ from hello_distill.stages import Stages, fingerprint
 from hello_distill.student import evaluate, summary, tested
 from hello_distill.system import context, distributed
 from hello_distill.system.claims import claimed
-from hello_distill.system.errors import ArtifactError, InputError, MachineError, listed
+from hello_distill.system.errors import ArtifactError, InputError, MachineError
 from hello_distill.system.machine import device, environment
 from hello_distill.system.room import check_room
 from hello_distill.teachers import check_network
@@ -121,21 +121,6 @@ def training_images(
             f"{len(train.classes)} classes" + (f"; {left_out.told()}" if left_out.bad else "")
         )
     return Material(material.train.to(device()), material.held.to(device())), left_out
-
-
-def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_class: Rule = "error") -> None:
-    """Raise InputError naming the classes without images, and those with fewer than are asked for."""
-    if empty := [name for name, count in counts.items() if not count]:
-        raise InputError(f"{source}: no training image of {listed(empty)} can be read; mend them or remove the class")
-    short = {name: count for name, count in counts.items() if count < recipe.ipc}
-    if short and short_class == "error":
-        left = left_to_fit(counts, recipe.train_limit, recipe.held_share, recipe.held_limit)
-        fitting = largest_ipc(recipe.distiller, counts, left)
-        lower = f"lower --ipc to {fitting}, for which they suffice after holding some back, " if fitting else ""
-        raise InputError(
-            f"{source}: fewer than {recipe.ipc} training images in {shown_counts(short)}; "
-            f"{lower}add images, or choose --short-class repeat or fewer"
-        )
 
 
 def distill_material(
@@ -330,10 +315,13 @@ def evaluation_images(
     be read.
     """
     if test != HELD_OUT:
-        return test_split(data, artifact.classes, artifact.data.side, test), f"of {test or 'the test split'}"
-    settings = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
-    drawn = {name: settings[name] for name in ("seed", "max_side", "train_limit", "held_share", "held_limit")}
-    recipe = replace(Recipe(), ipc=1).with_changes(drawn)
+        return read_test_split(data, artifact.classes, artifact.data.side, test), f"of {test or 'the test split'}"
+    try:
+        settings = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+        drawn = {name: settings[name] for name in ("seed", "max_side", "train_limit", "held_share", "held_limit")}
+    except (ValueError, TypeError, KeyError):
+        raise ArtifactError(f"{folder}/{CONFIG} does not say what was held out; name another --test") from None
+    recipe = Recipe(ipc=1).with_changes(drawn)
     with context.stage("test data") as stage:
         held = prepare(data, recipe).held
         if not len(held):
@@ -354,29 +342,4 @@ def evaluation_images(
 
 def test_images(data: str, artifact: Artifact) -> ImageSet:
     """The test split of `data`, at the artefact's size, without what cannot be read; see `evaluation_images`."""
-    return test_split(data, artifact.classes, artifact.data.side)
-
-
-def test_split(data: str, classes: Sequence[str], side: int, test: str | None = None) -> ImageSet:
-    """The same for an artefact that would have these classes, and images of so many pixels."""
-    with context.stage("test data") as stage:
-        split = open_test(data, test)
-        check_classes_match(data, split.classes, classes)
-        images, skipped = split.read(side)
-        skipped.check(context.current().max_bad)
-        left_out = f"; {skipped.told()}" if skipped.bad else ""
-        stage.figure = f"{len(images)} images of {images.side} pixels{left_out}"
-    return images.to(device())
-
-
-def check_classes_match(data: str, given: Sequence[str], classes: Sequence[str]) -> None:
-    """Raise InputError where test images have other classes than those that were distilled."""
-    if other := other_names(given, classes):
-        raise InputError(
-            f"{data} has the classes {_shown(given)}, the artefact {_shown(classes)}: {other}; "
-            "give the data that it was distilled from"
-        )
-
-
-def _shown(classes: Sequence[str]) -> str:
-    return f"{', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''} ({len(classes)})"
+    return read_test_split(data, artifact.classes, artifact.data.side)

@@ -13,7 +13,7 @@ import torch
 
 from hello_distill.data.folders import folded
 from hello_distill.data.images import ImageSet
-from hello_distill.system.errors import ArtifactError
+from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.types import Logits, Targets
 
 SIGNIFICANT = 3.5
@@ -83,3 +83,16 @@ def other_names(ours: Sequence[str], theirs: Sequence[str]) -> str:
     if sorted(map(folded, ours)) == sorted(map(folded, theirs)):
         return "names that differ only in case, spaces or Unicode form"
     return f"other names, such as {next(a for a in ours if a not in set(theirs))!r}"
+
+
+def check_classes_match(data: str, given: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise InputError where test images have other classes than those that were distilled."""
+    if other := other_names(given, classes):
+        raise InputError(
+            f"{data} has the classes {_shown(given)}, the artefact {_shown(classes)}: {other}; "
+            "give the data that it was distilled from"
+        )
+
+
+def _shown(classes: Sequence[str]) -> str:
+    return f"{', '.join(classes[:4])}{', ...' if len(classes) > 4 else ''} ({len(classes)})"

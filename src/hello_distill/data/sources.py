@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +22,11 @@ from huggingface_hub import constants as hub
 from hello_distill.data import folders
 from hello_distill.data.descriptions import check_contained
 from hello_distill.data.fashion_mnist import fashion_mnist
-from hello_distill.data.images import Split
+from hello_distill.data.images import ImageSet, Split
+from hello_distill.data.order import check_classes_match
+from hello_distill.system import context
 from hello_distill.system.errors import InputError, MachineError, listed, nearest
-from hello_distill.system.machine import rest_offline_if_unreachable
+from hello_distill.system.machine import device, rest_offline_if_unreachable
 from hello_distill.system.room import FULL
 
 UNWRITABLE = (*FULL, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -49,6 +51,21 @@ def open_test(source: str, name: str | None = None) -> Split:
     For a source of class folders, `name` may be a path to other class folders. Raises as `open_training`.
     """
     return _chosen(source, _located(parted(source)[0]).test(name))
+
+
+def read_test_split(data: str, classes: Sequence[str], side: int, test: str | None = None) -> ImageSet:
+    """The images to test on of a source (see `open_test`), brought to `side` pixels, without what cannot be read.
+
+    Raises InputError where its classes are others, or more than the share `Context.max_bad` cannot be read.
+    """
+    with context.stage("test data") as stage:
+        split = open_test(data, test)
+        check_classes_match(data, split.classes, classes)
+        images, skipped = split.read(side)
+        skipped.check(context.current().max_bad)
+        left_out = f"; {skipped.told()}" if skipped.bad else ""
+        stage.figure = f"{len(images)} images of {images.side} pixels{left_out}"
+    return images.to(device())
 
 
 def _chosen(source: str, split: Split) -> Split:

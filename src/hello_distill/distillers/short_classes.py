@@ -11,8 +11,10 @@ from typing import Literal
 import torch
 
 from hello_distill.artifact import Distilled
-from hello_distill.data.images import ImageSet, Material, short_classes
+from hello_distill.data.images import ImageSet, Material, left_to_fit, short_classes, shown_counts
 from hello_distill.distillers.base import Distiller
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.system.errors import InputError, listed
 
 Rule = Literal["error", "repeat", "fewer"]
 """What becomes of a short class: the run stops; its images are used again; it gets as many distilled images as it has
@@ -75,3 +77,18 @@ def largest_ipc(distiller: Distiller, counts: Mapping[str, int], left: Mapping[s
     0 where there are too few for one."""
     fewest = min(left.values())
     return next((ipc for ipc in range(min(counts.values()), 0, -1) if distiller.images_needed(ipc) <= fewest), 0)
+
+
+def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_class: Rule = "error") -> None:
+    """Raise InputError naming the classes without images, and those with fewer than are asked for."""
+    if empty := [name for name, count in counts.items() if not count]:
+        raise InputError(f"{source}: no training image of {listed(empty)} can be read; mend them or remove the class")
+    short = {name: count for name, count in counts.items() if count < recipe.ipc}
+    if short and short_class == "error":
+        left = left_to_fit(counts, recipe.train_limit, recipe.held_share, recipe.held_limit)
+        fitting = largest_ipc(recipe.distiller, counts, left)
+        lower = f"lower --ipc to {fitting}, for which they suffice after holding some back, " if fitting else ""
+        raise InputError(
+            f"{source}: fewer than {recipe.ipc} training images in {shown_counts(short)}; "
+            f"{lower}add images, or choose --short-class repeat or fewer"
+        )

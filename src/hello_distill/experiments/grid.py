@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
-from hello_distill.api import prepare, test_split
+from hello_distill.api import prepare
 from hello_distill.artifact import Artifact
 from hello_distill.data.images import ImageSet, Material
-from hello_distill.data.sources import short_name
+from hello_distill.data.sources import read_test_split, short_name
 from hello_distill.distillers.base import Distiller
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.ledger import Cell, Ledger
@@ -133,7 +133,7 @@ class Bench:
         """The test split, decoded once."""
         if self._test is None:
             train = self.material.train
-            self._test = test_split(self.data, train.classes, train.side)
+            self._test = read_test_split(self.data, train.classes, train.side)
         return self._test
 
     def only(self, chosen: Sequence[int]) -> Bench:

@@ -10,6 +10,7 @@ from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.experiments.grid import Comparison, Contender
+from hello_distill.format.kinds import LabelKind
 from hello_distill.format.specs import Augment, Optim
 from hello_distill.labels.projector import ProjectorKind
 from hello_distill.labels.pruned import Pruned
@@ -63,6 +64,15 @@ def gvbsm() -> GVBSM:
     return replace(preset, from_zero=False)
 
 
+LABELS: dict[str, LabelKind] = {
+    "pruned": Pruned(keep=0.1),
+    "quantized": Quantized(keep=0.1, codec="topk", k=5),
+    "projector-float32": ProjectorKind(precision="float32"),
+    "projector-int8": ProjectorKind(precision="int8"),
+}
+"""Ways of keeping labels whose options are not their defaults."""
+
+
 def small() -> Comparison:
     """Ten classes of 32 pixels (CIFAR-10), a 3-layer ConvNet of width 128 as teacher and student.
 
@@ -96,12 +106,7 @@ def small() -> Comparison:
         },
         projector=hello.projector,
         training={1: (300, 10), 10: (300, 20), 50: (60, 50)},
-        labels={
-            "pruned": Pruned(keep=0.1),
-            "quantized": Quantized(keep=0.1, codec="topk", k=5),
-            "projector-float32": ProjectorKind(precision="float32"),
-            "projector-int8": ProjectorKind(precision="int8"),
-        },
+        labels=LABELS,
         trials={"hard": HARD_TRIALS, "soft": SOFT_TRIALS},
         trial_epochs=40,
         fits={"projector": PROJECTOR_FITS, "rded-encoder": ENCODER_FITS},

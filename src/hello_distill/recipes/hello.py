@@ -96,10 +96,7 @@ def demo() -> Recipe:
         train_limit=20_000,
         held_limit=2_000,
         teachers=TeacherSpec(
-            network="convnet3_w64",
-            weak_epochs=(2, 3, 4),
-            augment=Augment(scale=(1.0, 1.0), mix="none"),
-            optim=Optim(epochs=4, batch_size=64, lr=4e-3, warmup=0.2),
+            "convnet3_w64", (2, 3, 4), Augment((1.0, 1.0), mix="none"), Optim(4, batch_size=64, lr=4e-3, warmup=0.2)
         ),
         distiller=HeLlO(
             patches=Patches(factor=1, crops=2, pool=20, scale=(0.9, 1.0)),

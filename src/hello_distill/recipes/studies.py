@@ -133,6 +133,20 @@ def teacher_stages(
     return _study(question, "Table 4, right", recipe, contenders, training)
 
 
+STUDENTS: dict[str, dict[str, Any]] = {
+    "beta 0.1": {"beta": 0.1},
+    "beta 1": {"beta": 1.0},
+    "MSE, beta 0": {"loss": "mse", "beta": 0.0},
+    "MSE, beta 0.1": {"loss": "mse", "beta": 0.1},
+    "MSE, beta 1": {"loss": "mse", "beta": 1.0},
+    "crops from half the area up": {"augment": {"scale": (0.5, 1.0)}},
+    "crops from 8 % of the area up": {"augment": {"scale": (0.08, 1.0)}},
+    "Mixup": {"augment": {"mix": "mixup"}},
+    "nothing mixed": {"augment": {"mix": "none"}},
+}
+"""Trainings of the student that `choices` tries."""
+
+
 def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     """What the paper leaves open, one thing changed at a time against the recipe.
 
@@ -170,21 +184,9 @@ def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
         "mosaics, update of images": mosaics,
         "mosaics, update of patches": replace(mosaics, update=replace(update, on="patches")),
     }
-    taught: dict[str, dict[str, Any]] = {
-        "beta 0.1": {"beta": 0.1},
-        "beta 1": {"beta": 1.0},
-        "MSE, beta 0": {"loss": "mse", "beta": 0.0},
-        "MSE, beta 0.1": {"loss": "mse", "beta": 0.1},
-        "MSE, beta 1": {"loss": "mse", "beta": 1.0},
-        "crops from half the area up": {"augment": {"scale": (0.5, 1.0)}},
-        "crops from 8 % of the area up": {"augment": {"scale": (0.08, 1.0)}},
-        "Mixup": {"augment": {"mix": "mixup"}},
-        "nothing mixed": {"augment": {"mix": "none"}},
-    }
-    contenders = {name: Contender(variant) for name, variant in changed.items()}
-    contenders |= {name: Contender(method) for name in taught}
+    contenders = {name: Contender(variant) for name, variant in (changed | dict.fromkeys(STUDENTS, method)).items()}
     question = "What the paper leaves open: one thing changed at a time"
-    return _study(question, None, recipe, contenders, training, taught)
+    return _study(question, None, recipe, contenders, training, STUDENTS)
 
 
 def mosaics(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
