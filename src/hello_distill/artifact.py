@@ -25,12 +25,10 @@ from hello_distill.format.manifest import CARD, CONFIG, FORMAT, IMAGES, MANIFEST
 from hello_distill.format.specs import Codec, StudentSpec, read
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.system import publishing
-from hello_distill.system.distributed import EVERY
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.system.machine import device, versions
-from hello_distill.training.losses import Loss, divergence_loss, hard_loss, matching_loss
-from hello_distill.types import Batch, LabelSource, View
-from hello_distill.views import NO_HOLE, mixed_targets, render, sample_views
+from hello_distill.training.training_set import TrainingSet
+from hello_distill.types import LabelSource
 
 os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 """As in workers of torch's DataLoader: threads do not survive a fork, and the child's first operation would hang."""
@@ -52,77 +50,10 @@ class Distilled(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Artifact:
+class Artifact(TrainingSet):
     """A saved distilled data set, opened."""
 
-    data: ImageSet
-    labels: LabelSource
-    student: StudentSpec
     manifest: dict[str, Any]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the targets."""
-        return self.data.classes
-
-    def loader(self, batch_size: int | None = None, epoch: int = 0, seed: int = 0) -> Loader:
-        """Augmented images with their labels: `for images, soft, hard in artifact.loader(...)`.
-
-        images (b 3 h w) in [0, 1]; soft (b c) in `labels.unit`; hard (b c) one-hot, mixed as the images are.
-        Which augmentation, and the batch size unless given, is what the artefact records. Iterated again, it gives the
-        next epoch. Raises InputError for a batch size below 1, and where stored labels have other batches.
-        """
-        return Loader(self, batch_size, epoch, seed)
-
-    def views(self, batch_size: int | None = None, epoch: int = 0, seed: int = 0) -> Iterable[View]:
-        """The views of an epoch: sampled, or the stored ones where labels were stored with their views."""
-        batch_size = self.student.optim.batch_size if batch_size is None else batch_size
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; a batch holds at least one image")
-        sampled = sample_views(len(self.data), self.data.side, batch_size, self.student.augment, seed, epoch)
-        return self.labels.views(epoch, sampled)
-
-    def batch(self, view: View, own: slice = EVERY) -> Batch:
-        """The rendered images of a view, or of these rows of it, with their labels."""
-        images = render(self.data.images, view, own)
-        aim = view if self.student.ce_target == "mixed" else view._replace(share=1.0, hole=NO_HOLE)
-        hard = mixed_targets(self.data.targets, aim, len(self.classes))[own]
-        if own == EVERY or self.labels.by_image:
-            return Batch(images, self.labels(images, view), hard)
-        return Batch(images, self.labels(render(self.data.images, view), view)[own], hard)
-
-    def student_loss(self) -> Loss:
-        """The loss that fits the artefact's labels: logits are matched, classes are a CE target."""
-        spec = self.student
-        if self.labels.unit == "probabilities":
-            return hard_loss
-        if spec.loss == "mse":
-            return matching_loss(spec.beta)
-        return divergence_loss(spec.temperature, spec.squared, spec.beta)
-
-
-class Loader:
-    """A whole epoch of an artefact's batches each time that it is iterated, of new views each time."""
-
-    def __init__(self, artifact: Artifact, batch_size: int | None, epoch: int, seed: int) -> None:
-        self.artifact = artifact
-        self.batch_size = batch_size
-        self.epoch = epoch
-        """The epoch that comes next."""
-        self.seed = seed
-        self.batches = sum(1 for _ in self._views())
-        """Of each epoch."""
-
-    def __iter__(self) -> Iterator[Batch]:
-        views = self._views()
-        self.epoch += 1
-        return map(self.artifact.batch, views)
-
-    def __len__(self) -> int:
-        return self.batches
-
-    def _views(self) -> Iterable[View]:
-        return self.artifact.views(self.batch_size, self.epoch, self.seed)
 
 
 TEXT = 8 * 2**10

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from hello_distill.artifact import Artifact
 from hello_distill.data.images import ImageSet
 from hello_distill.format.sizes import num_batches
 from hello_distill.system import context, distributed
+from hello_distill.training.epoch import batches
 from hello_distill.training.fit import fit
 from hello_distill.training.networks import build
 from hello_distill.training.scores import percent, top1
+from hello_distill.training.training_set import TrainingSet
 from hello_distill.types import Batch, Rows, View
 from hello_distill.views import render
 
@@ -45,51 +46,43 @@ def tested(score: Score) -> dict[str, float]:
     return {str(epoch): top1 for epoch, top1 in score.top1.items()}
 
 
-def train_student(artifact: Artifact, test: ImageSet, seed: int, held: ImageSet | None = None) -> Score:
-    """A fresh student by the artefact's own protocol, tested as it goes, and on held-back images at its end."""
-    spec = artifact.student
-    student = build(spec.network, len(artifact.classes), artifact.data.side, seed).to(artifact.data.images.device)
-    found: dict[int, float] = {}
+def train_student(training: TrainingSet, test: ImageSet, seed: int, held: ImageSet | None = None) -> Score:
+    """A fresh student by the set's own protocol, tested as it goes, and on held-out images at its end."""
+    spec, data = training.student, training.data
+    student = build(spec.network, len(data.classes), data.side, seed).to(data.images.device)
+    accuracies: dict[int, float] = {}
 
     def test_student(epoch: int) -> None:
         if epoch in spec.tested_epochs() and (accuracy := top1(student.eval(), test)) is not None:
-            found[epoch] = accuracy
+            accuracies[epoch] = accuracy
 
-    def batches(epoch: int) -> Iterator[tuple[Rows, Batch]]:
-        for view in artifact.views(spec.optim.batch_size, epoch, seed):
-            own = distributed.part(len(view.rows))
-            if spec.double_forward:
-                move_statistics(student, artifact, view, own)
-            yield view.rows[own], artifact.batch(view, own)
+    def batch(view: View, part: slice) -> Batch:
+        if spec.double_forward:
+            move_statistics(student, data, view, part)
+        return training.batch(view, part)
 
-    steps = num_batches(len(artifact.data), spec.optim.batch_size)
-    fit(
-        student,
-        batches,
-        steps,
-        artifact.student_loss(),
-        spec.optim,
-        seed,
-        test_student,
-        f"student, seed {seed}",
-    )
-    return Score(seed, found, top1(student.eval(), held) if held is not None else None)
+    def epoch_of(epoch: int) -> Iterator[tuple[Rows, Batch]]:
+        return batches(training.views(spec.optim.batch_size, epoch, seed), batch)
+
+    steps = num_batches(len(data), spec.optim.batch_size)
+    fit(student, epoch_of, steps, training.student_loss(), spec.optim, seed, test_student, f"student, seed {seed}")
+    return Score(seed, accuracies, top1(student.eval(), held) if held is not None else None)
 
 
 @torch.no_grad()
-def move_statistics(student: nn.Module, artifact: Artifact, view: View, own: slice = distributed.EVERY) -> None:
+def move_statistics(student: nn.Module, data: ImageSet, view: View, part: slice = distributed.EVERY) -> None:
     """The forward pass that RDED's code makes before each step: on mixed images under CutMix (its mixing is in
     place), on unmixed ones under Mixup."""
     seen = view if any(view.hole) else view._replace(share=1.0)
-    student(render(artifact.data.images, seen, own))
+    student(render(data.images, seen, part))
 
 
-def evaluate(artifact: Artifact, test: ImageSet, seeds: Sequence[int], what: str = "student") -> list[Score]:
+def evaluate(training: TrainingSet, test: ImageSet, seeds: Sequence[int], what: str = "student") -> list[Score]:
     """One student per seed; `what` names them in the progress lines."""
     scores = []
     for seed in seeds:
         with context.stage(f"{what}, seed {seed}") as stage:
-            scores.append(train_student(artifact, test, seed))
+            scores.append(train_student(training, test, seed))
             stage.figure = f"top-1 {percent(scores[-1].last)} last, {percent(scores[-1].best)} best"
     return scores
 

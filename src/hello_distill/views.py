@@ -88,23 +88,23 @@ def _sample_mix(
     return partner, 1 - hole[2] * hole[3] / side**2, hole
 
 
-def render(images: KeptImages, view: View, own: slice = EVERY) -> Images:
+def render(images: KeptImages, view: View, part: slice = EVERY) -> Images:
     """The pixels of a view, at the size the images are kept in: crop, resize, flip, mix. Pure.
 
-    `own` asks for some rows of the batch; only these, and what is mixed into them, are looked at.
+    `part` asks for some rows of the batch; only these, and what is mixed into them, are looked at.
     """
-    if own != EVERY:
-        return render(images, _with_partners(view, own))[: own.stop - own.start]
+    if part != EVERY:
+        return render(images, _with_partners(view, part))[: part.stop - part.start]
     pairs = zip(images[view.rows], view.box.tolist(), strict=True)
     x = torch.stack([crop(image, box, images.shape[-1]) for image, box in pairs])
     flip = view.flip.to(x.device)[:, None, None, None]
     return mix(torch.where(flip, x.flip(-1), x), view)
 
 
-def _with_partners(view: View, own: slice) -> View:
+def _with_partners(view: View, part: slice) -> View:
     """The view of some rows of a batch, and behind them of their partners, which nothing is mixed into."""
-    partners = view.partner[own]
-    places = torch.cat([torch.arange(own.start, own.stop), partners])
+    partners = view.partner[part]
+    places = torch.cat([torch.arange(part.start, part.stop), partners])
     behind = torch.arange(len(partners), len(places))
     return view._replace(
         rows=view.rows[places],

@@ -15,7 +15,6 @@ from torch import nn
 
 from hello_distill import recipes
 from hello_distill import student as evaluate
-from hello_distill.artifact import Artifact
 from hello_distill.data.images import Material
 from hello_distill.distillers.gvbsm import GVBSM, Running, densification, patch_statistics
 from hello_distill.distillers.random import RandomImages
@@ -31,6 +30,7 @@ from hello_distill.system.errors import InputError
 from hello_distill.training.fit import _optimiser, learning_rate
 from hello_distill.training.losses import divergence_loss, matching_loss
 from hello_distill.training.networks import IMAGENET_MEAN, IMAGENET_STD, build
+from hello_distill.training.training_set import TrainingSet
 from hello_distill.views import mixed_targets, render
 
 
@@ -85,8 +85,8 @@ def test_what_is_decayed() -> None:
 # Students.
 
 
-def student_artifact(material: Material, spec: StudentSpec) -> Artifact:
-    return Artifact(material.held, HardLabels(material.held.targets, 4), spec, {})
+def student_artifact(material: Material, spec: StudentSpec) -> TrainingSet:
+    return TrainingSet(material.held, HardLabels(material.held.targets, 4), spec)
 
 
 def test_a_second_forward_pass_moves_statistics_twice(material: Material) -> None:
@@ -98,9 +98,9 @@ def test_a_second_forward_pass_moves_statistics_twice(material: Material) -> Non
         norm = student.backbone[1]
         seen = render(material.held.images, view if mix == "cutmix" else view._replace(share=1.0))
         mean = student.backbone[0]((seen - student.mean) / student.std).mean((0, 2, 3)).detach()
-        move_statistics(student, artifact, view)
+        move_statistics(student, artifact.data, view)
         torch.testing.assert_close(norm.running_mean, 0.1 * mean, atol=1e-5, rtol=1e-4)
-        move_statistics(student, artifact, view)
+        move_statistics(student, artifact.data, view)
         torch.testing.assert_close(norm.running_mean, 0.19 * mean, atol=1e-5, rtol=1e-4)
 
 
@@ -302,7 +302,7 @@ def positions(features: torch.Tensor) -> torch.Tensor:
 
 def test_presets_are_named_after_the_methods_and_keep_their_quirks() -> None:
     rded = recipes.find("rded")
-    assert rded.method == "rded" and rded.student.double_forward and rded.student.loss == "kl"
+    assert rded.distiller.name == "rded" and rded.student.double_forward and rded.student.loss == "kl"
     assert (rded.student.optim.schedule, rded.student.optim.changes) == ("half-cosine", "epoch")
     assert (rded.distiller.patches.pool, rded.distiller.patches.crops, rded.codec.quality) == (300, 5, 75)
     sre2l, gvbsm = recipes.find("sre2l"), recipes.find("gvbsm")

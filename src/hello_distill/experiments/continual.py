@@ -36,7 +36,6 @@ import torch
 
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
-from hello_distill.artifact import Artifact
 from hello_distill.data import parquet
 from hello_distill.data.images import ImageSet, check_counts
 from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
@@ -49,6 +48,7 @@ from hello_distill.student import summary, train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.training.scores import percent
+from hello_distill.training.training_set import TrainingSet
 from hello_distill.types import Images, LabelSource, Logits, Pixels, View
 
 RANDOM = "random"
@@ -200,7 +200,7 @@ def _run(bench: Bench, step: Step, arrivals: Arrivals, folders: Sequence[Path], 
     if len(seen) == 1:
         return Run(100.0, 100.0, {"images": image_bytes, "labels": 0, "teacher": 0, "public": 0}, 0.0)
     with context.stage(f"step {step.step} of {step.steps}") as stage:
-        memory = Artifact(images, labeller(step, seen, folders[-1], images), student, {})
+        memory = TrainingSet(images, labeller(step, seen, folders[-1], images), student)
         score = train_student(memory, bench.test().only(seen), network_seed(seed, step.step))
         stage.figure = f"{step.name}, seed {seed}: top-1 {percent(score.last)} of {len(seen)} classes"
     sizes = {**artefact_bytes(folders[-1]), "images": image_bytes}

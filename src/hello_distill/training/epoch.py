@@ -1,16 +1,23 @@
-"""The epochs of batches that teachers and projectors are trained on: sample views, take this process's part, label."""
+"""One epoch of batches, of teachers, projectors and students: this process's part of each view, rendered, labelled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from hello_distill.data.images import ImageSet
 from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Augment
 from hello_distill.system import distributed
-from hello_distill.types import Batch, Classifier, Rows
+from hello_distill.types import Batch, Classifier, Rows, View
 from hello_distill.views import mixed_targets, render, sample_views
+
+
+def batches(views: Iterable[View], batch: Callable[[View, slice], Batch]) -> Iterator[tuple[Rows, Batch]]:
+    """This process's part of each view's batch, with the rows of its images in their set."""
+    for view in views:
+        part = distributed.part(len(view.rows))
+        yield view.rows[part], batch(view, part)
 
 
 @dataclass(frozen=True)
@@ -29,9 +36,11 @@ class Epochs:
         return num_batches(len(self.data), self.batch_size)
 
     def __call__(self, epoch: int) -> Iterator[tuple[Rows, Batch]]:
-        """This process's part of each batch of an epoch (from 0), with the rows of its images in the data."""
-        for view in sample_views(len(self.data), self.data.side, self.batch_size, self.augment, self.seed, epoch):
-            part = distributed.part(len(view.rows))
-            images = render(self.data.images, view, part)
-            hard = mixed_targets(self.data.targets, view, len(self.data.classes))[part]
-            yield view.rows[part], Batch(images, hard if self.teacher is None else self.teacher(images), hard)
+        """This process's part of each batch of an epoch (from 0)."""
+        side, batch_size = self.data.side, self.batch_size
+        return batches(sample_views(len(self.data), side, batch_size, self.augment, self.seed, epoch), self._batch)
+
+    def _batch(self, view: View, part: slice) -> Batch:
+        images = render(self.data.images, view, part)
+        hard = mixed_targets(self.data.targets, view, len(self.data.classes))[part]
+        return Batch(images, hard if self.teacher is None else self.teacher(images), hard)
