@@ -38,7 +38,7 @@ def expected(kind: Any) -> str:
         length = "" if get_origin(kind) is list or Ellipsis in inner else f" of {len(inner)}"
         return f"a list{length}, each {expected(inner[0])}"
     if dataclasses.is_dataclass(kind):
-        return "fields such as " + next(iter(get_type_hints(kind)))
+        return "fields such as " + dataclasses.fields(kind)[0].name
     return str(kind)
 
 
@@ -75,7 +75,10 @@ def _paths(kinds: Kinds, path: str = "") -> Iterator[str]:
 def _fields(kind: Any) -> Kinds:
     """Fields of a dataclass, or of the one in a union; none for other types."""
     found = next((one for one in (kind, *get_args(kind)) if dataclasses.is_dataclass(one)), None)
-    return get_type_hints(found) if found else {}
+    if found is None:
+        return {}
+    hints = get_type_hints(found)
+    return {field.name: hints[field.name] for field in dataclasses.fields(found)}
 
 
 def _fits(value: Any, kind: Any) -> bool:
