@@ -322,7 +322,7 @@ def test_a_card_that_leads_elsewhere_is_not_opened(tmp_path: Path) -> None:
         ({"student": {"temperature": 0}}, "`student.temperature`: Input should be greater than 0"),
         ({"student": {"beta": -1.0}}, "`student.beta`: Input should be greater than or equal to 0"),
         ({"student": {"evaluations": 0}}, "`student.evaluations`"),
-        ({"student": {"augment": {"scale": [1.0, 0.1]}}}, "`student.augment`: .*the smaller number first"),
+        ({"student": {"augment": {"scale": [1.0, 0.1]}}}, "`student.augment.scale`: .*the smaller number first"),
         ({"codec": {"quality": 150}}, "`codec.quality`: Input should be less than or equal to 100"),
         ({"distiller": {"projector": {"templates": ["a photo"]}}}, r"`projector.templates.0`: .*must hold {} once"),
         ({"distiller": {"projector": {"encoder_rank": 2000}}}, "`projector.encoder_rank`"),
