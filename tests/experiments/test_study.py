@@ -414,8 +414,8 @@ def test_the_command_passes_on_what_is_given(
 ) -> None:
     calls: list[Any] = []
 
-    def ran(*arguments: Any) -> dict[str, Any]:
-        calls.append(arguments)
+    def ran(*arguments: Any, **chosen: Any) -> dict[str, Any]:
+        calls.append((*arguments, chosen))
         shutil.copy(done, arguments[1])
         found: dict[str, Any] = json.loads(done.read_text())
         return found
@@ -424,9 +424,9 @@ def test_the_command_passes_on_what_is_given(
     out = str(tmp_path / "r.json")
     given = ["--recipe", "ablation", "--variants", "+ LoRA", "--ipc", "10", "--seeds", "4"]
     assert cli.main(["study", "DATA", "--out", out, *given]) == 0
-    data, file, wanted, *grid = calls[0]
+    data, file, wanted, chosen = calls[0]
     assert (data, file, wanted) == ("DATA", out, STUDIES["ablation"]())
-    assert grid[:4] == [["+ LoRA"], [10], None, [4]]
+    assert chosen == {"variants": ["+ LoRA"], "ipcs": [10], "students": None, "seeds": [4]}
     named = (
         "hello-distill study DATA --out r.json --recipe ablation --variants '+ LoRA' --ipc 10 --seeds 4 --max-bad 0.01"
     )
