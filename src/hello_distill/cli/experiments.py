@@ -14,16 +14,24 @@ from hello_distill.system import publishing
 from hello_distill.system.claims import claimed
 
 
-def result_parser(description: str, recipes: str, seeds: str, recipe: str | None = "small") -> ArgumentParser:
-    """The options that all commands share that fill a result file; without a `recipe` one must be named."""
+def result_parser(description: str, recipes: str, recipe: str | None = "small") -> ArgumentParser:
+    """The first options of all commands that fill a result file; without a `recipe` one must be named."""
     parser = ArgumentParser(description=description)
     parser.add_argument("data", help="as for `distill`")
     parser.add_argument("--out", required=True, help="result file (JSON); what it holds is not computed again")
     parser.add_argument("--recipe", default=recipe, required=recipe is None, help=recipes)
-    parser.add_argument("--ipc", type=PositiveInt, nargs="+", help="images per class (default: all that it has)")
-    parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help=seeds)
-    add_max_bad(parser)
     return parser
+
+
+def add_ipc(parser: ArgumentParser) -> None:
+    """Images per class."""
+    parser.add_argument("--ipc", type=PositiveInt, nargs="+", help="images per class (default: all that it has)")
+
+
+def add_seeds(parser: ArgumentParser, meaning: str) -> None:
+    """The last options: seeds, and what is let pass."""
+    parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help=meaning)
+    add_max_bad(parser)
 
 
 def compare_parser() -> ArgumentParser:
@@ -31,8 +39,8 @@ def compare_parser() -> ArgumentParser:
     parser = result_parser(
         "Methods and labels side by side, every cell resumable, into one result file.",
         "small (10 classes, 32 pixels, two cores) or many (200 classes)",
-        "one run of each cell for each seed",
     )
+    add_ipc(parser)
     parser.add_argument(
         "--methods", nargs="+", default=["random", "rded", "rded-encoder", "hello"], help="also sre2l, gvbsm"
     )
@@ -43,6 +51,7 @@ def compare_parser() -> ArgumentParser:
         help="also stored, pruned, quantized, projector-int8",
     )
     parser.add_argument("--students", nargs="+", default=["convnet3"], help="networks, as for `train`")
+    add_seeds(parser, "one run of each cell for each seed")
     return parser
 
 
@@ -72,15 +81,16 @@ def continual_parser() -> ArgumentParser:
     parser = result_parser(
         "Classes that arrive in steps: a new network at each, trained on the distilled images so far.",
         "small (10 classes, 32 pixels, two cores) or many (20 classes)",
-        "each draws an order of the classes, images and networks",
     )
     parser.add_argument("--steps", type=PositiveInt, nargs="+", default=[5, 10], help="steps that divide the classes")
+    add_ipc(parser)
     parser.add_argument(
         "--methods",
         nargs="+",
         default=["hello", "rded", "random"],
         help="hello and rded each with a labeller of the classes seen so far and, apart, one of all classes; random",
     )
+    add_seeds(parser, "each draws an order of the classes, images and networks")
     return parser
 
 
@@ -111,11 +121,12 @@ def study_parser() -> ArgumentParser:
         "architectures (Table 2), ablation (Table 3), ranks and stages (Table 4), choices (what the paper leaves "
         "open), crops (whole images or crops, four methods): 10 classes of 32 pixels, two cores; architectures-many "
         "and ablation-many: 20 classes; mosaics: photographs of 64 pixels",
-        "one run of each variant for each seed",
         recipe=None,
     )
     parser.add_argument("--variants", nargs="+", help="some of its variants, by name (default: all)")
+    add_ipc(parser)
     parser.add_argument("--students", nargs="+", help="some of its networks (default: all)")
+    add_seeds(parser, "one run of each variant for each seed")
     return parser
 
 
