@@ -147,7 +147,7 @@ def test_hard_labels_need_no_encoder(artefact: Path, clip_folder: Path, monkeypa
     def never(*_: object) -> None:
         raise AssertionError("the encoder was opened")
 
-    monkeypatch.setattr(artifacts.label_kinds, "load", never)
+    monkeypatch.setattr(artifacts.KINDS.find("projector"), "load", never)
     _, soft, hard = next(iter(load(artefact, "hard").loader()))
     assert torch.equal(soft, hard)
 
@@ -248,7 +248,7 @@ def test_broken_projectors(broken: Path, artefact: Path) -> None:
     ):
         load(broken)
     seal(broken, labels={**labels, "kind": "pickled"})
-    with pytest.raises(ArtifactError, match=r"labels.*does not match any of the expected tags"):
+    with pytest.raises(ArtifactError, match=r"`labels.kind`: .pickled. is none of hard, projector"):
         load(broken)
     seal(broken, labels=labels)
     (broken / "projector" / "adapter_model.safetensors").write_bytes(b"\x08" + b"\0" * 20)
