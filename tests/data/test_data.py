@@ -189,7 +189,7 @@ def test_data_sets_without_what_is_needed(tmp_path: Path) -> None:
     unlabelled = images.cast_column("fine_label", datasets.Value("int64")).map(lambda row: {"fine_label": -1})
     hidden = unlabelled.cast_column("fine_label", images.features["fine_label"])
     untested(put("hidden", train=images, test=hidden), "has no labelled test split")
-    untested(tmp_path / "hidden", "2 images have no label|4 images have no label", "test")
+    untested(tmp_path / "hidden", "4 images have no label", "test")
 
 
 def test_class_folders_alone_are_trained_on(tmp_path: Path) -> None:
