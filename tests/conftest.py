@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,11 +30,12 @@ from hello_distill.api import distill  # noqa: E402
 from hello_distill.data.images import ImageSet, Material  # noqa: E402
 from hello_distill.distillers.hello import HeLlO  # noqa: E402
 from hello_distill.distillers.lic import LIC  # noqa: E402
-from hello_distill.distillers.rded import Patches  # noqa: E402
+from hello_distill.distillers.rded import RDED, Patches  # noqa: E402
 from hello_distill.distillers.recipe import Recipe  # noqa: E402
 from hello_distill.format import storage  # noqa: E402
 from hello_distill.format.specs import Augment, Optim, StudentSpec  # noqa: E402
 from hello_distill.projector import ProjectorSpec  # noqa: E402
+from hello_distill.relabel import relabel, wanted  # noqa: E402
 from hello_distill.teachers import TeacherSpec  # noqa: E402
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count() or 1)))
@@ -126,7 +128,7 @@ def peak() -> int:
 def worked(call: Callable[[], Given], seconds: float) -> tuple[Given, float]:
     """What a call gives, and its CPU seconds: of the cheapest of three tries where one exceeds `seconds`.
 
-    Threads that wait for a busy machine spin, which counts as work: one try in thousands took a quarter more.
+    Threads that wait for a busy machine spin, which counts as work.
     """
     costs: list[float] = []
     while True:
@@ -173,7 +175,7 @@ def tiny(clip_folder: Path) -> encoders.Encoder:
 
 @pytest.fixture(scope="session")
 def material() -> Material:
-    """Drawn training images, and some held back."""
+    """Drawn training images, and some held out."""
     return Material(drawn(24, seed=1), drawn(8, seed=2))
 
 
@@ -209,3 +211,13 @@ def recipe(clip_folder: Path) -> Recipe:
 def artefact(tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artefact made by the tiny recipe."""
     return distill(str(tree), tmp_path_factory.mktemp("out") / "a", recipe)
+
+
+@pytest.fixture(scope="session")
+def kinds(artefact: Path, tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An artefact of each kind of labels."""
+    folder = tmp_path_factory.mktemp("kinds")
+    taught = distill(str(tree), folder / "teacher", replace(recipe, distiller=RDED(recipe.distiller.patches)))
+    options = {"pruned": {"keep": 0.5}, "quantized": {"keep": 0.5, "k": 3}, "hard": {}, "static": {}, "stored": {}}
+    made = {kind: relabel(taught, folder / kind, wanted(kind, **given)) for kind, given in options.items()}
+    return {"projector": artefact, "teacher": taught, **made}

@@ -104,6 +104,7 @@ def hostile(file: Path) -> dict[str, object]:
     found = json.loads(file.read_text())
     found["data"]["name"] = HOSTILE
     found["environment"] = {HOSTILE: HOSTILE, "commit": "\x1b[31m"}
+    found["commands"] = [f"hello-distill compare {HOSTILE}"]
     found["stages"] = {HOSTILE: {"teacher_top1": 12.5}}
     for cell in found["cells"]:
         cell |= {"method": HOSTILE + cell["method"], "student": HOSTILE, "commits": [HOSTILE]}

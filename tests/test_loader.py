@@ -5,28 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import hello_distill as hd
-from hello_distill.api import distill
-from hello_distill.distillers.rded import RDED
-from hello_distill.distillers.recipe import Recipe
-from hello_distill.relabel import relabel, wanted
 from hello_distill.system.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def kinds(artefact: Path, tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """An artefact of each kind of labels."""
-    folder = tmp_path_factory.mktemp("kinds")
-    taught = distill(str(tree), folder / "teacher", replace(recipe, distiller=RDED(recipe.distiller.patches)))
-    options = {"pruned": {"keep": 0.5}, "quantized": {"keep": 0.5, "k": 3}, "hard": {}, "static": {}, "stored": {}}
-    made = {kind: relabel(taught, folder / kind, wanted(kind, **given)) for kind, given in options.items()}
-    return {"projector": artefact, "teacher": taught, **made}
 
 
 def test_a_loader_gives_a_whole_new_epoch_each_time(artefact: Path) -> None:

@@ -17,7 +17,7 @@ from hello_distill import artifact as artifacts
 from hello_distill import encoders
 from hello_distill.artifact import Artifact
 from hello_distill.data.folders import HELD_OUT
-from hello_distill.data.images import ImageSet, Material, hold_back
+from hello_distill.data.images import ImageSet, Material, hold_out
 from hello_distill.data.licence import UNKNOWN, Source, source_of
 from hello_distill.data.order import check_classes_match, check_order, other_names
 from hello_distill.data.skipped import Skipped, check_file
@@ -115,7 +115,7 @@ def training_images(
         left_out.check(context.current().max_bad)
         if left_out.bad:
             check_classes(data, images.counts(), replace(recipe, train_limit=None), short_class)
-        material = hold_back(images, recipe.held_share, recipe.held_limit, recipe.seed)
+        material = hold_out(images, recipe.held_share, recipe.held_limit, recipe.seed)
         stage.figure = (
             f"{len(material.train)} + {len(material.held)} held-out training images of {side} pixels, "
             f"{len(train.classes)} classes" + (f"; {left_out.told()}" if left_out.bad else "")

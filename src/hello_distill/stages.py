@@ -105,7 +105,7 @@ class Stages:
                 found = self._measure(self._teachers[spec.network])
                 stage.figure = (
                     f"top-1 {percent(found['teacher_top1'])} (last epoch), {percent(found['ensemble_top1'])} "
-                    f"(mean of epochs {', '.join(map(str, spec.weak_epochs))}) on held-back training images"
+                    f"(mean of epochs {', '.join(map(str, spec.weak_epochs))}) on held-out training images"
                 )
             if name is None:
                 self.figures |= found
@@ -174,7 +174,7 @@ class Stages:
     def _tested(self, projector: Projector, name: str, before: float | None = None) -> float | None:
         with context.stage(f"{name} test") as stage:
             found = top1(projector, self.material.held, name)
-            stage.figure = f"top-1 {percent(found)} on {len(self.material.held)} held-back training images"
+            stage.figure = f"top-1 {percent(found)} on {len(self.material.held)} held-out training images"
             if found is not None and before is not None and found < before:
                 stage.figure += (
                     "; WORSE than before fitting: lower its learning rate, "
@@ -208,7 +208,7 @@ class Stages:
         with self._once(repr((spec, taught, lora))), context.stage("probe") as stage:
             model, fitted = self._cached_probe(spec, taught, lora)
             found = top1(model, self.material.held, "probe")
-            stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(found)} on held-back training images"
+            stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(found)} on held-out training images"
         return Probed(model, {"fitted_numbers": fitted, "projector_top1": found})
 
     def _cached_probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> tuple[nn.Module, int]:

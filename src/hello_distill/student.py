@@ -28,7 +28,7 @@ class Score:
     seed: int
     top1: dict[int, float]
     held: float | None = None
-    """After the last epoch, on held-back training images, where these were asked for: what may be chosen by."""
+    """After the last epoch, on held-out training images, where these were asked for: what may be chosen by."""
 
     @property
     def last(self) -> float:

@@ -64,7 +64,7 @@ def suited_epochs(ipc: int, epochs: int, count: int = 9) -> tuple[int, ...]:
     """Epochs of so many weak teachers, of a run of `epochs`, that suit students of `ipc` images per class: ours.
 
     They lie evenly around the share 0.2 ipc^0.45 of the run, 0.9 at most, and as far to both sides as half of it. In
-    results/stages_cifar10.json students of 1, 10 and 50 images per class do best, on held-back images, with teachers
+    results/stages_cifar10.json students of 1, 10 and 50 images per class do best, on held-out images, with teachers
     around 0.2, from 0.55 on, and around 0.9, by less than their spread. The power is that by which the best epoch of
     single experts grows in "A Label is Worth a Thousand Images": 20, 44, 128 and 164 on CIFAR-10, 11, 50, 90 and 102
     on Tiny-ImageNet, at IPC 1, 10, 50 and 100. A run shorter than `count` gives all of its epochs.

@@ -150,7 +150,7 @@ def test_mistakes_in_a_distillation(
         assert not out.exists() and not list(tmp_path.glob(".out*"))
 
     bad("fewer than 13 training images in circle (12), cross (12)", tree, "--ipc", 13)
-    bad("lower --ipc to 11, for which they suffice after holding some back, add images, or choose", tree, "--ipc", 13)
+    bad("lower --ipc to 11, for which they suffice after holding some out, add images, or choose", tree, "--ipc", 13)
     bad("--ipc is 0", tree, "--ipc", 0)
     bad("no data at", tmp_path / "nowhere")
     bad("unknown encoder 'ligt': did you mean 'lite'", tree, "--encoder", "ligt")

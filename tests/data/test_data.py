@@ -16,7 +16,7 @@ from conftest import CLASSES, SIDE, drawn, write_tree
 from hello_distill.data import fashion_mnist
 from hello_distill.data import sources as data
 from hello_distill.data.decoding import decode, square
-from hello_distill.data.images import hold_back
+from hello_distill.data.images import hold_out
 from hello_distill.data.sources import open_test, open_training
 from hello_distill.system.errors import InputError, MachineError
 
@@ -107,17 +107,17 @@ def test_square_takes_the_middle() -> None:
     assert np.array(square(wide, 5)).shape == (5, 5, 3)
 
 
-def test_hold_back_takes_the_same_share_of_each_class_and_loses_nothing() -> None:
+def test_hold_out_takes_the_same_share_of_each_class_and_loses_nothing() -> None:
     whole = drawn(20, seed=0)
-    train, held = hold_back(whole, 0.1, 1000, seed=0)
+    train, held = hold_out(whole, 0.1, 1000, seed=0)
     assert [len(held.of_class(c)) for c in range(4)] == [2, 2, 2, 2]
     assert len(train) + len(held) == len(whole)
     together = torch.cat([train.images, held.images]).flatten(1).tolist()
     assert sorted(together) == sorted(whole.images.flatten(1).tolist())
-    assert torch.equal(hold_back(whole, 0.1, 1000, seed=0).held.images, held.images)
-    assert not torch.equal(hold_back(whole, 0.1, 1000, seed=1).held.images, held.images)
-    assert len(hold_back(whole, 0.5, 8, seed=0).held) == 8
-    assert min(len(hold_back(whole, 1.0, 1000, seed=0).train.of_class(c)) for c in range(4)) == 1
+    assert torch.equal(hold_out(whole, 0.1, 1000, seed=0).held.images, held.images)
+    assert not torch.equal(hold_out(whole, 0.1, 1000, seed=1).held.images, held.images)
+    assert len(hold_out(whole, 0.5, 8, seed=0).held) == 8
+    assert min(len(hold_out(whole, 1.0, 1000, seed=0).train.of_class(c)) for c in range(4)) == 1
 
 
 def test_a_limit_takes_the_same_share_of_each_class(sources: dict[str, Path]) -> None:

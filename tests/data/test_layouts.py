@@ -257,7 +257,7 @@ def test_the_default_names_every_short_class(
         InputError, match=r"need 4 training images of each class .* fewer in circle \(3\), stripes \(1\);"
     ):
         hd.distill(str(uneven), tmp_path / "a", mosaics)
-    with pytest.raises(InputError, match=r"fewer than 3 training images \(after holding some back\) in circle \(2\)"):
+    with pytest.raises(InputError, match=r"fewer than 3 training images \(after holding some out\) in circle \(2\)"):
         data = drawn(3, seed=0)
         one_less = Material(data.rows(torch.arange(1, 12)), data.rows(torch.arange(0)))
         distill_material(one_less, replace(recipe, ipc=3), RandomImages(), tmp_path / "a")

@@ -20,7 +20,7 @@ from conftest import CLASSES, SIDE, drawn, write_tree
 from hello_distill import artifact as artifacts
 from hello_distill.api import distill, train
 from hello_distill.data import decoding, reading
-from hello_distill.data.images import ImageSet, hold_back
+from hello_distill.data.images import ImageSet, hold_out
 from hello_distill.data.mapped import Mapped, in_memory
 from hello_distill.data.sources import open_test, open_training
 from hello_distill.distillers.random import RandomImages
@@ -72,7 +72,7 @@ def test_images_in_a_file_are_those_in_memory(broken: Path, monkeypatch: pytest.
         assert isinstance(parts[1].images, Mapped), "a part of a file is not brought to memory"
         assert torch.equal(in_memory(parts[1].images), parts[0].images) and parts[0].classes == parts[1].classes
         assert torch.equal(parts[0].targets, parts[1].targets)
-    for mine, other in zip(hold_back(memory, 0.2, 100, 0), hold_back(file, 0.2, 100, 0), strict=True):
+    for mine, other in zip(hold_out(memory, 0.2, 100, 0), hold_out(file, 0.2, 100, 0), strict=True):
         assert isinstance(other.images, Mapped) and torch.equal(in_memory(other.images), mine.images)
     assert fingerprint(file) == fingerprint(memory)
 
@@ -111,7 +111,7 @@ def test_an_artefact_may_hold_images_of_a_file(
     """Where a method keeps real images as they are."""
     made = []
     for data, place in zip(both(broken, monkeypatch), ("memory", "file"), strict=True):
-        material = hold_back(data, 0.1, 100, 0)
+        material = hold_out(data, 0.1, 100, 0)
         distilled = RandomImages()(material, Stages(material, recipe.teachers, 0), 2, 0)
         how = recipe.student, recipe.codec, replace(recipe, distiller=RandomImages()).settings()
         made.append(files(artifacts.save(distilled, 2, *how, tmp_path / place)))
@@ -343,7 +343,7 @@ def test_a_file_takes_no_memory_of_its_own(tmp_path: Path, monkeypatch: pytest.M
         return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
 
     before = anonymous()
-    material = hold_back(data, 0.1, 200, 0)
+    material = hold_out(data, 0.1, 200, 0)
     batch = material.train.images[torch.arange(0, 1800, 30)]
     assert batch.shape == (60, 3, 224, 224) and int(batch.sum()) == 0
     assert anonymous() - before < 3 * batch.nbytes

@@ -304,7 +304,7 @@ def test_the_picture_is_the_same_twice(tree: Path, grid: Comparison, tmp_path: P
         plot(out)
 
 
-def test_nothing_is_chosen_where_no_images_are_held_back(tree: Path, grid: Comparison, tmp_path: Path) -> None:
+def test_nothing_is_chosen_where_no_images_are_held_out(tree: Path, grid: Comparison, tmp_path: Path) -> None:
     none = replace(grid, base=replace(grid.base, held_share=0.0))
     with pytest.raises(InputError, match="set `held_share` above 0"):
         run(tree, tmp_path / "r.json", none, methods=["random"], labels=["hard"], ipcs=[1], seeds=[0])

@@ -280,7 +280,7 @@ def test_what_a_study_does_not_have_is_told(
     assert not (tmp_path / "r.json").exists()
 
 
-def test_a_study_needs_images_held_back(tree: Path, wanted: Study, tmp_path: Path) -> None:
+def test_a_study_needs_images_held_out(tree: Path, wanted: Study, tmp_path: Path) -> None:
     base = replace(wanted.comparison.base, held_share=0.0)
     with pytest.raises(InputError, match="set `held_share` above 0"):
         run(tree, tmp_path / "r.json", replace(wanted, comparison=replace(wanted.comparison, base=base)))
@@ -389,7 +389,7 @@ def test_suited_epochs_lie_around_the_share_of_the_run_that_did_best() -> None:
 
 
 def test_the_rule_of_epochs_is_that_of_the_stages_on_record() -> None:
-    """At each number of images the stage nearest to the rule's middle is, on held-back images, the best or near it."""
+    """At each number of images the stage nearest to the rule's middle is, on held-out images, the best or near it."""
     result = json.loads((ROOT / "results" / "stages_cifar10.json").read_text())
     stages = {name: found["teachers"] for name, found in result["recipe"]["methods"].items()}
     middles = {name: fmean(stages[name]["weak_epochs"]) / stages[name]["optim"]["epochs"] for name in EVEN_STAGES}

@@ -11,7 +11,6 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,8 @@ import pytest
 
 import forge
 from conftest import cheap, seal, worked
-from hello_distill.api import distill, verify
+from hello_distill.api import verify
 from hello_distill.artifact import load
-from hello_distill.distillers.rded import RDED
-from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs
 from hello_distill.format.manifest import IMAGES
 from hello_distill.relabel import relabel, wanted
@@ -34,14 +31,10 @@ FLIPS = 1000
 
 
 @pytest.fixture(scope="module")
-def bases(artefact: Path, tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A true artefact of each kind of labels."""
-    folder = tmp_path_factory.mktemp("bases")
-    taught = distill(str(tree), folder / "teacher", replace(recipe, distiller=RDED(recipe.distiller.patches)))
-    options = {"pruned": {"keep": 0.5}, "quantized": {"keep": 0.5, "k": 3}, "static": {}, "stored": {}, "hard": {}}
-    made = {kind: relabel(taught, folder / kind, wanted(kind, **given)) for kind, given in options.items()}
-    made["int8"] = relabel(artefact, folder / "int8", wanted("projector", precision="int8"))
-    return {"projector": artefact, "teacher": taught, **made}
+def bases(kinds: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A true artefact of each kind of labels, and of the projector in integers."""
+    integers = tmp_path_factory.mktemp("bases") / "int8"
+    return {**kinds, "int8": relabel(kinds["projector"], integers, wanted("projector", precision="int8"))}
 
 
 @pytest.fixture

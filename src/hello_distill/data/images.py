@@ -178,7 +178,7 @@ def check_counts(data: ImageSet, ipc: int) -> None:
     """Raise InputError naming the classes with fewer images than are asked for."""
     if short := short_classes(data, ipc):
         raise InputError(
-            f"fewer than {ipc} training images (after holding some back) in {shown_counts(short)}; "
+            f"fewer than {ipc} training images (after holding some out) in {shown_counts(short)}; "
             f"lower --ipc to {min(short.values())}, add images, or `distill` with --short-class repeat or fewer"
         )
 
@@ -193,10 +193,10 @@ def shown_counts(counts: Mapping[str, int]) -> str:
     return listed([f"{name} ({count})" for name, count in counts.items()])
 
 
-def hold_back(data: ImageSet, share: float, limit: int, seed: int) -> Material:
-    """Split training images in two: to fit on, and held back for the figures that a run prints.
+def hold_out(data: ImageSet, share: float, limit: int, seed: int) -> Material:
+    """Split training images in two: to fit on, and held out for the figures that a run prints.
 
-    The same share of each class is held back, at most about `limit` images in all; no class is left empty.
+    The same share of each class is held out, at most about `limit` images in all; no class is left empty.
     """
     share = min(share, limit / len(data))
     held = torch.zeros(len(data), dtype=torch.bool)
@@ -220,7 +220,7 @@ def _share_of(count: int, share: float, least: int) -> int:
 
 
 def left_to_fit(counts: Mapping[str, int], limit: int | None, share: float, held_limit: int) -> dict[str, int]:
-    """Images of each class that `limited` and `hold_back` leave to be fitted on, of a split with so many."""
+    """Images of each class that `limited` and `hold_out` leave to be fitted on, of a split with so many."""
     left, total = dict(counts), sum(counts.values())
     if limit is not None and total > limit:
         left = {name: min(count, _share_of(count, limit / total, 1)) for name, count in left.items()}

@@ -107,7 +107,7 @@ def read(source: Source, name: str) -> Found:
 
 
 def fits(size: int) -> bool:
-    """Whether memory holds so many bytes of images with ease, which is twice: training and held-back images are copied.
+    """Whether memory holds so many bytes of images with ease, which is twice: training and held-out images are copied.
 
     The same goes for the memory of the device, if it has its own. Of several processes each has its own copies.
     """

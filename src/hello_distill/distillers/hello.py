@@ -36,7 +36,7 @@ class HeLlO(Distiller):
     def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         self.patches.check(material.train, ipc)
         if self.label_bytes is not None and not len(material.held):
-            raise InputError("--label-bytes needs held-back training images to choose by; set `held_share` above 0")
+            raise InputError("--label-bytes needs held-out training images to choose by; set `held_share` above 0")
         observer, _ = stages.teachers()
         start = self.patches(material.train, observer, ipc, seed)  # line 3: Eq. 6
         fitted = stages.projector(self.projector)  # lines 4-8: Eq. 2-5
@@ -84,7 +84,7 @@ class HeLlO(Distiller):
                 chosen = budget.choose(points, self.label_bytes)
             stage.figure = (
                 f"ranks {chosen.encoder_rank} and {chosen.head_rank} in {chosen.precision}: {chosen.bytes:,} bytes, "
-                f"agrees with the fitted projector on {chosen.agreement:.1f} % of held-back training images"
+                f"agrees with the fitted projector on {chosen.agreement:.1f} % of held-out training images"
             )
         adapter = budget.formed(fitted.adapter, chosen.encoder_rank, chosen.head_rank, chosen.precision)
         figures: dict[str, Any] = {"fidelity": [asdict(point) for point in points]}

@@ -52,7 +52,7 @@ class Patches:
             fitting = min(short.values()) // self.factor**2
             raise InputError(
                 f"{ipc} images per class of {self.factor**2} patches each need {self.needed(ipc)} training images of "
-                f"each class (after holding some back), and there are fewer in {shown_counts(short)}; "
+                f"each class (after holding some out), and there are fewer in {shown_counts(short)}; "
                 f"{f'lower --ipc to {fitting}, ' if fitting else ''}set `distiller.patches.factor` to 1, add images, "
                 "or `distill` with --short-class repeat or fewer"
             )

@@ -31,9 +31,9 @@ class Recipe:
     train_limit: int | None = None
     """At most so many training images are used, the same share of each class; None uses all."""
     held_share: float = 0.1
-    """Share of each class's training images held back for the figures that a run prints."""
+    """Share of each class's training images held out for the figures that a run prints."""
     held_limit: int = 2000
-    """At most so many are held back."""
+    """At most so many are held out."""
     teachers: TeacherSpec = field(default_factory=TeacherSpec)
     distiller: Distiller = field(default_factory=HeLlO)
     """The method and its settings."""

@@ -18,7 +18,7 @@ from hello_distill.system.errors import InputError, listed
 
 Rule = Literal["error", "repeat", "fewer"]
 """What becomes of a short class: the run stops; its images are used again; it gets as many distilled images as it has
-training images (those held back not counted), made from images that are used again where a method needs several."""
+training images (those held out not counted), made from images that are used again where a method needs several."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_
     if short and short_class == "error":
         left = left_to_fit(counts, recipe.train_limit, recipe.held_share, recipe.held_limit)
         fitting = largest_ipc(recipe.distiller, counts, left)
-        lower = f"lower --ipc to {fitting}, for which they suffice after holding some back, " if fitting else ""
+        lower = f"lower --ipc to {fitting}, for which they suffice after holding some out, " if fitting else ""
         raise InputError(
             f"{source}: fewer than {recipe.ipc} training images in {shown_counts(short)}; "
             f"{lower}add images, or choose --short-class repeat or fewer"

@@ -239,7 +239,7 @@ def network_seed(seed: int, step: int) -> int:
 
 
 def _measured(step: Step, arrivals: Arrivals, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
-    """Accuracies of a step's teachers and projector on held-back training images of the classes that they know."""
+    """Accuracies of a step's teachers and projector on held-out training images of the classes that they know."""
     seen = arrivals.seen(step.step)
     if step.labels == HARD or len(seen) == 1:
         return {}

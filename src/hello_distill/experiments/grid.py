@@ -62,12 +62,12 @@ class Comparison:
     labels: Mapping[str, LabelKind]
     """Settings of the kinds that have some."""
     trials: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
-    """Settings of the student (fields of StudentSpec, and `lr`) that are tried on held-back training images, for each
+    """Settings of the student (fields of StudentSpec, and `lr`) that are tried on held-out training images, for each
     method: as many for `hard` as for `soft`. The first is taken where nothing is tried."""
     trial_ipc: int = 10
     trial_epochs: int = 60
     fits: Mapping[str, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
-    """Settings that are tried by short fits and judged on held-back training images, as many for each: of the
+    """Settings that are tried by short fits and judged on held-out training images, as many for each: of the
     `projector` (`lr`, and `weight`, the lambda of Eq. 5), and of the teachers of contenders that have their own."""
     fit_images: int = 6400
     """Training images that such a fit sees, once."""

@@ -65,7 +65,7 @@ class Run(NamedTuple):
     tested: dict[str, float] | None = None
     """Top-1 by the epoch after which it was measured, where that is known."""
     held: float | None = None
-    """Top-1 on held-back training images, where it was measured."""
+    """Top-1 on held-out training images, where it was measured."""
     numbers: int | None = None
     """How many numbers labels are kept in, where that was asked for."""
 

@@ -1,7 +1,7 @@
 """One question about a method: variants that differ in one thing, side by side. `hello-distill study`.
 
 A variant is a method with its settings, and the settings of the students that its artefact trains. Nothing is tuned
-inside a study. Each run tests its student on held-back training images, which choices may rest on, and on the test
+inside a study. Each run tests its student on held-out training images, which choices may rest on, and on the test
 split, which they may not. The first variant is the one that the others are compared with.
 
 A seed draws the images and trains the student; teachers, projectors and probes are trained once and serve all seeds.
@@ -87,7 +87,7 @@ def study(
     check_seeds(seeds)
     bench, ledger = opened(data, out, wanted.comparison, wanted.described())
     if not len(bench.material.held):
-        raise InputError("a study tests students on held-back training images, too; set `held_share` above 0")
+        raise InputError("a study tests students on held-out training images, too; set `held_share` above 0")
     check_counts(bench.material.train, max(ipcs))
 
     def run(cell: Cell, seed: int) -> None:
@@ -124,7 +124,7 @@ def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run
         folder = bench.images(cell.method, cell.ipc, seed)
         artifact = replace(artifacts.load(folder), student=student)
         score = train_student(artifact, bench.test(), seed, bench.material.held)
-        told = f"{percent(score.held)} on held-back training images, {percent(score.last)} on test images"
+        told = f"{percent(score.held)} on held-out training images, {percent(score.last)} on test images"
         stage.figure = f"{cell.name}, seed {seed}: top-1 {told}"
     figures, labels = artifact.manifest["figures"], artifact.manifest["labels"]
     numbers = int(figures.get("fitted_numbers", labels["parameters"]))

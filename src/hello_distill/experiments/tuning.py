@@ -1,4 +1,4 @@
-"""Settings tried on held-back training images, never on the test split: as many trials for each method.
+"""Settings tried on held-out training images, never on the test split: as many trials for each method.
 
 Every trial is kept in the result file, and one that is there already is not repeated.
 """
@@ -27,7 +27,7 @@ from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.training.scores import percent, top1
 
 Trial = Callable[[Mapping[str, Any]], float | None]
-"""Settings to top-1 in percent on held-back training images."""
+"""Settings to top-1 in percent on held-out training images."""
 
 
 def fit_settings(bench: Bench, ledger: Ledger, what: str) -> Mapping[str, float]:
@@ -89,7 +89,7 @@ def student_settings(bench: Bench, ledger: Ledger, cell: Cell) -> dict[str, Any]
 
 
 def _student(bench: Bench, place: Cell, candidate: Mapping[str, Any]) -> float:
-    """Top-1 on held-back training images after a shorter training."""
+    """Top-1 on held-out training images after a shorter training."""
     spec = bench.student(place, candidate)
     spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
     with bench.labelled(place, 0, spec) as folder:
@@ -103,16 +103,14 @@ def _best(
     candidates: Sequence[Mapping[str, Any]],
     trial: Trial,
 ) -> Mapping[str, Any]:
-    """The candidate with the highest top-1 on held-back training images, of equal ones the first.
+    """The candidate with the highest top-1 on held-out training images, of equal ones the first.
 
     A training that diverged counts as 0.
 
-    Raises InputError where no images are held back: then nothing can be chosen.
+    Raises InputError where no images are held out: then nothing can be chosen.
     """
     if not len(bench.material.held):
-        raise InputError(
-            "settings are tried on held-back training images, and there are none; set `held_share` above 0"
-        )
+        raise InputError("settings are tried on held-out training images, and there are none; set `held_share` above 0")
     name = "-".join(key.values()).replace("/", "_")
     for wait in (False, True):  # first what nobody tries, then what others have not finished
         for number, candidate in enumerate(map(dict, candidates)):
@@ -129,5 +127,5 @@ def _tried(bench: Bench, key: dict[str, str], candidate: Mapping[str, Any], tria
             found = trial(candidate) or 0.0
         except DivergedError:
             found = 0.0
-        stage.figure = f"{', '.join(key.values())}, {candidate}: {percent(found)} on held-back training images"
+        stage.figure = f"{', '.join(key.values())}, {candidate}: {percent(found)} on held-out training images"
     return found

@@ -105,6 +105,11 @@ class LabelKind:
         """
         raise NotImplementedError
 
+    def check_maker(self, online: Any) -> None:
+        """Raise InputError where an online source is of another kind: then there is nothing to ship."""
+        if online.kind != self.name:
+            raise InputError(f"no {self.name} here, but a {online.kind}; give --source an artefact that has one")
+
     @classmethod
     def trained(cls, made: Any, teachers: Any, shared: Any, projector: Any) -> Any:
         """An online source of this kind for a comparison.

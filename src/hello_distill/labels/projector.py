@@ -121,8 +121,7 @@ class ProjectorKind(LabelKind):
 
     def make(self, data: Any, student: Any, online: Any) -> Any:
         """The online source itself, in another precision where that is asked for."""
-        if online.kind != self.name:
-            raise InputError(f"no projector here, but a {online.kind}; give --source an artefact that has one")
+        self.check_maker(online)
         return online.rounded(self.precision)
 
     @classmethod

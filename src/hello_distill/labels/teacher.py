@@ -10,7 +10,6 @@ from pydantic import Field
 
 from hello_distill.format.fields import Name, Pixels, Weights
 from hello_distill.format.kinds import KINDS, LabelKind, LabelPart
-from hello_distill.system.errors import InputError
 
 FOLDER = "teacher"
 
@@ -53,8 +52,7 @@ class Teacher(LabelKind):
         return teacher.load(folder, part, data)
 
     def make(self, data: Any, student: Any, online: Any) -> Any:
-        if online.kind != self.name:
-            raise InputError(f"no teacher here, but a {online.kind}; give --source an artefact that has one")
+        self.check_maker(online)
         return online
 
     @classmethod

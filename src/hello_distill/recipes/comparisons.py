@@ -85,9 +85,9 @@ def small() -> Comparison:
     codes' quirks are in the presets (`rded-small`, `sre2l-small`, `gvbsm-small`). `rded-encoder` is HeLlO's equal in
     information: its encoder, all of it trained, as RDED's teacher.
 
-    Tuned on held-back training images: the students' rate, loss, temperature and beta (40 epochs at IPC 10, six trials
+    Tuned on held-out training images: the students' rate, loss, temperature and beta (40 epochs at IPC 10, six trials
     for each method and family of labels), the projector's rate and lambda, and its equal's rate (6,400 images, four
-    trials each). A figure on the 2,000 images held back has a standard error of about one point, so such a choice
+    trials each). A figure on the 2,000 images held out has a standard error of about one point, so such a choice
     rules out what is bad rather than finding what is best. How images are made was not tuned here, for any method:
     SRe2L's, G_VBSM's and RDED's are their codes' settings, HeLlO's update is the demo's.
     """

@@ -18,7 +18,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "rded": {"lr": 1e-3, "loss": "mse", "beta": 1.0},
     "hello": studies.STUDENT,
 }
-"""What did best on held-back training images at IPC 10 in results/cifar10.json, of six trials for each: random images
+"""What did best on held-out training images at IPC 10 in results/cifar10.json, of six trials for each: random images
 with hard labels, RDED's with its teacher's, HeLlO's with its projector's."""
 
 

@@ -25,7 +25,7 @@ def paper(ipc: int = 10) -> Recipe:
     crops from half the area up; its half cosine is mended to a whole one.
 
     What is ours was tried at 32 pixels and ten classes, one thing at a time, by networks a fraction as large, and
-    judged on held-back images (results/choices_cifar10.json). Nothing was seen to be better than what that study has,
+    judged on held-out images (results/choices_cifar10.json). Nothing was seen to be better than what that study has,
     so nothing was changed; differences of less than two points could not be seen. Of the settings here that are others
     than the study's, lambda 0.1, evenly mixed images for the projector, and MSE with beta 0.1 made no difference that
     was seen, students' crops from half the area up were behind, by too little to be seen at 5 %, and mosaics were far
@@ -89,7 +89,7 @@ def demo() -> Recipe:
 
     The projector sees CutMix as the students do, but with shares mostly near 0 and 1 (alpha 0.2): fitted on whole
     images alone, its labels for mixed ones were further from the teachers'; on evenly mixed and cropped ones it
-    learnt slowly. All of this was chosen by short trials on held-back training images, which no result file holds.
+    learnt slowly. All of this was chosen by short trials on held-out training images, which no result file holds.
     """
     return Recipe(
         max_side=28,

@@ -20,7 +20,7 @@ from hello_distill.recipes.hello import cpu, hello_small
 NETWORK = "convnet3_w64"
 """Teachers and students: a third of the time of the ConvNet of width 128 that `compare` has."""
 STUDENT: dict[str, Any] = {"lr": 1e-3, "loss": "kl", "temperature": 4.0, "beta": 0.0}
-"""What did best for HeLlO's projector on held-back training images in results/cifar10.json, there for a ConvNet twice
+"""What did best for HeLlO's projector on held-out training images in results/cifar10.json, there for a ConvNet twice
 as wide."""
 RATES: dict[str, dict[str, Any]] = {
     "resnet18": {"lr": 1e-3},
@@ -52,7 +52,7 @@ def small() -> Recipe:
 
 
 def many() -> Recipe:
-    """The same on twenty of Tiny-ImageNet's classes at 32 pixels, of each 400 images and 100 held back."""
+    """The same on twenty of Tiny-ImageNet's classes at 32 pixels, of each 400 images and 100 held out."""
     recipe = small()
     method = hello_of(recipe)
     projector = replace(method.projector, optim=replace(method.projector.optim, epochs=4))
@@ -150,7 +150,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
 def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     """What the paper leaves open, one thing changed at a time against the recipe.
 
-    With so many variants the best is partly lucky: a default of ours changes only where a variant's gain on held-back
+    With so many variants the best is partly lucky: a default of ours changes only where a variant's gain on held-out
     images passes Dunnett's test against the recipe at 5 % (`report.kinds.study.against_first`). The MSE of
     probabilities is small beside CE, so it is tried with less of that, too; 100 is CLIP's own logit scale.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -50,6 +49,17 @@ class Diverged(Part):
     step: int | None = None
 
 
+class GridResult(Part):
+    """What comparisons, studies and continual experiments have in common."""
+
+    data: Data
+    environment: Environment
+    more_environments: list[Environment] = Field(default_factory=list)
+    commands: list[str] = Field(default_factory=list)
+    """The calls that filled the file; those before 0.1.0 kept none."""
+    diverged: list[Diverged] = Field(default_factory=list)
+
+
 def no_result(runs: Sequence[Diverged]) -> list[Text]:
     """A paragraph that names the runs without a result, where there are some."""
     told = diverged({"diverged": [run.model_dump() for run in runs]})
@@ -61,11 +71,6 @@ def experiment(content: Mapping[str, Any]) -> str | None:
     recipe = content.get("recipe")
     named = recipe.get("experiment") if isinstance(recipe, dict) else None
     return named if isinstance(named, str) else None
-
-
-def recipe_name(settings: Any, recipes: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Which of the recipes, as each is described in this version, has these settings; None where none has."""
-    return next((name for name, told in recipes.items() if json.loads(json.dumps(told)) == settings), None)
 
 
 def made(environment: Mapping[str, Any], about: Mapping[str, object], more: Sequence[Mapping[str, Any]] = ()) -> Table:

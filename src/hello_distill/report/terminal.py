@@ -180,7 +180,7 @@ def study(result: dict[str, Any]) -> Table:
     order = result["recipe"]["order"]
     first = order[0]
     table = Table(
-        "variant", "student", "IPC", "held-back images", "test images, last epoch", f"from {first!r}", "numbers"
+        "variant", "student", "IPC", "held-out images", "test images, last epoch", f"from {first!r}", "numbers"
     )
     cells = {(cell["method"], cell["student"], cell["ipc"]): cell for cell in result["cells"]}
     for cell in sorted(result["cells"], key=lambda c: (c["student"], c["ipc"], order.index(c["method"]))):
@@ -189,7 +189,7 @@ def study(result: dict[str, Any]) -> Table:
         names = [cell["method"], cell["student"], str(cell["ipc"])]
         table.add_row(*names, spread(cell["held_top1"]), spread(cell["top1_last"]), gain, f"{cell['numbers']:,}")
     question = result["recipe"]["question"]
-    told = f"{question}. Top-1; choices may rest on the held-back training images alone."
+    told = f"{question}. Top-1; choices may rest on the held-out training images alone."
     table.caption = told + diverged(result)
     return table
 

@@ -38,4 +38,4 @@ def confusion(logits: Logits, targets: Targets, classes: int) -> Int64[Tensor, "
 
 def percent(value: float | None) -> str:
     """Accuracy as people read it."""
-    return "unknown (no images held back)" if value is None else f"{value:.1f} %"
+    return "unknown (no images held out)" if value is None else f"{value:.1f} %"

@@ -1,6 +1,6 @@
 """A byte budget for the projector: cut its ranks by SVD, round it, and see how faithful it stays.
 
-The projector is fitted once, at a high rank; no student is trained to choose. Fidelity is measured on held-back
+The projector is fitted once, at a high rank; no student is trained to choose. Fidelity is measured on held-out
 training images against the projector as it was fitted, in float32.
 """
 
@@ -25,7 +25,7 @@ from hello_distill.training.scores import predict
 from hello_distill.types import Logits
 
 HELD = 1000
-"""At most so many held-back images are looked at."""
+"""At most so many held-out images are looked at."""
 UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 
 
@@ -38,7 +38,7 @@ class Point:
     precision: Precision
     bytes: int
     agreement: float
-    """Share of held-back images, in percent, whose largest logit is that of the uncut projector."""
+    """Share of held-out images, in percent, whose largest logit is that of the uncut projector."""
     error: float
     """MSE to the uncut projector's logits over their variance."""
 

@@ -26,7 +26,7 @@ class Cut(Form):
 
 
 class Point(Form):
-    """How faithful a form is to the uncut projector, on held-back training images."""
+    """How faithful a form is to the uncut projector, on held-out training images."""
 
     agreement: Percent
     error: float

@@ -11,9 +11,7 @@ from pydantic import Field
 from hello_distill.report import charts, published
 from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, count, number, score, weight, words
 from hello_distill.report.parts import (
-    Data,
-    Diverged,
-    Environment,
+    GridResult,
     Part,
     Percent,
     Summary,
@@ -22,7 +20,6 @@ from hello_distill.report.parts import (
     learning_curves,
     made,
     no_result,
-    recipe_name,
 )
 
 ORDER = ("hard", "static", "teacher", "stored", "pruned", "quantized", "projector")
@@ -67,17 +64,13 @@ class Recipe(Part):
     training: dict[str, list[int]]
 
 
-class Comparison(Part, title="comparison"):
+class Comparison(GridResult, title="comparison"):
     """The file."""
 
-    data: Data
-    environment: Environment
-    more_environments: list[Environment] = Field(default_factory=list)
     recipe: Recipe
     cells: list[Place]
     trials: list[dict[str, Any]]
     stages: dict[str, dict[str, Percent | int | None]]
-    diverged: list[Diverged] = Field(default_factory=list)
 
 
 def section(file: str, content: dict[str, Any]) -> Section | None:
@@ -86,30 +79,27 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         return None
     found = Comparison.model_validate(content)
     places = sorted(found.cells, key=lambda place: place.order)
-    recipe = named(content["recipe"])
     commits = sorted({commit[:8] for place in places for commit in place.commits})
     about = {
         "data": found.data.name,
         "finished cells": f"{len(places)}, of {sum(len(place.seeds) for place in places)} students",
         "commits of the cells": ", ".join(commits),
-        "tuning trials on held-back training images": len(found.trials),
-        "recipe": recipe or "none of this version; its settings stand in the file",
+        "tuning trials on held-out training images": len(found.trials),
     }
     blocks: list[Table | Gallery | Text | None] = [made(found.environment, about, found.more_environments)]
     grids = list(dict.fromkeys((place.student, place.ipc) for place in places))
     for student, ipc in grids:
         chosen = [place for place in places if (place.student, place.ipc) == (student, ipc)]
-        blocks.append(grid(found, chosen, commands(found.data.name, chosen, file, recipe)))
-    every = commands(found.data.name, places, file, recipe)
+        blocks.append(grid(found, chosen))
     if places:
-        blocks += [bytes_charts(found.data.name, places, file), curves(places, every), measured(found, every)]
+        blocks += [bytes_charts(found.data.name, places, file), curves(places, found.commands), measured(found)]
         blocks.append(published.gains(pairs(found.data.name, places)))
     blocks += no_result(found.diverged)
     title = f"Comparison on {found.data.name}"
     return Section(title, file, [block for block in blocks if block is not None])
 
 
-def grid(found: Comparison, places: list[Place], lines: list[str]) -> Table:
+def grid(found: Comparison, places: list[Place]) -> Table:
     """A student's accuracies with one number of images per class, a row for each method and kind of labels."""
     data, (student, ipc) = found.data.name, (places[0].student, places[0].ipc)
     entries = [published.beside(data, place.method, place.labels, ipc) for place in places]
@@ -127,7 +117,7 @@ def grid(found: Comparison, places: list[Place], lines: list[str]) -> Table:
     training = found.recipe.training.get(str(ipc))
     told = f", {training[0]} epochs in batches of {training[1]}" if training and len(training) == 2 else ""
     title = f"{ipc} image{'' if ipc == 1 else 's'} per class, {student}{told}"
-    return Table(title, head, rows, [*notes, *published.notes(data, [student], known)], lines)
+    return Table(title, head, rows, [*notes, *published.notes(data, [student], known)], found.commands)
 
 
 def bytes_charts(data: str, places: list[Place], file: str) -> Gallery:
@@ -158,8 +148,8 @@ def curves(places: list[Place], lines: list[str]) -> Gallery | Text:
     return learning_curves(charted, lines) or Text("Learning curves", [told])
 
 
-def measured(found: Comparison, lines: list[str]) -> Table | None:
-    """Teachers and projector on held-back training images."""
+def measured(found: Comparison) -> Table | None:
+    """Teachers and projector on held-out training images."""
     names = {
         "teacher_top1": "last epoch",
         "ensemble_top1": "ensemble",
@@ -171,7 +161,7 @@ def measured(found: Comparison, lines: list[str]) -> Table | None:
         for stage, known in found.stages.items()
     ]
     head = ("network", *names.values())
-    return Table("Teachers and projector on held-back training images", head, rows, [], lines) if rows else None
+    return Table("Teachers and projector on held-out training images", head, rows, [], found.commands) if rows else None
 
 
 def pairs(data: str, places: list[Place]) -> Iterable[tuple[str, int, str, float, float]]:
@@ -181,28 +171,3 @@ def pairs(data: str, places: list[Place]) -> Iterable[tuple[str, int, str, float
         rded = means.get((student, ipc, "rded", "teacher"))
         if (method, labels) == ("hello", "projector") and rded is not None:
             yield data, ipc, student, rded, means[student, ipc, method, labels]
-
-
-def commands(data: str, places: list[Place], file: str, recipe: str | None) -> list[str]:
-    """The calls that make exactly these cells: methods that share students, images, labels and seeds share a call."""
-    wanted: dict[tuple[str, int, tuple[int, ...], str], list[str]] = {}
-    for place in places:
-        key = (place.student, place.ipc, tuple(place.seeds), place.method)
-        wanted.setdefault(key, []).append(place.labels)
-    calls: dict[tuple[str, int, tuple[int, ...], tuple[str, ...]], list[str]] = {}
-    for (student, ipc, seeds, method), labels in wanted.items():
-        calls.setdefault((student, ipc, seeds, tuple(labels)), []).append(method)
-    start = ["hello-distill", "compare", data, *(["--recipe", recipe] if recipe and recipe != "small" else [])]
-    lines = []
-    for (student, ipc, seeds, kinds), methods in calls.items():
-        what = ["--ipc", str(ipc), "--methods", *methods, "--labels", *kinds, "--students", student]
-        lines.append(shlex.join([*start, *what, "--seeds", *map(str, seeds), "--out", file]))
-    return lines
-
-
-def named(settings: Any) -> str | None:
-    """The recipe of `compare` whose settings these are, in this version; None where there is none."""
-    from hello_distill.experiments.grid import described
-    from hello_distill.recipes import COMPARISONS
-
-    return recipe_name(settings, {name: described(make()) for name, make in COMPARISONS.items()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from pydantic import Field
@@ -10,16 +9,13 @@ from pydantic import Field
 from hello_distill.report import charts
 from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, number, score, words
 from hello_distill.report.parts import (
-    Data,
-    Diverged,
-    Environment,
+    GridResult,
     Part,
     Percent,
     Summary,
     experiment,
     made,
     no_result,
-    recipe_name,
 )
 
 
@@ -37,16 +33,12 @@ class Curve(Part):
     top1_mean: Summary
 
 
-class Continual(Part, title="continual"):
+class Continual(GridResult, title="continual"):
     """The file."""
 
-    data: Data
-    environment: Environment
-    more_environments: list[Environment] = Field(default_factory=list)
     curves: list[Curve]
     class_order: dict[str, list[str]]
     stages: dict[str, dict[str, Percent | None]] = Field(default_factory=dict)
-    diverged: list[Diverged] = Field(default_factory=list)
 
 
 def section(file: str, content: dict[str, Any]) -> Section | None:
@@ -57,12 +49,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     blocks: list[Table | Gallery | Text] = [made(found.environment, {"data": found.data.name}, found.more_environments)]
     for student, ipc, steps in sorted({(curve.student, curve.ipc, curve.steps) for curve in found.curves}):
         chosen = [curve for curve in found.curves if (curve.student, curve.ipc, curve.steps) == (student, ipc, steps)]
-        seeds = sorted({seed for curve in chosen for seed in curve.seeds})
-        recipe = named(content["recipe"]) or "RECIPE"
-        call = ["hello-distill", "continual", found.data.name, "--recipe", recipe, "--steps", str(steps)]
-        call += ["--ipc", str(ipc)]
-        lines = [shlex.join([*call, "--seeds", *map(str, seeds), "--out", file])]
-        blocks += [steps_table(chosen, lines), steps_chart(chosen, lines)]
+        blocks += [steps_table(chosen, found.commands), steps_chart(chosen, found.commands)]
     return Section(f"Classes that arrive in steps ({found.data.name})", file, [*blocks, *no_result(found.diverged)])
 
 
@@ -97,10 +84,3 @@ def steps_chart(curves: list[Curve], lines: list[str]) -> Gallery:
     )
     picture = Picture("image/svg+xml", charts.curves(drawn, "classes seen"), alt, 520)
     return Gallery("Accuracy by classes seen", [("", [picture])], [], lines)
-
-
-def named(settings: Any) -> str | None:
-    """The recipe of `continual` whose settings these are, in this version; None where there is none."""
-    from hello_distill.recipes import CONTINUALS
-
-    return recipe_name(settings, {name: make().described() for name, make in CONTINUALS.items()})

@@ -54,12 +54,11 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         (words("projector"), weight(found.bytes.projector)),
         (words("stored float16 labels for the same training would take"), weight(found.bytes.stored_labels)),
     ]
-    commands = ["hello-distill demo --out OUT"]
     note = "The spread is over students; (a) and (d) are one draw of images."
     about = {"data": found.data, "test images": f"{found.test_images:,}", "seconds": found.seconds}
     blocks = [
         made(found.environment, about),
-        Table("Accuracies", head, rows, [note], commands),
-        Table("Bytes", ("what", "bytes"), sizes, [], commands),
+        Table("Accuracies", head, rows, [note]),
+        Table("Bytes", ("what", "bytes"), sizes),
     ]
     return Section(f"The demonstration: {found.data}", file, blocks)

@@ -38,7 +38,7 @@ class Preset(Part):
 
     @property
     def teacher(self) -> Percent | None:
-        """Accuracy of the method's teacher on held-back training images, where it was measured."""
+        """Accuracy of the method's teacher on held-out training images, where it was measured."""
         found = [value for name, value in self.figures.items() if name.endswith("teacher_top1")]
         return found[0] if found and isinstance(found[0], float) else None
 
@@ -88,5 +88,5 @@ def accuracies(found: list[Preset], commands: list[str]) -> Table:
         teacher = words("") if preset.teacher is None else number(preset.teacher, ".1f")
         row = [*names, words(preset.labels), *scores, count(len(preset.top1_last.runs)), teacher]
         rows.append([*row, published.told(entries)])
-    about = "The spread is over students of one draw of images; teachers are measured on held-back training images."
+    about = "The spread is over students of one draw of images; teachers are measured on held-out training images."
     return Table("Accuracies", head, rows, [about, *dict.fromkeys(notes)], commands)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +12,7 @@ from pydantic import Field
 from hello_distill.report import published
 from hello_distill.report.page import Cell, Figure, Gallery, Section, Table, Text, count, number, score, weight, words
 from hello_distill.report.parts import (
-    Data,
-    Diverged,
-    Environment,
+    GridResult,
     Part,
     Percent,
     Summary,
@@ -24,14 +21,13 @@ from hello_distill.report.parts import (
     learning_curves,
     made,
     no_result,
-    recipe_name,
 )
 
 LEAST_RUNS = 3
 """Seeds of each row, for anything to be said of them."""
 NOT_SEEN = "not seen"
 DUNNETT = (
-    "At 5 %: better or worse than the first row on held-back images by Dunnett's test, which allows for there being "
+    "At 5 %: better or worse than the first row on held-out images by Dunnett's test, which allows for there being "
     "so many variants, or no difference seen. Projectors are fitted once, and what another fit would give is not in it."
 )
 
@@ -69,16 +65,12 @@ class Recipe(Part):
     training: dict[str, list[int]]
 
 
-class Study(Part, title="study"):
+class Study(GridResult, title="study"):
     """The file."""
 
-    data: Data
-    environment: Environment
-    more_environments: list[Environment] = Field(default_factory=list)
     recipe: Recipe
     cells: list[Place]
     stages: dict[str, dict[str, Percent | None]]
-    diverged: list[Diverged] = Field(default_factory=list)
 
 
 def section(file: str, content: dict[str, Any]) -> Section | None:
@@ -93,21 +85,24 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         "data": found.data.name,
         "commits of the cells": ", ".join(sorted({commit[:8] for place in places for commit in place.commits})),
     }
-    lines = [command(content, found, file)]
     blocks: list[Table | Gallery | Text | None] = [made(found.environment, about, found.more_environments)]
     groups = list(dict.fromkeys((place.student, place.ipc) for place in places))
     for group in groups:
         chosen = [place for place in places if (place.student, place.ipc) == group]
-        blocks.append(variants(found, chosen, lines, last=group == groups[-1]))
+        blocks.append(variants(found, chosen, last=group == groups[-1]))
     charted: dict[str, dict[str, Tested]] = {}
     for place in places:
         charted.setdefault(f"{place.student}, IPC {place.ipc}", {})[place.method] = place.tested
-    blocks += [published.experiment(found.recipe.table), learning_curves(charted, lines), *no_result(found.diverged)]
+    blocks += [
+        published.experiment(found.recipe.table),
+        learning_curves(charted, found.commands),
+        *no_result(found.diverged),
+    ]
     title = f"{found.recipe.question} ({found.data.name})"
     return Section(title, file, [block for block in blocks if block is not None])
 
 
-def variants(found: Study, places: list[Place], lines: list[str], last: bool) -> Table:
+def variants(found: Study, places: list[Place], last: bool) -> Table:
     """A row for each variant, with its distance from the first; what the columns mean stands under the last table."""
     student, ipc = places[0].student, places[0].ipc
     first = next((place for place in places if place.method == found.recipe.order[0]), None)
@@ -124,30 +119,30 @@ def variants(found: Study, places: list[Place], lines: list[str], last: bool) ->
         if tested:
             rows[-1].append(words(tested.get(place.method, "")))
     gains = f"from {found.recipe.order[0]}"
-    head = ["variant", "held-back images", "test images, last epoch", gains, "best epoch", "n", "its labeller"]
+    head = ["variant", "held-out images", "test images, last epoch", gains, "best epoch", "n", "its labeller"]
     head += ["numbers kept", "labels' size"]
     head += ["at 5 %"] if tested else []
     epochs, batch = found.recipe.training[str(ipc)]
     title = f"{student}, {ipc} image{'' if ipc == 1 else 's'} per class, {epochs} epochs in batches of {batch}"
     notes = [
-        "Top-1 in percent. Choices may rest on the held-back training images, and not on the test images. The spread "
-        "is that of images and students: projectors are fitted once. A labeller is measured on held-back training "
+        "Top-1 in percent. Choices may rest on the held-out training images, and not on the test images. The spread "
+        "is that of images and students: projectors are fitted once. A labeller is measured on held-out training "
         "images.",
         "Labels' size is that of the file; where a whole network is kept, numbers kept are those that were fitted.",
     ]
     if tested:
         notes.append(DUNNETT)
-    return Table(title, head, rows, notes if last else [], lines)
+    return Table(title, head, rows, notes if last else [], found.commands)
 
 
 def _labeller(found: Study, place: Place) -> float | None:
-    """Accuracy of what labels a variant's images on held-back images: its projector, else the teacher that it keeps."""
+    """Accuracy of what labels a variant's images on held-out images: its projector, else the teacher that it keeps."""
     known = found.stages.get(place.method, {})
     return known.get("projector_top1", known.get("teacher_top1") if place.bytes.teacher else None)
 
 
 def against_first(places: Sequence[Place], order: Sequence[str]) -> dict[str, str]:
-    """Whether each variant is `better` or `worse` than the first on held-back images, or neither is seen.
+    """Whether each variant is `better` or `worse` than the first on held-out images, or neither is seen.
 
     Dunnett's test, two-sided, at 5 % for all variants together, with one variance for all; empty until each has three
     runs. Runs of one seed share what the seed draws, and are treated as independent, which errs towards seeing nothing.
@@ -176,18 +171,3 @@ def tries_for_its_place(found: Study) -> bool:
 
 def _signed(gain: float) -> Cell:
     return (Figure(gain, f"{gain:+.1f}"),)
-
-
-def command(content: dict[str, Any], found: Study, file: str) -> str:
-    """The call that makes these cells."""
-    name = named(content["recipe"]) or "RECIPE"
-    seeds = sorted({seed for place in found.cells for seed in place.seeds})
-    what = ["hello-distill", "study", found.data.name, "--recipe", name, "--seeds", *map(str, seeds), "--out", file]
-    return shlex.join(what)
-
-
-def named(settings: Any) -> str | None:
-    """The recipe of `study` whose settings these are, in this version; None where there is none."""
-    from hello_distill.recipes.studies import STUDIES
-
-    return recipe_name(settings, {name: make().described() for name, make in STUDIES.items()})

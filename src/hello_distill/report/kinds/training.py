@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import PurePath
 from typing import Any
 
@@ -34,16 +33,13 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         return None
     found = Training.model_validate(content)
     data = PurePath(found.data).name
-    seeds = ["--seeds", *map(str, found.seeds)]
-    call = ["hello-distill", "train", "ARTEFACT", "--data", data, "--student", found.student, *seeds, "--json"]
-    commands = [f"{shlex.join(call)} > {shlex.quote(file)}"]
     head = ("student", "labels", "epochs", "last epoch", "best epoch", "n")
     scores = [score(summary.mean, summary.sd) for summary in (found.top1_last, found.top1_best)]
     row = [words(found.student), words(found.labels), count(found.epochs), *scores, count(len(found.top1_last.runs))]
-    curves = learning_curves({found.student: {found.labels: found.tested}}, commands) if found.tested else None
+    curves = learning_curves({found.student: {found.labels: found.tested}}, []) if found.tested else None
     blocks: list[Table | Gallery | Text] = [
         made(found.environment, {"data": data, "test images": f"{found.test_images:,}"}),
-        Table("Accuracies", head, [row], [], commands),
+        Table("Accuracies", head, [row]),
         curves or Text("Learning curves", ["This file keeps the last and the best of the tested epochs alone."]),
     ]
     return Section(f"Students on {data}", file, blocks)
