@@ -25,6 +25,7 @@ import safetensors.torch  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
+import reports  # noqa: E402
 from hello_distill import encoders  # noqa: E402
 from hello_distill.api import distill  # noqa: E402
 from hello_distill.data.images import ImageSet, Material  # noqa: E402
@@ -221,3 +222,15 @@ def kinds(artefact: Path, tree: Path, recipe: Recipe, tmp_path_factory: pytest.T
     options = {"pruned": {"keep": 0.5}, "quantized": {"keep": 0.5, "k": 3}, "hard": {}, "static": {}, "stored": {}}
     made = {kind: relabel(taught, folder / kind, wanted(kind, **given)) for kind, given in options.items()}
     return {"projector": artefact, "teacher": taught, **made}
+
+
+@pytest.fixture(scope="session")
+def made(tree: Path, recipe: Recipe, artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> reports.Made:
+    """What the tests of the report have a page made of."""
+    return reports.make(tmp_path_factory.mktemp("report"), tree, recipe, artefact)
+
+
+@pytest.fixture(scope="session")
+def page_file(made: reports.Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of all that there is."""
+    return reports.write(made, tmp_path_factory.mktemp("page") / "report.html")

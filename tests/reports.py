@@ -17,6 +17,7 @@ from hello_distill.experiments.continual import Continual, continual
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.experiments.study import Study, study
 from hello_distill.format import storage
+from hello_distill.report import report
 
 RESULTS = Path(__file__).parents[1] / "results"
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x.png onerror=alert(2)> \" ' & {{ 7*7 }} $\\frac{"
@@ -58,6 +59,11 @@ def make(folder: Path, tree: Path, recipe: Recipe, artefact: Path) -> Made:
     (results / "notes.txt").write_text("not read")
     still = replace(recipe, distiller=replace(recipe.distiller, update=None))
     return Made(results, artefact, distill(str(tree), folder / "before", still), tree)
+
+
+def write(made: Made, out: Path) -> Path:
+    """Write the page of all that there is; returns its path."""
+    return report(made.results, out, [made.artefact], [made.before], str(made.data))
 
 
 def steps(tree: Path, folder: Path, grid: Comparison) -> dict[str, object]:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import reports
 from hello_distill import api as pipeline
 from hello_distill import cli
 from hello_distill.artifact import load
-from hello_distill.distillers.recipe import Recipe
 from hello_distill.labels.sources.static import static
 from hello_distill.report import kinds, plot, published, report
 from hello_distill.report.parts import mean_by_epoch
@@ -80,22 +80,21 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def made(tree: Path, recipe: Recipe, artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return reports.make(tmp_path_factory.mktemp("report"), tree, recipe, artefact)
-
-
-def write(made: Made, out: Path) -> str:
-    return report(made.results, out, [made.artefact], [made.before], str(made.data)).read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def text(made: Made, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write(made, tmp_path_factory.mktemp("page") / "report.html")
+def text(page_file: Path) -> str:
+    return page_file.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def page(text: str) -> Page:
     return Page(text)
+
+
+def alone(made: Made, name: str, tmp_path: Path) -> Path:
+    """A folder with one of the result files."""
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    shutil.copy(made.results / name, folder)
+    return folder
 
 
 def read(made: Made, name: str) -> dict[str, Any]:
@@ -111,7 +110,7 @@ def scores(entry: dict[str, Any]) -> list[list[float]]:
 
 
 def test_the_same_input_gives_the_same_bytes(made: Made, text: str, tmp_path: Path) -> None:
-    assert write(made, tmp_path / "report.html") == text
+    assert reports.write(made, tmp_path / "report.html").read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize(("file", "data"), [("cifar10.json", "cifar10-jpeg"), ("shapes.json", "shapes")])
@@ -338,9 +337,10 @@ def test_an_artefact_shows_its_images_before_and_after_the_update(made: Made, pa
 
 
 def test_without_the_images_before_the_way_to_them_is_told(made: Made, tmp_path: Path) -> None:
-    text = report(made.results, tmp_path / "p.html", [made.artefact]).read_text()
+    results = alone(made, "demo.json", tmp_path)
+    text = report(results, tmp_path / "p.html", [made.artefact]).read_text()
     assert "set `update` of its `distiller` to null" in text and "Most confused" not in text
-    assert "before the image update" not in report(made.results, tmp_path / "q.html", [made.before]).read_text()
+    assert "before the image update" not in report(results, tmp_path / "q.html", [made.before]).read_text()
 
 
 def test_the_most_confused_classes_are_those_of_the_labels(made: Made, page: Page) -> None:
@@ -362,19 +362,19 @@ def test_the_most_confused_classes_are_those_of_the_labels(made: Made, page: Pag
 
 
 def test_wrong_calls_are_told(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = str(tmp_path / "p.html")
+    out, results = str(tmp_path / "p.html"), alone(made, "demo.json", tmp_path)
     with pytest.raises(InputError, match="is no folder; give the folder that holds the result files"):
         report(made.results / "demo.json", out)
     with pytest.raises(InputError, match="--before and --data say something of artefacts; give --artefact, too"):
-        report(made.results, out, data=str(made.data))
+        report(results, out, data=str(made.data))
     with pytest.raises(InputError, match="is not the run of any --artefact without its image update"):
-        report(made.results, out, [made.artefact], [made.artefact])
+        report(results, out, [made.artefact], [made.artefact])
     (tmp_path / "empty").mkdir()
     assert cli.main(["report", str(tmp_path / "empty"), "--out", out]) == 2
     assert "holds no result file (.json); `hello-distill compare` writes one" in capsys.readouterr().err
-    assert cli.main(["report", str(made.results), "--out", out, "--artefact", str(tmp_path / "none")]) == 2
+    assert cli.main(["report", str(results), "--out", out, "--artefact", str(tmp_path / "none")]) == 2
     assert not Path(out).exists()
-    assert cli.main(["report", str(made.results), "--out", out]) == 0
+    assert cli.main(["report", str(results), "--out", out]) == 0
     assert capsys.readouterr().out == f"{out} is ready\n"
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 import reports
-from hello_distill.distillers.recipe import Recipe
-from hello_distill.report import claims, report
+from hello_distill.report import claims
 from reports import Made
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -46,29 +45,18 @@ def browser() -> Iterator[Any]:
         opened.quit()
 
 
-@pytest.fixture(scope="module")
-def made(tree: Path, recipe: Recipe, artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return reports.make(tmp_path_factory.mktemp("report"), tree, recipe, artefact)
-
-
-@pytest.fixture(scope="module")
-def page(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("page") / "report.html"
-    return report(made.results, out, [made.artefact], [made.before], str(made.data))
-
-
-def show(browser: Any, page: Path, width: int, theme: str) -> None:
+def show(browser: Any, page_file: Path, width: int, theme: str) -> None:
     size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     features = [{"name": "prefers-color-scheme", "value": theme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get_log("browser"), browser.get_log("performance")
-    browser.get(page.as_uri())
+    browser.get(page_file.as_uri())
 
 
 @pytest.mark.parametrize(("width", "theme"), VIEWS)
-def test_the_page_fits_and_nothing_complains(browser: Any, page: Path, width: int, theme: str) -> None:
-    show(browser, page, width, theme)
+def test_the_page_fits_and_nothing_complains(browser: Any, page_file: Path, width: int, theme: str) -> None:
+    show(browser, page_file, width, theme)
     assert browser.get_log("browser") == []
     messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
@@ -89,21 +77,21 @@ def test_the_page_fits_and_nothing_complains(browser: Any, page: Path, width: in
 
 
 @pytest.mark.parametrize(("width", "theme"), VIEWS)
-def test_all_images_are_seen(browser: Any, page: Path, width: int, theme: str) -> None:
-    show(browser, page, width, theme)
+def test_all_images_are_seen(browser: Any, page_file: Path, width: int, theme: str) -> None:
+    show(browser, page_file, width, theme)
     images = browser.execute_script(
         "return [...document.images].map(i => [i.complete, i.naturalWidth, i.getBoundingClientRect().width, "
         "i.getBoundingClientRect().height, i.checkVisibility(), i.alt])"
     )
     strips = 4 + 3 * 4
-    assert len(images) == page.read_text(encoding="utf-8").count("<img") > strips
+    assert len(images) == page_file.read_text(encoding="utf-8").count("<img") > strips
     assert sum(alt.startswith("Top-1") for *_, alt in images) == len(images) - strips
     for complete, natural, wide, high, visible, alt in images:
         assert complete and natural > 0 and wide >= min(100, natural) and high >= 20 and visible and alt
 
 
-def test_the_tables_have_the_rows_of_the_files(browser: Any, page: Path, made: Made) -> None:
-    show(browser, page, 1400, "light")
+def test_the_tables_have_the_rows_of_the_files(browser: Any, page_file: Path, made: Made) -> None:
+    show(browser, page_file, 1400, "light")
     found = browser.execute_script(
         "return [...document.querySelectorAll('section')].filter(s => s.querySelector('table')).map(s => "
         "[s.querySelector('.origin').innerText, [...s.querySelectorAll('table')].map(t => t.tBodies[0].rows.length)])"
@@ -135,9 +123,9 @@ def test_the_tables_have_the_rows_of_the_files(browser: Any, page: Path, made: M
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(browser: Any, page: Path, theme: str) -> None:
+def test_text_stands_out_from_its_ground(browser: Any, page_file: Path, theme: str) -> None:
     """Contrast of at least 4.5 to 1, as WCAG asks for text, and the ground is the theme's."""
-    show(browser, page, 1400, theme)
+    show(browser, page_file, 1400, theme)
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (luminance(ground) > 0.9) == (theme == "light")
     for part in ("body", ".note", ".origin", "summary", "a", "td", "thead th", "tbody th", "pre"):

@@ -56,7 +56,7 @@ class GridResult(Part):
     environment: Environment
     more_environments: list[Environment] = Field(default_factory=list)
     commands: list[str] = Field(default_factory=list)
-    """The calls that filled the file; those before 0.1.0 kept none."""
+    """The calls that filled the file; older files hold none."""
     diverged: list[Diverged] = Field(default_factory=list)
 
 
