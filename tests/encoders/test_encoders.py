@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from importlib import metadata
 from pathlib import Path
 
@@ -123,6 +125,15 @@ def test_preprocessing_is_torchvisions_bicubic_resize_and_normalisation(tiny: En
     x = torch.rand(2, 3, 50, 50)
     resized = resize(x, [32, 32], InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
     torch.testing.assert_close(tiny.preprocess(x), normalize(resized, list(tiny.mean), list(tiny.std)))
+
+
+def test_a_projector_holds_its_image_tower_and_head_alone(tiny: Encoder) -> None:
+    """A copy or a pickle of it once took the text tower and 49,408 tokens with it."""
+    projector = zero_shot(tiny, ["circle", "square"], ProjectorSpec())
+    numbers = sum(tensor.nbytes for tensor in projector.state_dict().values())
+    assert numbers < len(pickle.dumps(projector)) < numbers + 100_000
+    x = torch.rand(2, 3, 40, 40)
+    assert torch.equal(copy.deepcopy(projector)(x), projector(x))
 
 
 def test_a_folder_gives_open_clips_own_features(tiny: Encoder, clip_folder: Path) -> None:

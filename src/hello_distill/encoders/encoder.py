@@ -36,6 +36,25 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Preprocess:
+    """Images in [0, 1] of any size to a tower's input: bicubic resize (antialiased), clamp, normalise.
+
+    It holds nothing of the towers: whatever keeps it is copied and pickled without them.
+    """
+
+    size: int
+    """Height and width in pixels of the input."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: Images) -> Float[Tensor, "b 3 size size"]:
+        if images.shape[-1] != self.size:
+            images = F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
+        mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
 class Encoder:
     """An image tower and a text tower that share a feature space."""
 
@@ -54,12 +73,10 @@ class Encoder:
     knows: str
     """What the image tower was trained on; a comparison on the same classes flatters it."""
 
-    def preprocess(self, images: Images) -> Float[Tensor, "b 3 size size"]:
-        """Images in [0, 1] of any size to the tower's input: bicubic resize (antialiased), clamp, normalise."""
-        if images.shape[-1] != self.size:
-            images = F.interpolate(images, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
-        mean, std = (torch.tensor(v, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
-        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+    @property
+    def preprocess(self) -> Preprocess:
+        """Images in [0, 1] of any size to the tower's input."""
+        return Preprocess(self.size, self.mean, self.std)
 
     def convolutions(self) -> list[str]:
         """Names, inside the image tower, of the convolutions that LoRA can adapt: those without groups."""
