@@ -118,7 +118,7 @@ def training_images(
         material = hold_out(images, recipe.held_share, recipe.held_limit, recipe.seed)
         stage.figure = (
             f"{len(material.train)} + {len(material.held)} held-out training images of {side} pixels, "
-            f"{len(train.classes)} classes" + (f"; {left_out.told()}" if left_out.bad else "")
+            f"{len(train.classes)} classes" + (f"; {left_out.summary()}" if left_out.bad else "")
         )
     return Material(material.train.to(device()), material.held.to(device())), left_out
 

@@ -268,7 +268,7 @@ def test_a_network_has_its_own_settings(tree: Path, wanted: Study, tmp_path: Pat
     ("changes", "told"),
     [
         ({"variants": ["helo"]}, "unknown variant 'helo': did you mean 'hello'"),
-        ({"ipcs": [3]}, "this study has no student training for IPC 3, only for 1, 2"),
+        ({"ipcs": [3]}, "no student training for IPC 3, only for 1, 2"),
         ({"students": ["resnet18"]}, "this study has no settings for the student 'resnet18': "),
     ],
 )

@@ -92,7 +92,6 @@ class SmoothedPart(LabelPart):
 @dataclass(frozen=True)
 class Smoothed(LabelKind):
     part = SmoothedPart
-    made_by = None
     trials = "hard"
     share: float = option(0.1, "share that goes to the other classes")
 

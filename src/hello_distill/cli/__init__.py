@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from hello_distill.cli import artefacts, experiments, reports, students
 from hello_distill.cli.options import ArgumentParser
-from hello_distill.cli.output import console, told
+from hello_distill.cli.output import console, failed
 from hello_distill.system import distributed
 from hello_distill.system.context import Context
 from hello_distill.system.errors import HelloError, InputError
@@ -85,20 +85,20 @@ def run(command: Callable[[], None]) -> int:
             sys.stdout.flush()
         return 0
     except HelloError as error:
-        return told(str(error), error.exit_code)
+        return failed(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
         code = getattr(stop, "exit_code", 130)
-        return code if distributed.launched().rank > 0 else told(SENTENCE, code)
+        return code if distributed.launched().rank > 0 else failed(SENTENCE, code)
     except BrokenPipeError:  # whoever read the output has enough of it
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
-        return told(f"{' '.join(str(error).split())}; put that right and run the same command again", 3)
+        return failed(f"{' '.join(str(error).split())}; put that right and run the same command again", 3)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        return told("memory is full; close other programs, or lower batch sizes or `max_side` in a --config file", 3)
+        return failed("memory is full; close other programs, or lower batch sizes or `max_side` in a --config file", 3)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -198,8 +198,8 @@ def folders(problems: list[str]) -> list[dict[str, Any]]:
     for folder in filter(None, os.environ.get("HELLO_DISTILL_ENCODERS", "").split(os.pathsep)):
         missing = [name for name in (FILE, "open_clip_config.json") if not os.access(Path(folder) / name, os.R_OK)]
         if missing:
-            told = " and no ".join(missing)
-            problems.append(f"{folder} in HELLO_DISTILL_ENCODERS has no {told} that can be read; add or remove it")
+            absent = " and no ".join(missing)
+            problems.append(f"{folder} in HELLO_DISTILL_ENCODERS has no {absent} that can be read; add or remove it")
         else:
             found.append(described(Path(folder) / FILE, folder))
     return found

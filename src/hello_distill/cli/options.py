@@ -1,4 +1,4 @@
-"""A command line whose mistakes are told in one sentence, with the nearest name that exists. Without torch."""
+"""A command line that reports mistakes in one sentence, with the nearest name that exists. Without torch."""
 
 from __future__ import annotations
 

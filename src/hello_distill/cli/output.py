@@ -41,7 +41,7 @@ def console() -> Progress:
     return ConsoleProgress() if distributed.launched().rank == 0 else SILENT
 
 
-def told(sentence: str, exit_code: int) -> int:
+def failed(sentence: str, exit_code: int) -> int:
     """Print what went wrong; gives the exit code.
 
     Of several processes the first prints. Another leaves it time to say the same, for then all are ended, and speaks

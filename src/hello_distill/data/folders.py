@@ -136,10 +136,11 @@ def chosen_classes(source: str, chosen: str, known: Sequence[str]) -> frozenset[
     """
     names = list(dict.fromkeys(name for name in _lines(source, chosen) if name.strip()))
     if missing := [name for name in names if name not in known]:
-        told = [f"{name} (did you mean {near!r}?)" if (near := closest(name, known)) else name for name in missing[:5]]
+        first = missing[:5]
+        shown = [f"{name} (did you mean {near!r}?)" if (near := closest(name, known)) else name for name in first]
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise InputError(
-            f"{source}: the list names classes that the data does not have: {listed(told)}{more}; "
+            f"{source}: the list names classes that the data does not have: {listed(shown)}{more}; "
             f"it has {listed(known)}"
         )
     if len(names) < 2:
@@ -175,10 +176,10 @@ def check_names(source: str, classes: Sequence[str]) -> None:
     for name in classes:
         alike.setdefault(folded(name), []).append(name)
     if twins := [names for names in alike.values() if len(names) > 1]:
-        told = listed(
+        same = listed(
             [" and ".join(ascii(name) if not name.isascii() else repr(name) for name in names) for names in twins]
         )
-        raise InputError(f"{source}: classes differ only by case, spaces or Unicode form: {told}; merge or rename them")
+        raise InputError(f"{source}: classes differ only by case, spaces or Unicode form: {same}; merge or rename them")
 
 
 def folded(name: str) -> str:

@@ -142,7 +142,7 @@ class Split:
         return images
 
     def read(self, side: int) -> tuple[ImageSet, Skipped]:
-        """As `decode`, but images that cannot be read are left out, with their targets, and told."""
+        """As `decode`, but images that cannot be read are left out, with their targets, and reported."""
         part = None if self.rows is None else tuple(self.rows.tolist())
         found = reading.read(reading.Source(self.table, self.roots, part, side), self.name)
         targets, bad = self.targets, []

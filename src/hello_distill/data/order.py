@@ -29,9 +29,9 @@ def check_order(logits: Logits, images: ImageSet, what: str) -> None:
     """
     exchanged = cycle(images.targets.cpu(), logits.argmax(1).cpu(), len(images.classes))
     if exchanged:
-        told = ", ".join(f"{images.classes[a]!r} for {images.classes[b]!r}" for a, b in exchanged[:3])
+        pairs = ", ".join(f"{images.classes[a]!r} for {images.classes[b]!r}" for a, b in exchanged[:3])
         more = f" and {len(exchanged) - 3} more" if len(exchanged) > 3 else ""
-        raise ArtifactError(f"{what} has its classes in another order than the images: it takes {told}{more}")
+        raise ArtifactError(f"{what} has its classes in another order than the images: it takes {pairs}{more}")
 
 
 def cycle(targets: Targets, guesses: Targets, classes: int) -> list[tuple[int, int]]:

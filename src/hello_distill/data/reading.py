@@ -187,11 +187,11 @@ def key(source: Source) -> str:
 
 def _described(path: str | bytes) -> str:
     """A file by its name, size and time of change; by its name where it is not there."""
-    told = os.fsencode(path).hex()
+    identity = os.fsencode(path).hex()
     with suppress(OSError, ValueError):
         status = Path(os.fsdecode(path)).stat()
-        told += f" {status.st_size} {status.st_mtime_ns}"
-    return told
+        identity += f" {status.st_size} {status.st_mtime_ns}"
+    return identity
 
 
 def _digest(lines: Iterator[str]) -> str:

@@ -1,4 +1,4 @@
-"""Images that were left out, and why: counted, told, written to a file, and too many of them refused."""
+"""Images that were left out, and why: counted, reported, written to a file, and too many of them refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Skipped:
         """Images left out by reason, the most frequent first. Names no file."""
         return dict(sorted(Counter(bad.reason for bad in self.bad).items(), key=lambda entry: (-entry[1], entry[0])))
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """How many were left out, and the first few."""
         return f"{len(self.bad)} of {self.seen} skipped: {self._first()}"
 

@@ -63,7 +63,7 @@ def read_test_split(data: str, classes: Sequence[str], side: int, test: str | No
         check_classes_match(data, split.classes, classes)
         images, skipped = split.read(side)
         skipped.check(context.current().max_bad)
-        left_out = f"; {skipped.told()}" if skipped.bad else ""
+        left_out = f"; {skipped.summary()}" if skipped.bad else ""
         stage.figure = f"{len(images)} images of {images.side} pixels{left_out}"
     return images.to(device())
 
@@ -206,8 +206,8 @@ def _load(source: str, path: str) -> Mapping[str, datasets.Dataset]:
     except MemoryError:
         raise
     except Exception as error:  # of nearly any class, for a description made to harm
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-        raise InputError(f"{source} is no image data set that `datasets` can open ({told})") from None
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        raise InputError(f"{source} is no image data set that `datasets` can open ({reason})") from None
 
 
 def _columns(source: str, table: datasets.Dataset) -> dict[str, str]:

@@ -94,10 +94,7 @@ def check(
     for kind in labels:
         if kind not in known:
             raise InputError(f"unknown labels {kind!r}: {nearest(kind, known)}")
-    for ipc in ipcs:
-        if ipc not in comparison.training:
-            told = ", ".join(map(str, comparison.training))
-            raise InputError(f"this comparison has no student training for IPC {ipc}, only for {told}")
+    comparison.check_ipcs(ipcs)
     for student in students:
         check_name(student)
 

@@ -161,10 +161,7 @@ def check(experiment: Continual, methods: Sequence[str], ipcs: Sequence[int]) ->
     for method in methods:
         if method not in comparison.contenders:
             raise InputError(f"unknown method {method!r}: {nearest(method, comparison.contenders)}")
-    for ipc in ipcs:
-        if ipc not in comparison.training:
-            told = ", ".join(map(str, comparison.training))
-            raise InputError(f"this experiment has no student training for IPC {ipc}, only for {told}")
+    comparison.check_ipcs(ipcs)
 
 
 def _places(

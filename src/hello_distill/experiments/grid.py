@@ -29,6 +29,7 @@ from hello_distill.projector import ProjectorSpec
 from hello_distill.relabel import label_source, recorded, wanted
 from hello_distill.stages import Stages, fingerprint
 from hello_distill.system.cache import once
+from hello_distill.system.errors import InputError
 from hello_distill.system.machine import commit
 from hello_distill.system.owners import beside, sweep
 from hello_distill.teachers import TeacherSpec, only_last
@@ -71,6 +72,13 @@ class Comparison:
     `projector` (`lr`, and `weight`, the lambda of Eq. 5), and of the teachers of contenders that have their own."""
     fit_images: int = 6400
     """Training images that such a fit sees, once."""
+
+    def check_ipcs(self, ipcs: Sequence[int]) -> None:
+        """Raise InputError for images per class that students have no training for."""
+        for ipc in ipcs:
+            if ipc not in self.training:
+                known = ", ".join(map(str, self.training))
+                raise InputError(f"this experiment has no student training for IPC {ipc}, only for {known}")
 
     def with_fit(self, what: str, settings: Mapping[str, float]) -> Comparison:
         """The same comparison with these settings of the projector, or of a contender's teachers."""

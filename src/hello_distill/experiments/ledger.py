@@ -119,7 +119,7 @@ class Ledger:
     ) -> None:
         """Call `run(cell, seed)` for what is not there: first what nobody works on, then what others did not finish.
 
-        Where a projector, an image or a student diverges, that is kept and told, and the next run goes on.
+        Where a projector, an image or a student diverges, that is kept and reported, and the next run goes on.
         """
         for wait in (False, True):
             for cell in cells:
@@ -135,8 +135,8 @@ class Ledger:
             run(cell, seed)
         except DivergedError as error:
             self.add_diverged(cell, seed, error)
-            told = f"{cell.name}, seed {seed}: no result; {error}"
-            context.current().progress.line("diverged", time.monotonic() - start, told)
+            sentence = f"{cell.name}, seed {seed}: no result; {error}"
+            context.current().progress.line("diverged", time.monotonic() - start, sentence)
 
     def cell(self, cell: Cell | Step) -> dict[str, Any] | None:
         """What is known of a cell."""

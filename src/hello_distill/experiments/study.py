@@ -107,10 +107,7 @@ def check(wanted: Study, variants: Sequence[str], ipcs: Sequence[int], students:
     for name in variants:
         if name not in wanted.comparison.contenders:
             raise InputError(f"unknown variant {name!r}: {nearest(name, wanted.comparison.contenders)}")
-    for ipc in ipcs:
-        if ipc not in wanted.comparison.training:
-            told = ", ".join(map(str, wanted.comparison.training))
-            raise InputError(f"this study has no student training for IPC {ipc}, only for {told}")
+    wanted.comparison.check_ipcs(ipcs)
     for name in students:
         if name not in wanted.networks:
             raise InputError(f"this study has no settings for the student {name!r}: {nearest(name, wanted.networks)}")
@@ -124,8 +121,8 @@ def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run
         folder = bench.images(cell.method, cell.ipc, seed)
         artifact = replace(artifacts.load(folder), student=student)
         score = train_student(artifact, bench.test(), seed, bench.material.held)
-        told = f"{percent(score.held)} on held-out training images, {percent(score.last)} on test images"
-        stage.figure = f"{cell.name}, seed {seed}: top-1 {told}"
+        accuracies = f"{percent(score.held)} on held-out training images, {percent(score.last)} on test images"
+        stage.figure = f"{cell.name}, seed {seed}: top-1 {accuracies}"
     figures, labels = artifact.manifest["figures"], artifact.manifest["labels"]
     numbers = int(figures.get("fitted_numbers", labels["parameters"]))
     took = time.monotonic() - start

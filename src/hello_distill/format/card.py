@@ -91,8 +91,8 @@ def short_classes(figures: Mapping[str, Any]) -> list[str]:
         return []
     done = "there are fewer images of them" if short["rule"] == "fewer" else "their images were used more than once"
     counts = short["training_images"]
-    told = listed([f"{quoted(name)} ({count})" for name, count in counts.items()])
-    return [f"**Short classes.** {len(counts)} classes had few training images, so {done}: {told}."]
+    affected = listed([f"{quoted(name)} ({count})" for name, count in counts.items()])
+    return [f"**Short classes.** {len(counts)} classes had few training images, so {done}: {affected}."]
 
 
 def _licence(licence: str) -> str:

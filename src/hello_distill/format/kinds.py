@@ -81,7 +81,7 @@ class LabelKind:
     """Its part of the manifest."""
     online: ClassVar[bool] = False
     """Whether its sources can label new images."""
-    made_by: ClassVar[str | None] = "teacher"
+    made_by: ClassVar[str | None] = None
     """Online kind that makes it in comparisons; None: it is made from the classes."""
     tuned_as: ClassVar[str | None] = None
     """Kind whose settings of students suit its students; None: its own are tried."""

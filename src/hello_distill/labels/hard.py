@@ -21,7 +21,6 @@ class Hard(LabelKind):
     """One-hot classes; needs no storage beyond the class of each image."""
 
     part = HardPart
-    made_by = None
     trials = "hard"
 
     @classmethod

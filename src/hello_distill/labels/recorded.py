@@ -76,6 +76,7 @@ class RecordedKind(LabelKind):
     """Labels of the views of a student's training."""
 
     part: ClassVar[type[LabelPart]] = RecordedPart
+    made_by = "teacher"
     seed: int = option(0, "the student whose views are stored (default: 0)")
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ class Static(LabelKind):
     """Logits of the un-augmented images, in float16."""
 
     part = StaticPart
+    made_by = "teacher"
 
     @classmethod
     def load(cls, folder: Path, part: dict[str, Any], data: Any) -> Any:

@@ -44,6 +44,7 @@ class Teacher(LabelKind):
 
     part = TeacherPart
     online = True
+    made_by = "teacher"
 
     @classmethod
     def load(cls, folder: Path, part: dict[str, Any], data: Any) -> Any:

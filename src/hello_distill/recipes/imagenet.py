@@ -47,8 +47,8 @@ def imagenet1k(ipc: int = 10) -> Recipe:
 def _imagenet(ipc: int, head_rank: int) -> Recipe:
     """`paper` with its ranks spelt out, and the batch size that belongs to the images per class."""
     if ipc not in BATCH_SIZES:
-        told = ", ".join(map(str, BATCH_SIZES))
-        raise InputError(f"the ImageNet recipes are for IPC {told}, not {ipc}; the recipe `paper` takes any")
+        choices = ", ".join(map(str, BATCH_SIZES))
+        raise InputError(f"the ImageNet recipes are for IPC {choices}, not {ipc}; the recipe `paper` takes any")
     recipe = paper(ipc)
     assert isinstance(recipe.distiller, HeLlO)
     projector = replace(recipe.distiller.projector, encoder_rank=8, head_rank=head_rank)

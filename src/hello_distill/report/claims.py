@@ -111,13 +111,13 @@ def lines(contents: Iterable[Mapping[str, Any]]) -> list[Line]:
 
 def _each(claim: str, found: list[Any], judge: Callable[[Any], tuple[str, str] | None]) -> list[Line]:
     judged = [(each, judge(each)) for each in found]
-    told = [
+    rows = [
         Line(claim, each.data.name, verdict[0], verdict[1] + refitted(each.stages))
         for each, verdict in judged
         if verdict is not None
     ]
-    told += [Line(claim, each.data.name, DIVERGED, "") for each in found if each.diverged and judge(each) is None]
-    return told or [Line(claim, "", UNTRIED, "")]
+    rows += [Line(claim, each.data.name, DIVERGED, "") for each in found if each.diverged and judge(each) is None]
+    return rows or [Line(claim, "", UNTRIED, "")]
 
 
 def refitted(stages: Iterable[str]) -> str:
@@ -127,16 +127,16 @@ def refitted(stages: Iterable[str]) -> str:
 
 def _headline(found: Comparison) -> tuple[str, str] | None:
     means = {(p.student, p.ipc, p.method, p.labels): p for p in found.cells}
-    told, verdicts = [], []
+    sentences, verdicts = [], []
     for (student, ipc, method, labels), place in sorted(means.items(), key=lambda item: item[0][:2]):
         rded = means.get((student, ipc, "rded", "teacher"))
         if (method, labels) != ("hello", "projector") or rded is None or not _finished([place, rded]):
             continue
         gain = difference(place.top1_last, rded.top1_last)
         sizes = f"{place.bytes.labels:,} bytes and a public encoder of {place.bytes.public:,} against"
-        told.append(f"{gain} at IPC {ipc}, {sizes} {rded.bytes.teacher:,}")
+        sentences.append(f"{gain} at IPC {ipc}, {sizes} {rded.bytes.teacher:,}")
         verdicts.append(gain.positive if place.bytes.labels < rded.bytes.teacher else FAILS)
-    return (_together(verdicts), "; ".join(told)) if told else None
+    return (_together(verdicts), "; ".join(sentences)) if sentences else None
 
 
 def _finished(places: Iterable[Any]) -> bool:
@@ -204,7 +204,7 @@ def _flat(found: Study) -> tuple[str, str] | None:
     by_rule = {name: place for name, place in rows.items() if name.endswith(BY_RULE)}
     base = next(iter(rows)).removesuffix(BY_RULE)
     heads = {name: place for name, place in rows.items() if name.startswith(base)}
-    verdicts, told = [], []
+    verdicts, sentences = [], []
     for what, sweep in (("encoder", by_rule), ("head", heads)):
         places = sorted(sweep.values(), key=lambda place: place.numbers)
         if len(places) < 3:
@@ -214,8 +214,8 @@ def _flat(found: Study) -> tuple[str, str] | None:
         flat = [place for at, place in enumerate(places[:-1]) if all(gap.equal == HOLDS for gap in below[at:])]
         where = f"flat from {flat[0].numbers:,} numbers on" if flat else "flat nowhere for sure"
         means = ", ".join(f"{place.top1_last.mean:.1f} with {place.numbers:,}" for place in places)
-        told.append(f"{what}: {where} ({means})")
-    return (_together(verdicts), "; ".join(told)) if told else None
+        sentences.append(f"{what}: {where} ({means})")
+    return (_together(verdicts), "; ".join(sentences)) if sentences else None
 
 
 def _early(found: Study) -> tuple[str, str] | None:
@@ -230,8 +230,8 @@ def _early(found: Study) -> tuple[str, str] | None:
     trend = contrast([(sign, by_cell[ipc, name]) for sign, ipc, name in signs]).positive
     both = {gains[few].positive, trend}
     verdict = FAILS if FAILS in both else HOLDS if both == {HOLDS} else OPEN
-    told = ", ".join(f"{gain} at IPC {ipc}" for ipc, gain in gains.items())
-    return verdict, f"early less late teachers: {told}"
+    sentences = ", ".join(f"{gain} at IPC {ipc}" for ipc, gain in gains.items())
+    return verdict, f"early less late teachers: {sentences}"
 
 
 def _pairs(found: Study) -> dict[str, tuple[Summary, Summary]]:
@@ -244,8 +244,8 @@ def _pairs(found: Study) -> dict[str, tuple[Summary, Summary]]:
 
 def _carries(found: Study) -> tuple[str, str] | None:
     gains = {name: difference(*pair) for name, pair in _pairs(found).items()}
-    told = ", ".join(f"{name} {gain}" for name, gain in gains.items())
-    return (_together([gain.positive for gain in gains.values()]), told) if gains else None
+    sentences = ", ".join(f"{name} {gain}" for name, gain in gains.items())
+    return (_together([gain.positive for gain in gains.values()]), sentences) if gains else None
 
 
 def _swin(found: Study) -> tuple[str, str] | None:
@@ -266,7 +266,7 @@ def _swin(found: Study) -> tuple[str, str] | None:
 
 def _steps(found: Continual) -> tuple[str, str] | None:
     curves = {(curve.steps, curve.method, curve.labels): curve for curve in found.curves}
-    told, verdicts = [], []
+    sentences, verdicts = [], []
     for steps in sorted({curve.steps for curve in found.curves}):
         for knows in ("seen", "all"):
             ours = curves.get((steps, "hello", f"projector-{knows}"))
@@ -274,9 +274,9 @@ def _steps(found: Continual) -> tuple[str, str] | None:
             if ours is None or theirs is None or ours.seeds != theirs.seeds or len(ours.seeds) < LEAST_RUNS:
                 continue
             gain = paired(ours.top1_mean.runs, theirs.top1_mean.runs)
-            told.append(f"{gain} in {steps} steps, labellers of {knows} classes")
+            sentences.append(f"{gain} in {steps} steps, labellers of {knows} classes")
             verdicts.append(gain.positive)
-    return (_together(verdicts), "; ".join(told)) if told else None
+    return (_together(verdicts), "; ".join(sentences)) if sentences else None
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> Difference:

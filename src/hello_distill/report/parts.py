@@ -62,8 +62,8 @@ class GridResult(Part):
 
 def no_result(runs: Sequence[Diverged]) -> list[Text]:
     """A paragraph that names the runs without a result, where there are some."""
-    told = diverged({"diverged": [run.model_dump() for run in runs]})
-    return [Text("Runs without a result", [told.strip()])] if told else []
+    text = diverged({"diverged": [run.model_dump() for run in runs]})
+    return [Text("Runs without a result", [text.strip()])] if text else []
 
 
 def experiment(content: Mapping[str, Any]) -> str | None:

@@ -96,7 +96,7 @@ def beside(data: str, method: str, labels: str, ipc: int) -> list[Accuracy]:
     ]
 
 
-def told(entries: Iterable[Accuracy]) -> Cell:
+def cell(entries: Iterable[Accuracy]) -> Cell:
     """Figures with their networks, for a place in a table."""
     cell: list[str | Figure] = []
     for entry in entries:

@@ -90,7 +90,7 @@ def info(found: dict[str, Any]) -> Table:
         stated = " as the manifest states" if rung["stated"] else ""
         table.add_row(f"as {rung['labels']}", f"{size(rung['bytes'])}{stated}{note}")
     table.add_section()
-    for name, text in told(found["figures"]).items():
+    for name, text in left_out_or_short(found["figures"]).items():
         table.add_row(name, text)
     for name, value in found["figures"].items():
         if name not in ("fidelity", "knee", "teacher_bytes", "skipped_images", "short_classes"):
@@ -103,7 +103,7 @@ def info(found: dict[str, Any]) -> Table:
     return table
 
 
-def told(figures: dict[str, Any]) -> dict[str, str]:
+def left_out_or_short(figures: dict[str, Any]) -> dict[str, str]:
     """What was done about bad images and short classes, where there were some."""
     rows = {}
     if skipped := figures.get("skipped_images"):
@@ -143,11 +143,11 @@ def remade(result: dict[str, Any]) -> str:
 def student_settings(settings: dict[str, Any]) -> str:
     """A student's tuned settings as people read them."""
     loss = settings.get("loss")
-    told = {
+    losses = {
         "mse": f"MSE + {settings.get('beta', 0):g} CE",
         "kl": f"KL at temperature {settings.get('temperature', 0):g}",
     }
-    return ", ".join([*([told.get(loss, loss)] if loss else ["CE"]), f"rate {settings['lr']:g}"])
+    return ", ".join([*([losses.get(loss, loss)] if loss else ["CE"]), f"rate {settings['lr']:g}"])
 
 
 def comparison(result: dict[str, Any]) -> Table:
@@ -189,8 +189,8 @@ def study(result: dict[str, Any]) -> Table:
         names = [cell["method"], cell["student"], str(cell["ipc"])]
         table.add_row(*names, spread(cell["held_top1"]), spread(cell["top1_last"]), gain, f"{cell['numbers']:,}")
     question = result["recipe"]["question"]
-    told = f"{question}. Top-1; choices may rest on the held-out training images alone."
-    table.caption = told + diverged(result)
+    text = f"{question}. Top-1; choices may rest on the held-out training images alone."
+    table.caption = text + diverged(result)
     return table
 
 

@@ -74,12 +74,12 @@ class ConsoleProgress(Progress):
             yield from bars.track(items, total=total, description=what)
 
     def _lines(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
-        start = told = time.monotonic()
+        start = printed = time.monotonic()
         percent = 0
         for done, item in enumerate(items):
             now = time.monotonic()
-            if now - told >= SECONDS_BETWEEN_LINES and 100 * done // total > percent:
-                told, percent = now, 100 * done // total
+            if now - printed >= SECONDS_BETWEEN_LINES and 100 * done // total > percent:
+                printed, percent = now, 100 * done // total
                 left = (now - start) * (total - done) / done
                 self.line(what, now - start, f"{done} of {total} ({percent} %), about {left:.0f} s left")
             yield item

@@ -55,8 +55,8 @@ def divergence_loss(temperature: float, squared: bool, weight: float) -> Loss:
     factor = temperature**2 if squared else 1.0
 
     def loss(prediction: Logits, soft: Logits, hard: Float[Tensor, "b c"]) -> Scalar:
-        told = F.log_softmax(prediction / temperature, dim=1)
-        value = factor * F.kl_div(told, F.softmax(soft / temperature, dim=1), reduction="batchmean")
+        log_probabilities = F.log_softmax(prediction / temperature, dim=1)
+        value = factor * F.kl_div(log_probabilities, F.softmax(soft / temperature, dim=1), reduction="batchmean")
         return value + weight * F.cross_entropy(prediction, hard) if weight else value
 
     return loss

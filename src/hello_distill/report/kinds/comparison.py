@@ -111,12 +111,12 @@ def grid(found: Comparison, places: list[Place]) -> Table:
         last, best = (score(summary.mean, summary.sd) for summary in (place.top1_last, place.top1_best))
         sizes = [weight(place.bytes.images), weight(place.bytes.labels), weight(place.bytes.teacher)]
         row = [words(place.method), words(place.labels), last, best, count(len(place.top1_last.runs)), *sizes]
-        rows.append([*row, *([published.told(theirs)] if known else [])])
+        rows.append([*row, *([published.cell(theirs)] if known else [])])
     twins = sorted({(place.labels, place.same_students_as) for place in places if place.same_students_as})
     notes = [f"Students of {labels} labels are those of {twin} labels, bit for bit." for labels, twin in twins]
     training = found.recipe.training.get(str(ipc))
-    told = f", {training[0]} epochs in batches of {training[1]}" if training and len(training) == 2 else ""
-    title = f"{ipc} image{'' if ipc == 1 else 's'} per class, {student}{told}"
+    schedule = f", {training[0]} epochs in batches of {training[1]}" if training and len(training) == 2 else ""
+    title = f"{ipc} image{'' if ipc == 1 else 's'} per class, {student}{schedule}"
     return Table(title, head, rows, [*notes, *published.notes(data, [student], known)], found.commands)
 
 
@@ -144,8 +144,8 @@ def curves(places: list[Place], lines: list[str]) -> Gallery | Text:
         if place.tested:
             title = f"{place.student}, IPC {place.ipc}"
             charted.setdefault(title, {})[f"{place.method}, {place.labels}"] = place.tested
-    told = "This file keeps of each training the last and the best tested epoch alone, so there is no curve to draw."
-    return learning_curves(charted, lines) or Text("Learning curves", [told])
+    text = "This file keeps of each training the last and the best tested epoch alone, so there is no curve to draw."
+    return learning_curves(charted, lines) or Text("Learning curves", [text])
 
 
 def measured(found: Comparison) -> Table | None:

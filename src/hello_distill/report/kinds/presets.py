@@ -62,7 +62,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     if found:
         blocks.append(accuracies(found, commands))
     lines = {f"{p.recipe}, IPC {p.ipc}, {p.student}": {p.labels: p.tested} for p in found if p.tested}
-    told = [
+    texts = [
         f"{p.recipe}, IPC {p.ipc}: tested after {', '.join(map(str, p.tested_epochs))} epochs; the file keeps the last "
         "and the best alone, so there is no curve to draw."
         for p in found
@@ -70,7 +70,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     ]
     curves = learning_curves(lines, commands)
     blocks += [curves] if curves else []
-    blocks += [Text("Tested epochs", told)] if told else []
+    blocks += [Text("Tested epochs", texts)] if texts else []
     data = ", ".join(sorted({preset.data for preset in found}))
     return Section(f"Methods as their authors' code runs them: {data}", file, blocks)
 
@@ -87,6 +87,6 @@ def accuracies(found: list[Preset], commands: list[str]) -> Table:
         scores = [score(summary.mean, summary.sd) for summary in (preset.top1_last, preset.top1_best)]
         teacher = words("") if preset.teacher is None else number(preset.teacher, ".1f")
         row = [*names, words(preset.labels), *scores, count(len(preset.top1_last.runs)), teacher]
-        rows.append([*row, published.told(entries)])
+        rows.append([*row, published.cell(entries)])
     about = "The spread is over students of one draw of images; teachers are measured on held-out training images."
     return Table("Accuracies", head, rows, [about, *dict.fromkeys(notes)], commands)
