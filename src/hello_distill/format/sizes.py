@@ -72,11 +72,6 @@ def view_bytes(columns: Columns) -> int:
     return sum(tensor_bytes(*column) for column in (*columns.values(), *VIEW_COLUMNS.values()))
 
 
-def batch_bytes() -> int:
-    """Bytes of what the views of a batch share."""
-    return sum(tensor_bytes(*column) for column in BATCH_COLUMNS.values())
-
-
 def shard_epochs(images: int, columns: Columns) -> int:
     """Epochs that one file of stored labels holds."""
     return max(1, SHARD // (images * view_bytes(columns)))

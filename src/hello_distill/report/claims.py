@@ -21,7 +21,7 @@ import scipy.stats
 
 from hello_distill.report.kinds.comparison import Comparison
 from hello_distill.report.kinds.continual import Continual
-from hello_distill.report.kinds.study import LEAST_RUNS, Place, Study
+from hello_distill.report.kinds.study import LEAST_RUNS, Study, Variant
 from hello_distill.report.page import Section, Table, words
 from hello_distill.report.parts import Summary, experiment
 
@@ -151,7 +151,7 @@ def _together(verdicts: list[str]) -> str:
     return ", ".join(f"{kind} in {count} of {len(verdicts)}" for kind, count in counted.items())
 
 
-def _rows(found: Study) -> dict[str, Place] | None:
+def _rows(found: Study) -> dict[str, Variant] | None:
     """The rows of a study of one network and one number of images, in order; None where it is not finished."""
     cells = {place.method: place for place in found.cells}
     order = found.recipe.order
@@ -159,7 +159,7 @@ def _rows(found: Study) -> dict[str, Place] | None:
     return {name: cells[name] for name in order} if whole else None
 
 
-def _ablation(found: Study) -> dict[str, Place] | None:
+def _ablation(found: Study) -> dict[str, Variant] | None:
     rows = _rows(found)
     return rows if rows is not None and {LORA, TEXT, UPDATE} <= set(rows) else None
 

@@ -49,6 +49,29 @@ class Diverged(Part):
     step: int | None = None
 
 
+class Bytes(Part):
+    """What a cell ships, and the public weights that it relies on."""
+
+    images: int
+    labels: int
+    teacher: int
+    public: int
+
+
+class GridCell(Part):
+    """What cells of comparisons and studies have in common."""
+
+    method: str
+    ipc: int
+    student: str
+    seeds: list[int]
+    commits: list[str]
+    bytes: Bytes
+    top1_last: Summary
+    top1_best: Summary
+    tested: Tested = Field(default_factory=dict)
+
+
 class GridResult(Part):
     """What comparisons, studies and continual experiments have in common."""
 

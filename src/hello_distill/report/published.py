@@ -98,10 +98,10 @@ def beside(data: str, method: str, labels: str, ipc: int) -> list[Accuracy]:
 
 def cell(entries: Iterable[Accuracy]) -> Cell:
     """Figures with their networks, for a place in a table."""
-    cell: list[str | Figure] = []
+    parts: list[str | Figure] = []
     for entry in entries:
-        cell += [*(["; "] if cell else []), *score(entry.top1, entry.sd), f" ({entry.network})"]
-    return tuple(cell) or words("")
+        parts += [*(["; "] if parts else []), *score(entry.top1, entry.sd), f" ({entry.network})"]
+    return tuple(parts) or words("")
 
 
 def notes(data: str, students: Iterable[str], entries: Iterable[Accuracy]) -> list[str]:

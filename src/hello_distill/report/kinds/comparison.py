@@ -6,15 +6,13 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import Field
-
 from hello_distill.report import charts, published
 from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, count, number, score, weight, words
 from hello_distill.report.parts import (
+    GridCell,
     GridResult,
     Part,
     Percent,
-    Summary,
     Tested,
     experiment,
     learning_curves,
@@ -26,29 +24,11 @@ ORDER = ("hard", "static", "teacher", "stored", "pruned", "quantized", "projecto
 """Families of labels, from the least that students are told to the most."""
 
 
-class Bytes(Part):
-    """What a cell ships, and the public weights that it relies on."""
+class Compared(GridCell):
+    """A method with a kind of labels."""
 
-    images: int
-    labels: int
-    teacher: int
-    public: int
-
-
-class Place(Part):
-    """A cell of the grid."""
-
-    method: str
     labels: str
-    ipc: int
-    student: str
-    seeds: list[int]
-    commits: list[str]
-    bytes: Bytes
-    top1_last: Summary
-    top1_best: Summary
     same_students_as: str | None = None
-    tested: Tested = Field(default_factory=dict)
 
     @property
     def order(self) -> tuple[Any, ...]:
@@ -68,7 +48,7 @@ class Comparison(GridResult, title="comparison"):
     """The file."""
 
     recipe: Recipe
-    cells: list[Place]
+    cells: list[Compared]
     trials: list[dict[str, Any]]
     stages: dict[str, dict[str, Percent | int | None]]
 
@@ -99,7 +79,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     return Section(title, file, [block for block in blocks if block is not None])
 
 
-def grid(found: Comparison, places: list[Place]) -> Table:
+def grid(found: Comparison, places: list[Compared]) -> Table:
     """A student's accuracies with one number of images per class, a row for each method and kind of labels."""
     data, (student, ipc) = found.data.name, (places[0].student, places[0].ipc)
     entries = [published.beside(data, place.method, place.labels, ipc) for place in places]
@@ -120,7 +100,7 @@ def grid(found: Comparison, places: list[Place]) -> Table:
     return Table(title, head, rows, [*notes, *published.notes(data, [student], known)], found.commands)
 
 
-def bytes_charts(data: str, places: list[Place], file: str) -> Gallery:
+def bytes_charts(data: str, places: list[Compared], file: str) -> Gallery:
     """Accuracy against what is shipped beside the images, a panel for each student and number of images."""
     cells = [place.model_dump() for place in places]
     pictures = []
@@ -137,7 +117,7 @@ def bytes_charts(data: str, places: list[Place], file: str) -> Gallery:
     return Gallery("Accuracy against label bytes", pictures, about, [shlex.join(["hello-distill", "plot", file])])
 
 
-def curves(places: list[Place], lines: list[str]) -> Gallery | Text:
+def curves(places: list[Compared], lines: list[str]) -> Gallery | Text:
     """Accuracy by epoch where the file keeps it."""
     charted: dict[str, dict[str, Tested]] = {}
     for place in places:
@@ -164,7 +144,7 @@ def measured(found: Comparison) -> Table | None:
     return Table("Teachers and projector on held-out training images", head, rows, [], found.commands) if rows else None
 
 
-def pairs(data: str, places: list[Place]) -> Iterable[tuple[str, int, str, float, float]]:
+def pairs(data: str, places: list[Compared]) -> Iterable[tuple[str, int, str, float, float]]:
     """RDED with its teacher's labels and HeLlO with its projector's, where both have run."""
     means = {(p.student, p.ipc, p.method, p.labels): p.top1_last.mean for p in places}
     for student, ipc, method, labels in means:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
-from pydantic import Field
 
 from hello_distill.report import published
 from hello_distill.report.page import Cell, Figure, Gallery, Section, Table, Text, count, number, score, weight, words
 from hello_distill.report.parts import (
+    GridCell,
     GridResult,
     Part,
     Percent,
@@ -32,27 +32,11 @@ DUNNETT = (
 )
 
 
-class Bytes(Part):
-    """What is shipped beside the images."""
-
-    labels: int
-    teacher: int
-
-
-class Place(Part):
+class Variant(GridCell):
     """A variant with one student and one number of images per class."""
 
-    method: str
-    ipc: int
-    student: str
-    seeds: list[int]
-    commits: list[str]
-    bytes: Bytes
     numbers: int
     held_top1: Summary
-    top1_last: Summary
-    top1_best: Summary
-    tested: Tested = Field(default_factory=dict)
 
 
 class Recipe(Part):
@@ -69,7 +53,7 @@ class Study(GridResult, title="study"):
     """The file."""
 
     recipe: Recipe
-    cells: list[Place]
+    cells: list[Variant]
     stages: dict[str, dict[str, Percent | None]]
 
 
@@ -102,7 +86,7 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
     return Section(title, file, [block for block in blocks if block is not None])
 
 
-def variants(found: Study, places: list[Place], last: bool) -> Table:
+def variants(found: Study, places: list[Variant], last: bool) -> Table:
     """A row for each variant, with its distance from the first; what the columns mean stands under the last table."""
     student, ipc = places[0].student, places[0].ipc
     first = next((place for place in places if place.method == found.recipe.order[0]), None)
@@ -135,13 +119,13 @@ def variants(found: Study, places: list[Place], last: bool) -> Table:
     return Table(title, head, rows, notes if last else [], found.commands)
 
 
-def _labeller(found: Study, place: Place) -> float | None:
+def _labeller(found: Study, place: Variant) -> float | None:
     """Accuracy of what labels a variant's images on held-out images: its projector, else the teacher that it keeps."""
     known = found.stages.get(place.method, {})
     return known.get("projector_top1", known.get("teacher_top1") if place.bytes.teacher else None)
 
 
-def against_first(places: Sequence[Place], order: Sequence[str]) -> dict[str, str]:
+def against_first(places: Sequence[Variant], order: Sequence[str]) -> dict[str, str]:
     """Whether each variant is `better` or `worse` than the first on held-out images, or neither is seen.
 
     Dunnett's test, two-sided, at 5 % for all variants together, with one variance for all; empty until each has three
