@@ -5,6 +5,7 @@ Nothing here needs a network, a GPU or real images.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 from jaxtyping import install_import_hook
@@ -104,6 +106,16 @@ def fill(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
         else:
             tensor.copy_(noise * (0.1 if tensor.ndim < 2 else (tensor[0].numel() ** -0.5)))
     return model
+
+
+def script(file: str | Path) -> ModuleType:
+    """A script as a module: by its path, or its name in `scripts/`."""
+    path = Path(__file__).parents[1] / "scripts" / file
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def seal(folder: Path, **changes: object) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import mmap
 import random
@@ -17,17 +16,14 @@ from types import ModuleType
 
 import pytest
 
+from conftest import script
 from hello_distill.format import costs, storage
 from hello_distill.system.errors import ArtifactError
 
 
 @pytest.fixture(scope="module")
 def fuzzer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).parents[2] / "scripts/fuzz.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("fuzz.py")
 
 
 @pytest.fixture
@@ -151,18 +147,14 @@ def test_the_fuzzer_finds_a_planted_crash_and_ends_with_1(
         "    except (ValueError, RecursionError): raise ArtifactError('no')\n"
         "    content['format']\n"
     )
-    script = tmp_path / "fuzz.py"
+    planted = tmp_path / "fuzz.py"
     text = Path(fuzzer.__file__).read_text(encoding="utf-8")
     text, replaced = re.subn(r"READERS = \{.*?\n\}", 'READERS = {"planted": "planted:read"}', text, flags=re.DOTALL)
     assert replaced == 1
-    script.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(sys, "argv", [str(script), "--seconds", "8", "--findings", str(tmp_path / "found")])
+    planted.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", [str(planted), "--seconds", "8", "--findings", str(tmp_path / "found")])
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(storage.__file__).parents[2]}")
-    spec = importlib.util.spec_from_file_location("planted_fuzz", script)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.main() == 1
+    assert script(planted).main() == 1
     found = sorted(path.name for path in (tmp_path / "found").iterdir())
     assert any(name.startswith(("planted-KeyError", "planted-TypeError")) for name in found), found
     assert "FOUND planted-" in capfd.readouterr().out

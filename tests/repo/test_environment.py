@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from conftest import script
+
 
 @pytest.fixture
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("environment", Path(__file__).parents[2] / "scripts/environment.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def environment() -> ModuleType:
+    return script("environment.py")
 
 
 CONTENT = b"a wheel"
@@ -31,39 +28,39 @@ PAGE = """<html><body>
 </body></html>"""
 
 
-def serve(script: ModuleType, monkeypatch: pytest.MonkeyPatch, digest: str) -> list[str]:
+def serve(environment: ModuleType, monkeypatch: pytest.MonkeyPatch, digest: str) -> list[str]:
     asked: list[str] = []
 
     def urlopen(address: str, timeout: float) -> io.BytesIO:
         asked.append(address)
         return io.BytesIO(PAGE.format(digest=digest).encode() if address.endswith("/pip/") else CONTENT)
 
-    monkeypatch.setattr(script.urllib.request, "urlopen", urlopen)
-    monkeypatch.setattr(script, "INDEX", "https://index.example/simple")
+    monkeypatch.setattr(environment.urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(environment, "INDEX", "https://index.example/simple")
     return asked
 
 
-def test_the_newest_release_is_taken(script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = serve(script, monkeypatch, hashlib.sha256(CONTENT).hexdigest())
-    wheel = script.fetch_pip(tmp_path)
+def test_the_newest_release_is_taken(environment: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = serve(environment, monkeypatch, hashlib.sha256(CONTENT).hexdigest())
+    wheel = environment.fetch_pip(tmp_path)
     assert wheel.name == "pip-25.10-py3-none-any.whl" and wheel.read_bytes() == CONTENT
     assert asked[1] == "https://index.example/files/pip-25.10-py3-none-any.whl"
 
 
-def test_another_content_is_refused(script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    serve(script, monkeypatch, "0" * 64)
+def test_another_content_is_refused(environment: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    serve(environment, monkeypatch, "0" * 64)
     with pytest.raises(SystemExit, match="is not what the index says it is"):
-        script.fetch_pip(tmp_path)
+        environment.fetch_pip(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_environment_that_works_stays_and_a_broken_one_is_made_anew(script: ModuleType, tmp_path: Path) -> None:
+def test_an_environment_that_works_stays_and_a_broken_one_is_made_anew(environment: ModuleType, tmp_path: Path) -> None:
     target = tmp_path / "venv"
-    script.make(target)
+    environment.make(target)
     (target / "kept").touch()
-    script.make(target)
-    assert (target / "kept").exists() and script.working(target)
+    environment.make(target)
+    assert (target / "kept").exists() and environment.working(target)
     (target / "bin" / "python").unlink()
-    assert not script.working(target)
-    script.make(target)
-    assert not (target / "kept").exists() and script.working(target)
+    assert not environment.working(target)
+    environment.make(target)
+    assert not (target / "kept").exists() and environment.working(target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import zipfile
 from pathlib import Path
@@ -10,16 +9,14 @@ from types import ModuleType
 
 import pytest
 
+from conftest import script
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def gate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("release", ROOT / "scripts/release.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("release.py")
 
 
 def told(gate: ModuleType, report: dict, packages: set[str]) -> tuple[str, int]:

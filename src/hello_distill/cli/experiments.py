@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -62,18 +64,8 @@ def compare(options: Namespace) -> None:
     from hello_distill.recipes import find_comparison
     from hello_distill.report import terminal
 
-    result = comparison.compare(
-        options.data,
-        options.out,
-        find_comparison(options.recipe),
-        methods=options.methods,
-        labels=options.labels,
-        ipcs=options.ipc,
-        students=options.students,
-        seeds=options.seeds,
-    )
-    sign("compare", options)
-    show(result, terminal.comparison, False)
+    chosen = {"methods": options.methods, "labels": options.labels, "students": options.students}
+    fill("compare", options, comparison.compare, find_comparison(options.recipe), terminal.comparison, **chosen)
 
 
 def continual_parser() -> ArgumentParser:
@@ -97,21 +89,12 @@ def continual_parser() -> ArgumentParser:
 def continual(options: Namespace) -> None:
     """Run `hello-distill continual`."""
     publishing.check_writable(Path(options.out).parent)
-    from hello_distill.experiments.continual import continual as fill
+    from hello_distill.experiments import continual as experiments
     from hello_distill.recipes import find_continual
     from hello_distill.report import terminal
 
-    result = fill(
-        options.data,
-        options.out,
-        find_continual(options.recipe),
-        methods=options.methods,
-        steps=options.steps,
-        ipcs=options.ipc,
-        seeds=options.seeds,
-    )
-    sign("continual", options)
-    show(result, terminal.continual, False)
+    chosen = {"methods": options.methods, "steps": options.steps}
+    fill("continual", options, experiments.continual, find_continual(options.recipe), terminal.continual, **chosen)
 
 
 def study_parser() -> ArgumentParser:
@@ -133,26 +116,30 @@ def study_parser() -> ArgumentParser:
 def study(options: Namespace) -> None:
     """Run `hello-distill study`."""
     publishing.check_writable(Path(options.out).parent)
-    from hello_distill.experiments.study import study as fill
+    from hello_distill.experiments import study as experiments
     from hello_distill.recipes import find_study
     from hello_distill.report import terminal
 
-    result = fill(
-        options.data,
-        options.out,
-        find_study(options.recipe),
-        variants=options.variants,
-        ipcs=options.ipc,
-        students=options.students,
-        seeds=options.seeds,
-    )
-    sign("study", options)
-    show(result, terminal.study, False)
+    chosen = {"variants": options.variants, "students": options.students}
+    fill("study", options, experiments.study, find_study(options.recipe), terminal.study, **chosen)
+
+
+def fill(
+    name: str,
+    options: Namespace,
+    run: Callable[..., dict[str, Any]],
+    recipe: object,
+    table: Callable[[dict[str, Any]], Any],
+    **chosen: Any,
+) -> None:
+    """Run an experiment into its result file, name this command there, and show the result."""
+    result = run(options.data, options.out, recipe, ipcs=options.ipc, seeds=options.seeds, **chosen)
+    sign(name, options)
+    show(result, table, False)
 
 
 def sign(name: str, options: Namespace) -> None:
     """Name this command in the result that it has filled, without the folders above data and result."""
-
     from hello_distill.data.sources import short_name
     from hello_distill.experiments import ledger
 
