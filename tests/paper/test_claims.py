@@ -117,12 +117,12 @@ def test_choices_are_judged_by_dunnett_s_table() -> None:
     far = {"base": 50.0, "same": 50.0, "near": 52.3, "above": 52.4, "below": 47.6}
     for three, told in ((("same", "near", "below"), "worse"), (("same", "near", "above"), "better")):
         order = ["base", *three]
-        places = [study_kind.Place(**place(name, far[name])) for name in order]
+        places = [study_kind.Variant(**place(name, far[name])) for name in order]
         assert study_kind.against_first(places, order) == {"same": "not seen", "near": "not seen", three[2]: told}
     assert study_kind.against_first(places[:3], order) == {} == study_kind.against_first(places[:1], ["base"])
-    two = study_kind.Place(**place("above", 60.0, held_top1=summary(59.0, 61.0)))
+    two = study_kind.Variant(**place("above", 60.0, held_top1=summary(59.0, 61.0)))
     assert study_kind.against_first([*places[:3], two], order) == {}, "not before each has three runs"
-    flat = [study_kind.Place(**place(name, 50, held_top1=summary(*[far[name]] * 3))) for name in ("base", "above")]
+    flat = [study_kind.Variant(**place(name, 50, held_top1=summary(*[far[name]] * 3))) for name in ("base", "above")]
     assert study_kind.against_first(flat, ["base", "above"]) == {}, "no spread, so no test"
 
 
