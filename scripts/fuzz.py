@@ -3,8 +3,8 @@
     python scripts/fuzz.py --seconds 60       # needs the extra [fuzz]
     python scripts/fuzz.py --replay FILE      # one saved input again, with its traceback
 
-A call that raises anything else, takes each of three times over twenty times the processor time of the dearest
-call on an unchanged artefact, or raises the memory of the process by more than 64 MiB is a finding; so is a process
+A call that raises anything else, takes over twenty times the processor time of the slowest call on an unchanged
+artefact (three times in a row), or raises the memory of the process by more than 64 MiB is a finding; so is a process
 that hangs, dies or, in the midst of a call, grows by 512 MiB. Findings are saved in out/fuzz, each once, and the exit
 code is then 1.
 
@@ -40,7 +40,7 @@ READERS = {
 }
 """Functions of a folder. Another one is a line here."""
 SLOW = 20
-"""Times the processor time of a call on an unchanged artefact: seconds differ between machines and hours."""
+"""A call that takes so many times as long as one on an unchanged artefact is slow: machines differ in seconds."""
 MEMORY = 64 * 2**20
 LONGEST = 1 << 17
 """Bytes of an input."""
@@ -199,14 +199,14 @@ def opened(reader: str) -> Callable[[Path], Any]:
 
 
 def usual(artefacts: Artefacts) -> float:
-    """Seconds of processor time of the dearest call on an unchanged artefact, each of them after a first one."""
-    dearest = 0.0
+    """Seconds of processor time of the slowest call on an unchanged artefact, each of them after a first one."""
+    slowest = 0.0
     for data in artefacts.inputs():
         folder, read = artefacts.lay(data), opened(artefacts.reader(data))
         start = time.process_time()
         read(folder)
-        dearest = max(dearest, time.process_time() - start)
-    return dearest
+        slowest = max(slowest, time.process_time() - start)
+    return slowest
 
 
 def attempt(read: Callable[[Path], Any], folder: Path, limit: float = float("inf")) -> tuple[str, str] | None:

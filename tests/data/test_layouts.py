@@ -143,7 +143,7 @@ def test_many_offending_classes_are_counted(tmp_path: Path) -> None:
 def test_the_images_per_class_that_are_advised_do(
     method: str, changes: dict[str, float], recipe: Recipe, tree: Path
 ) -> None:
-    """Hold-back, a limit and mosaics of four are counted; one more image per class would not do."""
+    """Images held out, a limit and mosaics of four are counted; one more image per class would not do."""
     base = replace(recipe_of(method, recipe), **{"held_share": 0.1, **changes})
     with pytest.raises(InputError, match="fewer than 13 training images in circle") as refused:
         training_images(str(tree), replace(base, ipc=13))

@@ -60,12 +60,12 @@ def compare_parser() -> ArgumentParser:
 def compare(options: Namespace) -> None:
     """Run `hello-distill compare`."""
     publishing.check_writable(Path(options.out).parent)
-    from hello_distill.experiments import comparison
+    from hello_distill.experiments.comparison import compare as run
     from hello_distill.recipes import find_comparison
     from hello_distill.report import terminal
 
     chosen = {"methods": options.methods, "labels": options.labels, "students": options.students}
-    fill("compare", options, comparison.compare, find_comparison(options.recipe), terminal.comparison, **chosen)
+    fill("compare", options, run, find_comparison(options.recipe), terminal.comparison, **chosen)
 
 
 def continual_parser() -> ArgumentParser:
@@ -89,12 +89,12 @@ def continual_parser() -> ArgumentParser:
 def continual(options: Namespace) -> None:
     """Run `hello-distill continual`."""
     publishing.check_writable(Path(options.out).parent)
-    from hello_distill.experiments import continual as experiments
+    from hello_distill.experiments.continual import continual as run
     from hello_distill.recipes import find_continual
     from hello_distill.report import terminal
 
     chosen = {"methods": options.methods, "steps": options.steps}
-    fill("continual", options, experiments.continual, find_continual(options.recipe), terminal.continual, **chosen)
+    fill("continual", options, run, find_continual(options.recipe), terminal.continual, **chosen)
 
 
 def study_parser() -> ArgumentParser:
@@ -116,12 +116,12 @@ def study_parser() -> ArgumentParser:
 def study(options: Namespace) -> None:
     """Run `hello-distill study`."""
     publishing.check_writable(Path(options.out).parent)
-    from hello_distill.experiments import study as experiments
+    from hello_distill.experiments.study import study as run
     from hello_distill.recipes import find_study
     from hello_distill.report import terminal
 
     chosen = {"variants": options.variants, "students": options.students}
-    fill("study", options, experiments.study, find_study(options.recipe), terminal.study, **chosen)
+    fill("study", options, run, find_study(options.recipe), terminal.study, **chosen)
 
 
 def fill(

@@ -171,7 +171,7 @@ class Material(NamedTuple):
     train: ImageSet
     """What everything is fitted on and cut from."""
     held: ImageSet
-    """Held back for the figures that a run prints and for tuning; may be empty."""
+    """Held out for the figures that a run prints and for tuning; may be empty."""
 
 
 def check_counts(data: ImageSet, ipc: int) -> None:

@@ -66,6 +66,8 @@ def section(file: str, content: dict[str, Any]) -> Section | None:
         "commits of the cells": ", ".join(commits),
         "tuning trials on held-out training images": len(found.trials),
     }
+    if not found.commands:
+        about["commands"] = "the file names none"
     blocks: list[Table | Gallery | Text | None] = [made(found.environment, about, found.more_environments)]
     grids = list(dict.fromkeys((place.student, place.ipc) for place in places))
     for student, ipc in grids:
