@@ -36,7 +36,7 @@ from hello_distill.distillers.lic import LIC  # noqa: E402
 from hello_distill.distillers.rded import RDED, Patches  # noqa: E402
 from hello_distill.distillers.recipe import Recipe  # noqa: E402
 from hello_distill.format import storage  # noqa: E402
-from hello_distill.format.specs import Augment, Optim, StudentSpec  # noqa: E402
+from hello_distill.format.specs import Augment, Optim, Queries, StudentSpec  # noqa: E402
 from hello_distill.projector import ProjectorSpec  # noqa: E402
 from hello_distill.relabel import relabel, wanted  # noqa: E402
 from hello_distill.teachers import TeacherSpec  # noqa: E402
@@ -52,6 +52,9 @@ TINY_CLIP = {
     "vision_cfg": {"layers": [1, 1, 1, 1], "width": 16, "image_size": 32, "patch_size": None},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
+
+
+QUERIES = Queries(steps=2, rounds=1, batch_size=8)
 
 
 def draw(kind: str, rng: np.random.Generator, side: int = SIDE) -> Image.Image:
@@ -207,7 +210,9 @@ def tiny_recipe(encoder: str) -> Recipe:
         teachers=TeacherSpec("convnet2_w8", (1, 2), Augment(mix="none"), Optim(epochs=2, batch_size=16)),
         distiller=HeLlO(
             patches=Patches(factor=1, crops=2, pool=6),
-            projector=ProjectorSpec(encoder, encoder_rank=2, augment=views, optim=Optim(epochs=1, batch_size=16)),
+            projector=ProjectorSpec(
+                encoder, encoder_rank=2, augment=views, optim=Optim(epochs=1, batch_size=16), queries=QUERIES
+            ),
             update=LIC(steps=2),
         ),
         student=StudentSpec("convnet2_w8", augment=views, optim=Optim(epochs=3, batch_size=4), evaluations=2),

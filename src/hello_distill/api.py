@@ -134,14 +134,17 @@ def distill_material(
     figures: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run a distiller and write its artefact, with these figures beside the method's own."""
-    kept = Stages(material, recipe.teachers, recipe.seed, Path(stages) if stages is not None else None)
+    folder = Path(stages) if stages is not None else None
+    store = Stages(material, recipe.teachers, recipe.seed, folder, augment=recipe.student.augment)
     short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
-    distilled = short.cut(distiller(short.repeated(material), kept, recipe.ipc, recipe.seed))
+    distilled = distiller(short.repeated(material), store, recipe.ipc, recipe.seed)  # teachers see no repeated image
+    distilled = short.cut(distilled)
     distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
     if not distributed.first():
         return Path(out)
     settings = replace(recipe, distiller=distiller).settings()
-    return artifacts.save(distilled, recipe.ipc, recipe.student, recipe.codec, settings, out, source)
+    student = recipe.student_for(len(distilled.data))
+    return artifacts.save(distilled, recipe.ipc, student, recipe.codec, settings, out, source)
 
 
 def train(

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from hello_distill.data.images import ImageSet
 from hello_distill.encoders.encoder import Encoder
-from hello_distill.format.fields import LARGEST, Precision, Rank, Templates
+from hello_distill.format.fields import LARGEST, Few, Precision, Rank, Templates
 from hello_distill.format.precision import decode, encode, layout
-from hello_distill.format.specs import Augment, Optim
+from hello_distill.format.specs import Augment, Optim, Queries
 from hello_distill.labels.projector import HEAD
 from hello_distill.system import distributed
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import seeded
-from hello_distill.training.epoch import Epochs
+from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.fit import fit
 from hello_distill.training.losses import Loss, Match, hard_loss, matching_loss, probability_loss
 from hello_distill.types import Classifier, Features, Images, Logits
@@ -62,10 +62,18 @@ class ProjectorSpec:
     augment: Augment = field(default_factory=Augment)
     """Ours: the views that students will see, so that their labels are no extrapolation."""
     optim: Optim = field(default_factory=lambda: Optim(epochs=10, batch_size=128))
+    steps: Few | None = None
+    """Length of the fit in optimiser steps, whatever the number of images. None: `optim.epochs` is its length."""
+    queries: Queries | None = field(default_factory=Queries)
+    """Ours: how it goes on being fitted, on views of the distilled images; None: it is that of Eq. 5."""
 
     def __post_init__(self) -> None:
         if self.scale is not None and not 0 < self.scale < math.inf:
             raise InputError(f"distiller.projector.scale must be above 0, not {self.scale}; null matches the teachers")
+        try:
+            re.compile(self.skip)
+        except re.error as error:
+            raise InputError(f"distiller.projector.skip {self.skip!r} is no regular expression: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,10 @@ def text_features(encoder: Encoder, classes: Sequence[str], templates: Sequence[
 
 
 def zero_shot(encoder: Encoder, classes: Sequence[str], spec: ProjectorSpec, scale: float = 1.0) -> Projector:
-    """The projector before any fitting: zero-shot classification by prompts (Proposition 1)."""
+    """The projector before any fitting: zero-shot classification by prompts (Proposition 1).
+
+    A `scale` of 1 gives cosines; fitting replaces it.
+    """
     return Projector(encoder, text_features(encoder, classes, spec.templates), scale, spec.normalize)
 
 
@@ -192,7 +203,8 @@ def fit_projector(
 ) -> Adapter:
     """Eq. 5: fit LoRA by MSE(f(x), teacher(x)) + lambda CE(f(x), y) on augmented original images.
 
-    Returns the adapter in float32, whatever the spec's precision; `restore` makes the projector of it.
+    Returns the adapter in float32, whatever the spec's precision; `restore` makes the projector of it. Sets
+    `start.scale` to the scale that it fits with.
     """
     start.scale = distributed.followed(matching_scale(start, teacher, data)) if spec.scale is None else spec.scale
     convolutions = adapted(encoder, spec)
@@ -215,8 +227,8 @@ def _fit(
     seed: int,
 ) -> None:
     """Train what wants a gradient, on augmented images with the teacher's labels (None: their classes alone)."""
-    batches = Epochs(data, spec.augment, spec.optim.batch_size, seed, teacher)
-    fit(model, batches, len(batches), loss, spec.optim, seed, what="projector")
+    views = EpochBatches(data, spec.augment, spec.optim.batch_size, seed, teacher)
+    fit(model, views, views.per_epoch, loss, spec.optim.lasting(spec.steps, views.per_epoch), seed, what="projector")
 
 
 def fit_probe(
@@ -287,11 +299,20 @@ def restore(start: Projector, adapter: Adapter) -> Projector:
 
     Raises KeyError if a matrix is missing or unknown.
     """
-    lora = add_lora(copy.deepcopy(start), adapter.convolutions, adapter.encoder_rank, adapter.head_rank)
+    merged: Projector = with_adapter(start, adapter).merge_and_unload()
+    return merged.requires_grad_(False)
+
+
+def with_adapter(start: Projector, adapter: Adapter) -> PeftModel:
+    """A copy of `start` with the adapter beside its weights, at the adapter's scale: it can be fitted further.
+
+    Raises KeyError if a matrix is missing or unknown.
+    """
+    model = copy.deepcopy(start)
+    model.scale = adapter.scale
+    lora = add_lora(model, adapter.convolutions, adapter.encoder_rank, adapter.head_rank)
     expected = set(get_peft_model_state_dict(lora))
     if expected != set(adapter.matrices):
         raise KeyError(f"{sorted(expected ^ set(adapter.matrices))[:3]}")
     set_peft_model_state_dict(lora, adapter.matrices)
-    merged: Projector = lora.merge_and_unload()
-    merged.scale = adapter.scale
-    return merged.requires_grad_(False)
+    return lora

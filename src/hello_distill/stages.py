@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from hello_distill import encoders
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import storage, tensors
+from hello_distill.format.specs import Augment, Queries
 from hello_distill.projector import (
     Adapter,
     Projector,
@@ -31,6 +31,7 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
+from hello_distill.queries import Faithfulness, fit_queries, on_views
 from hello_distill.system import cache, context, distributed, publishing, room
 from hello_distill.system.errors import DivergedError
 from hello_distill.teachers import (
@@ -47,7 +48,13 @@ from hello_distill.teachers import (
     with_network,
 )
 from hello_distill.training.scores import BATCH, percent, top1
+from hello_distill.types import Classifier
 
+WEIGHTS, FACTS = "weights.safetensors", "facts.json"
+"""Files of a cached stage."""
+STUDENTS_VIEWS = Augment()
+Compute = Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
+"""Tensors of a stage, and what else there is to know of them."""
 ADAPTER_FACTS = ("convolutions", "encoder_rank", "head_rank", "scale", "normalize")
 """What an adapter is beside its matrices."""
 
@@ -80,13 +87,16 @@ class Stages:
         seed: int,
         folder: Path | None = None,
         more_epochs: Collection[int] = (),
+        augment: Augment = STUDENTS_VIEWS,
     ) -> None:
         self.material = material
-        self.spec = spec
+        self.spec = spec.for_images(len(material.train))
         self.seed = seed
         self.folder = folder
         self.more_epochs = frozenset(more_epochs)
         """Epochs whose checkpoints others that share the folder will ask for: one training keeps them all."""
+        self.augment = augment
+        """The views that students will draw, which labels are for."""
         self.figures: dict[str, Any] = {}
         """What was measured of the teachers that were asked for, by its name in a manifest."""
         self.projector_figures: dict[str, Any] = {}
@@ -100,7 +110,7 @@ class Stages:
         name = None if name == self.spec.network else name
         spec = with_network(self.spec, name)
         if spec.network not in self._teachers:
-            with self._once(repr(spec)), context.stage(f"teachers {name or ''}".strip()) as stage:
+            with self._failing_again(repr(spec)), context.stage(f"teachers {name or ''}".strip()) as stage:
                 self._teachers[spec.network] = self._cached_teachers(spec)
                 found = self._measure(self._teachers[spec.network])
                 stage.figure = (
@@ -122,10 +132,14 @@ class Stages:
         }
 
     def _cached_teachers(self, spec: TeacherSpec) -> Teachers:
-        """A training's checkpoints, each in a folder of its own; the observer is that of the last epoch."""
+        """A training's checkpoints, each in a folder of its own; the observer is that of the last epoch.
+
+        From the cache, where there is one, else trained now.
+        """
         last = spec.optim.epochs
         if self.folder is None:
             return train_teachers(self.material.train, spec, self.seed)
+        # `only_last`: which of its checkpoints are weak teachers does not change a training
         specs = only_last(spec), [w.sha256 for w in public_weights(spec.network)]
         needed = {*spec.weak_epochs, last}
 
@@ -143,27 +157,27 @@ class Stages:
         room.check_room(folder, len(spec.weak_epochs) * tensors.size(untrained))
         trained = train_teachers(data, spec, self.seed)
         for epoch, member in zip(spec.weak_epochs, trained.ensemble.members, strict=True):
-            _write(folder / f"epoch-{epoch}", {"weights.safetensors": dict(member.state_dict())})
+            _write(folder / f"epoch-{epoch}", dict(member.state_dict()))
 
     def _checkpoint(self, folder: Path, spec: TeacherSpec, epoch: int) -> nn.Module:
-        return self._network(spec.network, folder / f"epoch-{epoch}" / "weights.safetensors").eval()
+        return self._network(spec.network, tensors.read(folder / f"epoch-{epoch}" / WEIGHTS)).eval()
 
-    def _network(self, name: str, weights: Path) -> nn.Module:
+    def _network(self, name: str, weights: dict[str, Tensor]) -> nn.Module:
         data = self.material.train
         model = network(name, len(data.classes), data.side)
-        model.load_state_dict(tensors.read(weights))
+        model.load_state_dict(weights)
         return model.to(data.images.device).requires_grad_(False)
 
     def projector(self, spec: ProjectorSpec) -> Fitted:
         """The projector of Eq. 2-5, fitted to the weak teachers; measured before and after."""
-        key = repr(replace(spec, precision="float32"))
+        key = repr(replace(spec, precision="float32", queries=None))
         if key not in self._fitted:
             encoder = encoders.load(spec.encoder, spec.size)
             start = zero_shot(encoder, self.material.train.classes, spec).to(self.material.train.images.device)
             figures = {"zero_shot_top1": self._tested(start, "zero-shot")}
-            with self._once(key), context.stage("projector") as stage:
+            with self._failing_again(key), context.stage("projector") as stage:
                 adapter = self._cached_adapter(start, encoder, spec)
-                start.scale = adapter.scale
+                start.scale = adapter.scale  # not set yet where the adapter came from the cache
                 stage.figure = f"{adapter.parameters:,} numbers fitted, logit scale {adapter.scale:g}"
             before = figures["zero_shot_top1"]
             figures["projector_top1"] = self._tested(restore(start, adapter), "projector", before)
@@ -183,57 +197,69 @@ class Stages:
         return found
 
     def _cached_adapter(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
-        if self.folder is None:
-            return self._fit(start, encoder, spec)
+        def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            ensemble = Ensemble([*self.teachers().ensemble.members], spec.match)  # of the spec's own mean
+            adapter = fit_projector(start, encoder, self.material.train, ensemble, spec, self.seed)
+            return adapter.matrices, {name: getattr(adapter, name) for name in ADAPTER_FACTS}
 
-        def make(folder: Path) -> None:
-            room.check_room(folder, 4 * lora_numbers(encoder, spec, len(start.label_head.weight)))
-            adapter = self._fit(start, encoder, spec)
-            facts = {name: getattr(adapter, name) for name in ADAPTER_FACTS}
-            _write(folder, {"adapter.safetensors": adapter.matrices}, {"adapter.json": storage.as_json(facts)})
+        specs = replace(spec, precision="float32", queries=None), self.spec, [w.sha256 for w in encoder.weights]
+        needed = 4 * lora_numbers(encoder, spec, len(start.label_head.weight))
+        matrices, facts = self._kept("projectors", specs, needed, compute)
+        return Adapter(matrices, matrices, "float32", **{**facts, "convolutions": tuple(facts["convolutions"])})
 
-        specs = replace(spec, precision="float32"), self.spec, [w.sha256 for w in encoder.weights]
-        folder = self._cached("projectors", specs, make)
-        facts = json.loads((folder / "adapter.json").read_text())
-        facts["convolutions"] = tuple(facts["convolutions"])
-        matrices = tensors.read(folder / "adapter.safetensors")
-        return Adapter(matrices, matrices, "float32", **facts)
+    def queried(self, spec: ProjectorSpec, fitted: Fitted, adapter: Adapter, images: ImageSet) -> Adapter:
+        """The adapter, in float32, after it was fitted on the views of distilled images that students will draw.
 
-    def _fit(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
-        ensemble = Ensemble([*self.teachers().ensemble.members], spec.match)
-        return fit_projector(start, encoder, self.material.train, ensemble, spec, self.seed)
+        `adapter` is `fitted`'s, or a cut of it. Where the spec has no query fitting it is given back as it is.
+        """
+        queries = spec.queries
+        if queries is None:
+            return adapter
+
+        def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            teacher = getattr(self.teachers(), queries.target)
+            found, facts = fit_queries(fitted.start, adapter, images, teacher, queries, self.augment, self.seed)
+            return found.matrices, facts
+
+        weights = [w.sha256 for w in fitted.encoder.weights]
+        ranks = adapter.encoder_rank, adapter.head_rank
+        specs = replace(spec, precision="float32"), self.spec, self.augment, weights, ranks, fingerprint(images)
+        with self._failing_again(repr(specs)), context.stage("query fitting") as stage:
+            matrices, facts = self._kept("queries", specs, tensors.size(adapter.matrices), compute)
+            errors = ", ".join(f"{error:.3g}" for error in facts["errors"])
+            stage.figure = f"{facts['steps']} steps, relative error on unseen views after each round: {errors}"
+        return replace(adapter, kept=matrices, matrices=matrices)
+
+    def faithful(self, spec: ProjectorSpec, labeller: Classifier, images: ImageSet) -> dict[str, float]:
+        """Figures of how well a labeller imitates its teacher on views of distilled images that no fit has seen."""
+        queries = spec.queries or Queries(target="ensemble")
+        teacher = getattr(self.teachers(), queries.target)
+        measured: Faithfulness = on_views(labeller, teacher, images, self.augment, queries.batch_size, self.seed)
+        return {"view_agreement": measured.agreement, "view_error": measured.error}
 
     def probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> Probed:
         """An encoder with a whole head: fitted to the weak teachers or to classes alone, with LoRA or without."""
-        with self._once(repr((spec, taught, lora))), context.stage("probe") as stage:
-            model, fitted = self._cached_probe(spec, taught, lora)
+        encoder = encoders.load(spec.encoder, spec.size)
+
+        def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            ensemble = self.teachers().ensemble if taught else None
+            trained, fitted = fit_probe(encoder, self.material.train, ensemble, spec, lora, ENCODER_SCALE, self.seed)
+            return dict(trained.state_dict()), {"fitted_numbers": fitted}
+
+        weights = [w.sha256 for w in encoder.weights]
+        fitting = replace(spec, precision="float32", queries=None)
+        specs = fitting, self.spec if taught else None, lora, weights
+        with self._failing_again(repr((spec, taught, lora))), context.stage("probe") as stage:
+            state, figures = self._kept("probes", specs, 0, compute)
+            model = self._network(encoder_name(spec), state)
             found = top1(model, self.material.held, "probe")
+            fitted = figures["fitted_numbers"]
             stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(found)} on held-out training images"
         return Probed(model, {"fitted_numbers": fitted, "projector_top1": found})
 
-    def _cached_probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> tuple[nn.Module, int]:
-        encoder = encoders.load(spec.encoder, spec.size)
-        if self.folder is None:
-            return self._fit_probe(encoder, spec, taught, lora)
-
-        def make(folder: Path) -> None:
-            trained, fitted = self._fit_probe(encoder, spec, taught, lora)
-            facts = {"probe.json": storage.as_json({"fitted_numbers": fitted})}
-            _write(folder, {"probe.safetensors": dict(trained.state_dict())}, facts)
-
-        weights = [w.sha256 for w in encoder.weights]
-        specs = replace(spec, precision="float32"), self.spec if taught else None, lora, weights
-        folder = self._cached("probes", specs, make)
-        facts = json.loads((folder / "probe.json").read_text())
-        return self._network(encoder_name(spec), folder / "probe.safetensors"), facts["fitted_numbers"]
-
-    def _fit_probe(self, encoder: Encoder, spec: ProjectorSpec, taught: bool, lora: bool) -> tuple[Projector, int]:
-        ensemble = self.teachers().ensemble if taught else None
-        return fit_probe(encoder, self.material.train, ensemble, spec, lora, ENCODER_SCALE, self.seed)
-
     @contextmanager
-    def _once(self, what: str) -> Iterator[None]:
-        """Raise at once what the same stage came to before: another try would end the same way."""
+    def _failing_again(self, what: str) -> Iterator[None]:
+        """Remember how a stage diverged, and raise that at once when it is asked for again."""
         if what in self._diverged:
             raise self._diverged[what]
         try:
@@ -246,6 +272,22 @@ class Stages:
     def _images(self) -> str:
         """The training images' fingerprint; of those in a file it takes minutes."""
         return fingerprint(self.material.train)
+
+    def _kept(self, kind: str, specs: Sequence[Any], needed: int, compute: Compute) -> tuple[dict[str, Tensor], Any]:
+        """Tensors and facts of a stage: from the cache, where there is one, else computed now.
+
+        Raises MachineError where the cache has no room for `needed` bytes.
+        """
+        if self.folder is None:
+            return compute()
+
+        def make(folder: Path) -> None:
+            room.check_room(folder, needed)
+            weights, facts = compute()
+            _write(folder, weights, storage.as_json(facts))
+
+        folder = self._cached(kind, specs, make)
+        return tensors.read(folder / WEIGHTS), json.loads((folder / FACTS).read_text())
 
     def _cached(
         self, kind: str, specs: Sequence[Any], make: Callable[[Path], None], parts: Collection[str] = ()
@@ -266,15 +308,11 @@ def fingerprint(data: ImageSet) -> str:
     return digest.hexdigest()
 
 
-def _write(
-    folder: Path, weights: dict[str, dict[str, Tensor]], texts: Mapping[str, bytes] = MappingProxyType({})
-) -> None:
+def _write(folder: Path, weights: dict[str, Tensor], facts: bytes = b"") -> None:
     """Write a stage's folder, which appears only when complete, unless it is there."""
     if folder.is_dir() or not distributed.first():
         return
-    needed = sum(tensors.size(content) for content in weights.values()) + sum(map(len, texts.values()))
-    with publishing.published(folder, needed) as partial:
-        for name, content in weights.items():
-            tensors.write(partial / name, {key: value.contiguous() for key, value in content.items()})
-        for name, text in texts.items():
-            (partial / name).write_bytes(text)
+    with publishing.published(folder, tensors.size(weights) + len(facts)) as partial:
+        tensors.write(partial / WEIGHTS, {key: value.contiguous() for key, value in weights.items()})
+        if facts:
+            (partial / FACTS).write_bytes(facts)

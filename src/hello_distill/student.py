@@ -12,7 +12,7 @@ from torch import nn
 from hello_distill.data.images import ImageSet
 from hello_distill.format.sizes import num_batches
 from hello_distill.system import context, distributed
-from hello_distill.training.epoch import batches
+from hello_distill.training.epoch import own_batches
 from hello_distill.training.fit import fit
 from hello_distill.training.networks import build
 from hello_distill.training.scores import percent, top1
@@ -62,7 +62,7 @@ def train_student(training: TrainingSet, test: ImageSet, seed: int, held: ImageS
         return training.batch(view, part)
 
     def epoch_of(epoch: int) -> Iterator[tuple[Rows, Batch]]:
-        return batches(training.views(spec.optim.batch_size, epoch, seed), batch)
+        return own_batches(training.views(spec.optim.batch_size, epoch, seed), batch)
 
     steps = num_batches(len(data), spec.optim.batch_size)
     fit(student, epoch_of, steps, training.student_loss(), spec.optim, seed, test_student, f"student, seed {seed}")

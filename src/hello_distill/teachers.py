@@ -14,11 +14,12 @@ from torch import nn
 from hello_distill import encoders
 from hello_distill.data.images import ImageSet
 from hello_distill.format import sizes
+from hello_distill.format.fields import Few
 from hello_distill.format.sizes import Layout
 from hello_distill.format.specs import Augment, Optim
 from hello_distill.projector import Projector, ProjectorSpec, zero_shot
 from hello_distill.system.errors import InputError
-from hello_distill.training.epoch import Epochs
+from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.fit import fit
 from hello_distill.training.losses import Match, hard_loss
 from hello_distill.training.networks import build, check_name
@@ -52,12 +53,24 @@ class TeacherSpec:
         )
     )
     """PyTorch's recipe for ImageNet, as in the paper."""
+    steps: Few | None = None
+    """Length in optimiser steps, whatever the number of images; then `weak_epochs` of `optim.epochs` are shares of the
+    run. None: `optim.epochs` is its length."""
 
     def __post_init__(self) -> None:
         if not self.weak_epochs or not set(self.weak_epochs) <= set(range(1, self.optim.epochs + 1)):
             raise InputError(
                 f"teachers.weak_epochs {self.weak_epochs} must be epochs between 1 and {self.optim.epochs}"
             )
+
+    def for_images(self, count: int) -> TeacherSpec:
+        """The run on so many images, its length in epochs."""
+        if self.steps is None:
+            return self
+        optim = self.optim.lasting(self.steps, sizes.num_batches(count, self.optim.batch_size))
+        shares = (epoch * optim.epochs / self.optim.epochs for epoch in self.weak_epochs)
+        weak = sorted({max(1, math.floor(share + 0.5)) for share in shares})
+        return replace(self, optim=optim, weak_epochs=tuple(weak), steps=None)
 
 
 def suited_epochs(ipc: int, epochs: int, count: int = 9) -> tuple[int, ...]:
@@ -75,7 +88,8 @@ def suited_epochs(ipc: int, epochs: int, count: int = 9) -> tuple[int, ...]:
     first = min(max(middle - reach, 1), epochs - count + 1)
     last = max(middle + reach, first + count - 1)
     step = (last - first) / max(count - 1, 1)
-    return tuple(round(first + step * place) for place in range(count))
+    first = round(first) if step == 1 else first  # halves would be rounded to the same even number twice
+    return tuple(round(first + step * number) for number in range(count))
 
 
 class Teachers(NamedTuple):
@@ -117,8 +131,8 @@ def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int) -> Teachers:
         if epoch in spec.weak_epochs:
             kept[epoch] = copy.deepcopy(model)
 
-    batches = Epochs(data, spec.augment, spec.optim.batch_size, seed)
-    fit(model, batches, len(batches), hard_loss, spec.optim, seed, keep, "teachers")
+    views = EpochBatches(data, spec.augment, spec.optim.batch_size, seed)
+    fit(model, views, views.per_epoch, hard_loss, spec.optim, seed, keep, "teachers")
     observer = model.eval().requires_grad_(False)
     return Teachers(observer, Ensemble([kept[epoch] for epoch in spec.weak_epochs]))
 

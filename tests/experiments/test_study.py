@@ -146,7 +146,8 @@ def test_patches_of_a_mosaic_are_those_that_it_was_stitched_of() -> None:
     patches = torch.rand(3, 9, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     assert torch.equal(patches_of(stitch(patches, 3, 12), 3), patches.flatten(0, 1))
     with pytest.raises(InputError, match="images of 10 pixels have no 3 patches of one size along a side"):
-        patches_of(torch.zeros(1, 3, 10, 10), 3)
+        LIC(on="patches").check(10, 3)
+    LIC(on="images").check(10, 3)
 
 
 def test_an_update_of_patches_shows_the_encoder_each_by_itself() -> None:
@@ -381,7 +382,7 @@ def test_suited_epochs_lie_around_the_share_of_the_run_that_did_best() -> None:
     assert suited_epochs(50, 90) == suited_epochs(200, 90) == (72, 74, 76, 79, 81, 83, 86, 88, 90)
     assert [suited_epochs(ipc, 8, 3) for ipc in (1, 10, 50)] == [(1, 2, 3), (2, 5, 7), (6, 7, 8)]
     for count in (1, 3, 9):
-        for epochs in (1, 2, 5, 9, 20, 90):
+        for epochs in (1, 2, 5, 9, 15, 20, 25, 90):
             for ipc in (1, 2, 5, 10, 20, 50, 100, 1000):
                 found = suited_epochs(ipc, epochs, count)
                 assert len(set(found)) == len(found) == min(count, epochs)

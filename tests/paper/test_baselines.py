@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -28,7 +29,13 @@ from hello_distill.stages import Stages
 from hello_distill.student import move_statistics
 from hello_distill.system.errors import InputError
 from hello_distill.training.fit import _optimiser, learning_rate
-from hello_distill.training.losses import divergence_loss, matching_loss
+from hello_distill.training.losses import (
+    divergence_loss,
+    matching_loss,
+    relation_loss,
+    standardised,
+    standardised_loss,
+)
 from hello_distill.training.networks import IMAGENET_MEAN, IMAGENET_STD, build
 from hello_distill.training.training_set import TrainingSet
 from hello_distill.views import mixed_targets, render
@@ -65,6 +72,51 @@ def test_top_k_labels_under_both_losses() -> None:
     told = F.log_softmax(prediction / 4, 1)[:, [0, 2]]
     exact = (taught * (taught.log() - told)).sum(1).mean()
     assert divergence_loss(4.0, False, 0.0)(prediction, soft, hard).item() == pytest.approx(exact.item(), rel=1e-5)
+
+
+def logits_of_a_batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    prediction, soft = (3 * torch.randn(5, 4, generator=generator) + 1 for _ in range(2))
+    return prediction, soft, F.one_hot(torch.tensor([0, 1, 2, 3, 0]), 4).float()
+
+
+def test_standardised_divergence_from_its_definition() -> None:
+    prediction, soft, hard = logits_of_a_batch()
+    total = 0.0
+    for ours, theirs in zip(prediction.tolist(), soft.tolist(), strict=True):
+        scored = []
+        for row in (ours, theirs):
+            mean = sum(row) / 4
+            deviation = (sum((value - mean) ** 2 for value in row) / 4) ** 0.5
+            weights = [math.exp((value - mean) / deviation / 2.0) for value in row]
+            scored.append([weight / sum(weights) for weight in weights])
+        q, p = scored
+        total += sum(b * math.log(b / a) for a, b in zip(q, p, strict=True))
+    loss = standardised_loss(2.0, True, 0.0)
+    assert loss(prediction, soft, hard).item() == pytest.approx(4 * total / 5, rel=1e-5)
+    assert loss(7 * prediction - 3, soft, hard).item() == pytest.approx(4 * total / 5, rel=1e-5), "scale is free"
+    whole = standardised_loss(2.0, True, 0.5)(prediction, soft, hard).item()
+    assert whole == pytest.approx(4 * total / 5 + 0.5 * F.cross_entropy(prediction, hard).item(), rel=1e-5)
+
+
+def test_standardised_labels_leave_out_what_they_do_not_name() -> None:
+    kept = standardised(torch.tensor([[1.0, 3.0, -torch.inf, -torch.inf]]))
+    assert kept.tolist() == [[-1.0, 1.0, -torch.inf, -torch.inf]]
+    prediction, soft, hard = logits_of_a_batch()
+    soft[:, 2] = -torch.inf
+    assert standardised_loss(4.0, False, 0.0)(prediction, soft, hard).isfinite()
+
+
+def test_relations_from_their_definition() -> None:
+    prediction, soft, hard = logits_of_a_batch()
+    ours, theirs = (F.softmax(logits / 4.0, 1).double().numpy() for logits in (prediction, soft))
+    between = sum(1 - np.corrcoef(ours[row], theirs[row])[0, 1] for row in range(5)) / 5
+    within = sum(1 - np.corrcoef(ours[:, name], theirs[:, name])[0, 1] for name in range(4)) / 4
+    loss = relation_loss(4.0, False, 0.0)
+    assert loss(prediction, soft, hard).item() == pytest.approx(between + within, rel=1e-4)
+    assert loss(soft, soft, hard).item() == pytest.approx(0.0, abs=1e-6)
+    squared = relation_loss(4.0, True, 1.0)(prediction, soft, hard).item()
+    assert squared == pytest.approx(16 * (between + within) + F.cross_entropy(prediction, hard).item(), rel=1e-4)
 
 
 def test_half_a_cosine_ends_at_half_the_rate_and_a_whole_one_at_zero() -> None:

@@ -324,8 +324,21 @@ def test_a_card_that_leads_elsewhere_is_not_opened(tmp_path: Path) -> None:
         ({"student": {"evaluations": 0}}, "`student.evaluations`"),
         ({"student": {"augment": {"scale": [1.0, 0.1]}}}, "`student.augment.scale`: .*the smaller number first"),
         ({"codec": {"quality": 150}}, "`codec.quality`: Input should be less than or equal to 100"),
-        ({"distiller": {"projector": {"templates": ["a photo"]}}}, r"`projector.templates.0`: .*must hold {} once"),
-        ({"distiller": {"projector": {"encoder_rank": 2000}}}, "`projector.encoder_rank`"),
+        (
+            {"distiller": {"projector": {"templates": ["a photo"]}}},
+            r"`distiller.projector.templates.0`: .*must hold {} once",
+        ),
+        ({"distiller": {"projector": {"encoder_rank": 2000}}}, "`distiller.projector.encoder_rank`"),
+        (
+            {"distiller": {"patches": {"factor": 0}}},
+            "`distiller.patches.factor`: Input should be greater than or equal",
+        ),
+        ({"distiller": {"patches": {"crops": 0}}}, "`distiller.patches.crops`"),
+        ({"distiller": {"update": {"batch_size": 0}}}, "`distiller.update.batch_size`"),
+        ({"distiller": {"update": {"factor": 0}}}, "`distiller.update.factor`"),
+        ({"distiller": {"projector": {"queries": {"rounds": 0}}}}, "`distiller.projector.queries.rounds`"),
+        ({"teachers": {"steps": 0}}, "`teachers.steps`"),
+        ({"student_steps": 0}, "student_steps is 0"),
         ({"max_side": 0}, "max_side must be between 1 and 4096 for these images, not 0"),
     ],
 )

@@ -12,9 +12,10 @@ from hello_distill.distillers.base import Distiller, register
 from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.rded import Patches
 from hello_distill.encoders.encoder import Encoder
+from hello_distill.format.fields import Precision
 from hello_distill.labels.sources import budget
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
-from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_numbers
+from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_numbers, restore
 from hello_distill.stages import Fitted, Stages
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
@@ -34,16 +35,26 @@ class HeLlO(Distiller):
     """At most so many bytes for the projector: its ranks are cut and its precision chosen to fit. None: as fitted."""
 
     def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
-        self.patches.check(material.train, ipc)
-        if self.label_bytes is not None and not len(material.held):
-            raise InputError("--label-bytes needs held-out training images to choose by; set `held_share` above 0")
+        self.check(material, ipc)
         observer, _ = stages.teachers()
-        start = self.patches(material.train, observer, ipc, seed)  # line 3: Eq. 6
+        mosaics = self.patches(material.train, observer, ipc, seed)  # line 3: Eq. 6
         fitted = stages.projector(self.projector)  # lines 4-8: Eq. 2-5
-        adapter, figures = self._adapter(fitted, material.held)
+        adapter, precision, figures = self._stored_form(fitted, material.held)
+        images, moved = self._moved(mosaics, restore(fitted.start, adapter))  # lines 9-11: Eq. 7
+        adapter = stages.queried(self.projector, fitted, adapter, images).rounded(precision)  # ours
         labels = ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), self.projector.templates)
-        images, moved = self._moved(start, labels.projector)  # lines 9-11: Eq. 7
+        figures |= stages.faithful(self.projector, labels.projector, images)
         return Distilled(images, labels, {**stages.figures, **fitted.figures, **figures, **moved})
+
+    def check(self, material: Material, ipc: int) -> None:
+        """Raise InputError for settings and images that do not suit each other."""
+        self.patches.check(material.train, ipc)
+        if self.update is not None:
+            self.update.check(material.train.side, self.patches.factor)
+        if self.label_bytes is not None:
+            if not len(material.held):
+                raise InputError("--label-bytes needs held-out training images to choose by; set `held_share` above 0")
+            budget.check_limit(self.label_bytes, self.projector, len(material.train.classes))
 
     @property
     def public_encoder(self) -> ProjectorSpec:
@@ -71,10 +82,11 @@ class HeLlO(Distiller):
         assert encoder is not None
         return self.label_bytes or 2 * lora_numbers(encoder, self.projector, len(data.classes))
 
-    def _adapter(self, fitted: Fitted, held: ImageSet) -> tuple[Adapter, dict[str, Any]]:
-        """The adapter as it will be stored, and how faithful that and other forms are."""
+    def _stored_form(self, fitted: Fitted, held: ImageSet) -> tuple[Adapter, Precision, dict[str, Any]]:
+        """The adapter at the ranks, in float32, and the precision that it will be stored in, and how faithful that and
+        other forms are to the projector as it was fitted."""
         if not len(held):
-            return fitted.adapter.rounded(self.projector.precision), {}
+            return fitted.adapter, self.projector.precision, {}
         forms = budget.as_fitted(fitted.adapter) if self.label_bytes is None else budget.halved(fitted.adapter)
         with context.stage("fidelity") as stage:
             points = budget.curve(fitted.start, fitted.adapter, held, forms)
@@ -86,22 +98,22 @@ class HeLlO(Distiller):
                 f"ranks {chosen.encoder_rank} and {chosen.head_rank} in {chosen.precision}: {chosen.bytes:,} bytes, "
                 f"agrees with the fitted projector on {chosen.agreement:.1f} % of held-out training images"
             )
-        adapter = budget.formed(fitted.adapter, chosen.encoder_rank, chosen.head_rank, chosen.precision)
+        adapter = budget.formed(fitted.adapter, chosen.encoder_rank, chosen.head_rank, "float32")
         figures: dict[str, Any] = {"fidelity": [asdict(point) for point in points]}
         if self.label_bytes is not None:
             figures["knee"] = asdict(budget.knee(points))
-        return adapter, figures
+        return adapter, chosen.precision, figures
 
-    def _moved(self, start: ImageSet, projector: Projector) -> tuple[ImageSet, dict[str, Any]]:
+    def _moved(self, mosaics: ImageSet, projector: Projector) -> tuple[ImageSet, dict[str, Any]]:
         if self.update is None:
-            return start, {}
+            return mosaics, {}
         with context.stage("image update") as stage:
-            patches, per_side = in_memory(start.images), self.patches.factor
-            before = self.update.loss(patches, projector.encode, per_side)
-            images = self.update(patches, projector.encode, per_side)
+            pixels, per_side = in_memory(mosaics.images), self.patches.factor
+            before = self.update.loss(pixels, projector.encode, per_side)
+            images = self.update(pixels, projector.encode, per_side)
             after = self.update.loss(images, projector.encode, per_side)
             stage.figure = f"information loss {before:.3g} before, {after:.3g} after"
-        return replace(start, images=images), {
+        return replace(mosaics, images=images), {
             "information_loss_before": before,
             "information_loss_after": after,
         }

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from hello_distill.format.fields import Few, NotNegative
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 from hello_distill.training.fit import check_moved
@@ -22,22 +23,26 @@ Encode = Callable[[Images], Features]
 
 @dataclass(frozen=True)
 class LIC:
-    """Adam on the pixels of Eq. 7. The paper gives no factor, steps or rate: all are ours."""
+    """Adam on the pixels of Eq. 7, which the paper takes from LIC ("Information Compensation", Sun et al. 2024).
 
-    factor: int = 2
+    The paper gives no factor, steps or rate: all are ours.
+    """
+
+    factor: Few = 2
     """How many times smaller the image is made: the size its patches have in a 2x2 mosaic."""
-    steps: int = 20
-    lr: float = 0.005
+    steps: Few = 20
+    lr: NotNegative = 0.005
     """Step size in units of [0, 1]."""
-    batch_size: int = 50
+    batch_size: Few = 50
     on: Literal["images", "patches"] = "images"
     """Ours: what the encoder is shown, whole images as students see them, or each patch of a mosaic by itself."""
 
     def __call__(self, images: Pixels, encode: Encode, per_side: int = 1) -> Pixels:
         """The moved images, 8 bit again; `per_side` is how many patches an image has along a side.
 
-        Raises DivergedError where a loss or a pixel is not finite, InputError where patches are of uneven size.
+        Raises DivergedError where a loss or a pixel is not finite, and what `check` raises.
         """
+        self.check(images.shape[-1], per_side)
         parts = range(0, len(images), self.batch_size)
         tracked = context.track(parts, len(parts), "image update")
         moved = [self._update(images[at : at + self.batch_size], encode, at, per_side) for at in tracked]
@@ -64,18 +69,21 @@ class LIC:
             found += information_loss(encode, self._seen(whole(part), per_side), self.factor).item() * len(part)
         return found / len(images)
 
+    def check(self, side: int, per_side: int) -> None:
+        """Raise InputError where patches are to be moved by themselves and are of uneven size."""
+        if self.on == "patches" and side % per_side:
+            raise InputError(
+                f"images of {side} pixels have no {per_side} patches of one size along a side; set "
+                "`distiller.update.on` to images"
+            )
+
     def _seen(self, images: Images, per_side: int) -> Float[Tensor, "n 3 k k"]:
         return patches_of(images, per_side) if self.on == "patches" else images
 
 
 def patches_of(images: Images, per_side: int) -> Float[Tensor, "n 3 k k"]:
     """Mosaics (b 3 h w) cut into their patches (b * per_side^2, 3, h / per_side, w / per_side), row by row."""
-    size, rest = divmod(images.shape[-1], per_side)
-    if rest:
-        raise InputError(
-            f"images of {images.shape[-1]} pixels have no {per_side} patches of one size along a side; set "
-            "`distiller.update.on` to images"
-        )
+    size = images.shape[-1] // per_side
     rows = images.unflatten(3, (per_side, size)).unflatten(2, (per_side, size))  # b 3 row height column width
     return rows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
 

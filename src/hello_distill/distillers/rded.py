@@ -13,6 +13,8 @@ from torch import Tensor
 from hello_distill.artifact import Distilled
 from hello_distill.data.images import ImageSet, Material, short_classes, shown_counts
 from hello_distill.distillers.base import Distiller, register
+from hello_distill.format.fields import Few
+from hello_distill.format.specs import Shares
 from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.stages import Stages
 from hello_distill.system import context
@@ -30,16 +32,16 @@ class Patches:
     original files.
     """
 
-    factor: int = 2
+    factor: Few = 2
     """Patches per side of an image: 2 makes a 2x2 mosaic; 1 keeps single crops (small images)."""
-    crops: int = 5
+    crops: Few = 5
     """Random crops per real image, of which the easiest counts."""
-    pool: int = 300
+    pool: Few = 300
     """Real images per class, drawn at random, that are looked at; more where fewer would not do for the patches
     (RDED's code fails there), and then every image of the pool gives one."""
     truncated: bool = False
     """Colours are cut to 8 bit, as RDED's code does, and not rounded."""
-    scale: tuple[float, float] = (0.08, 1.0)
+    scale: Shares = (0.08, 1.0)
     """Area of a square crop as a share of the image."""
 
     def needed(self, ipc: int) -> int:

@@ -12,6 +12,7 @@ from hello_distill import distillers
 from hello_distill.distillers.base import Distiller
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.format import specs
+from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Codec, StudentSpec
 from hello_distill.projector import ProjectorSpec
 from hello_distill.system.errors import InputError
@@ -38,7 +39,15 @@ class Recipe:
     distiller: Distiller = field(default_factory=HeLlO)
     """The method and its settings."""
     student: StudentSpec = field(default_factory=StudentSpec)
+    student_steps: int | None = None
+    """Length of the student's training in optimiser steps, whatever the number of images; the artefact records it in
+    epochs. None: `student.optim.epochs` is its length."""
     codec: Codec = field(default_factory=Codec)
+
+    def student_for(self, images: int) -> StudentSpec:
+        """The student's training on so many distilled images, its length in epochs."""
+        batches = num_batches(images, self.student.optim.batch_size)
+        return replace(self.student, optim=self.student.optim.lasting(self.student_steps, batches))
 
     def with_encoder(self, name: str) -> Recipe:
         """The same recipe for another encoder, at the size that encoder was made for.
@@ -89,7 +98,7 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def check_settings(recipe: Recipe) -> None:
     """Raise InputError, naming the field, where a recipe asks for what no artefact can state."""
-    for name, spec in (("student", recipe.student), ("codec", recipe.codec), ("teachers", recipe.teachers)):
-        specs.check(name, spec)
-    if projector := recipe.distiller.public_encoder:
-        specs.check("projector", projector)
+    for name in ("student", "codec", "teachers", "distiller"):
+        specs.check(name, getattr(recipe, name))
+    if recipe.student_steps is not None and recipe.student_steps < 1:
+        raise InputError(f"config: student_steps is {recipe.student_steps}; a training has at least one step")

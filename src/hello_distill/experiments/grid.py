@@ -122,14 +122,17 @@ class Bench:
         spec = spec or self.comparison.base.teachers
         if repr(spec) not in self._stages:
             seed, kept = self.comparison.base.seed, self.work / "stages"
-            self._stages[repr(spec)] = Stages(self.material, spec, seed, kept, self._epochs(spec))
+            augment = self.comparison.base.student.augment
+            self._stages[repr(spec)] = Stages(self.material, spec, seed, kept, self._epochs(spec), augment)
         return self._stages[repr(spec)]
 
     def _epochs(self, spec: TeacherSpec) -> set[int]:
         """Every checkpoint that somebody wants of the same training run."""
         base = self.comparison.base.teachers
-        specs = [contender.teachers or base for contender in self.comparison.contenders.values()]
-        return {epoch for each in [base, *specs] if only_last(each) == only_last(spec) for epoch in each.weak_epochs}
+        specs = [base, *(contender.teachers or base for contender in self.comparison.contenders.values())]
+        specs = [each.for_images(len(self.material.train)) for each in specs]
+        run = only_last(spec.for_images(len(self.material.train)))
+        return {epoch for each in specs if only_last(each) == run for epoch in each.weak_epochs}
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """What was measured of the teachers and the projector that were asked for so far."""

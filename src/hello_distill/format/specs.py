@@ -10,7 +10,7 @@ import dataclasses
 import io
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -28,6 +28,10 @@ def ascending(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] > pair[1]:
         raise ValueError("must name the smaller number first")
     return pair
+
+
+Shares: TypeAlias = Annotated[tuple[Share, Share], AfterValidator(ascending)]
+"""The smaller first."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Augment:
     """Random resized crop, flip, and one kind of mixing per batch."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    scale: Annotated[tuple[Share, Share], AfterValidator(ascending)] = (0.08, 1.0)
+    scale: Shares = (0.08, 1.0)
     """Area of the crop as a share of the image, uniform between the two."""
     ratio: Annotated[tuple[Positive, Positive], AfterValidator(ascending)] = (3 / 4, 4 / 3)
     """Aspect ratio (width / height) of the crop, log-uniform between the two."""
@@ -93,7 +97,11 @@ class Optim:
     changes: Literal["step", "epoch"] = "step"
     """When the learning rate changes. The codes of SRe2L, G_VBSM, RDED and LPLD change it once an epoch."""
     warmup: Share = 0.0
-    """Share of all steps in which the learning rate rises linearly from zero."""
+    """Share of all steps in which the learning rate rises linearly from zero: with `changes` by epoch, whole epochs."""
+
+    def lasting(self, steps: int | None, batches_per_epoch: int) -> Optim:
+        """The same for about so many steps, in whole epochs; None: for its own epochs."""
+        return self if steps is None else dataclasses.replace(self, epochs=-(-steps // batches_per_epoch))
 
 
 @dataclass(frozen=True)
@@ -102,12 +110,13 @@ class StudentSpec:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     network: Name = "resnet18"
-    loss: Literal["mse", "kl"] = "mse"
-    """What compares logits with soft labels: MSE (HeLlO, G_VBSM) or KL at a temperature (SRe2L, RDED, LPLD)."""
+    loss: Literal["mse", "kl", "standardised", "dist"] = "mse"
+    """What compares logits with soft labels: MSE (HeLlO, G_VBSM), KL at a temperature (SRe2L, RDED, LPLD), KL of
+    standardised logits (Sun et al. 2024), or the correlations of DIST (Huang et al. 2022)."""
     temperature: Positive = 20.0
-    """Of KL."""
+    """Of all but MSE."""
     squared: bool = False
-    """KL times the squared temperature (SRe2L's code for Tiny-ImageNet; not for ImageNet)."""
+    """The divergence times the squared temperature (SRe2L's code for Tiny-ImageNet; not for ImageNet)."""
     beta: NotNegative = 0.1
     """Weight of CE beside it. Ours, after G_VBSM's weight for the same form of loss."""
     ce_target: Literal["mixed", "base"] = "mixed"
@@ -125,6 +134,25 @@ class StudentSpec:
         """The epochs (from 1) after which a student is tested."""
         times = min(self.evaluations, self.optim.epochs)
         return sorted({round(self.optim.epochs * (i + 1) / times) for i in range(times)})
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Query fitting of a projector, on the views that students will draw: see `hello_distill.queries`. Ours."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    target: Literal["observer", "ensemble"] = "observer"
+    """The teacher whose labels it imitates."""
+    steps: Few = 300
+    """Of a round, each with a warm-up and a cosine of its own."""
+    rounds: Few = 4
+    """At most so many."""
+    gain: Share = 0.1
+    """A round that lowers the error on unseen views by less than this share is the last."""
+    batch_size: Few = 50
+    lr: NotNegative = 2e-3
+    weight: NotNegative = 0.0
+    """Of CE beside the MSE, lambda of Eq. 5."""
 
 
 def read(kind: type[Spec], recorded: dict[str, Any]) -> Spec:

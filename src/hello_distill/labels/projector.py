@@ -126,11 +126,12 @@ class ProjectorKind(LabelKind):
 
     @classmethod
     def trained(cls, made: Any, teachers: Any, shared: Any, projector: Any) -> Any:
-        """The comparison's projector as it was fitted, whatever images it labels."""
+        """The comparison's projector, fitted on the views of these images, whatever method they are of."""
         from hello_distill.labels.sources.projector import ProjectorLabels, describe
 
         fitted = shared.projector(projector)
-        return ProjectorLabels(fitted.start, fitted.adapter, describe(fitted.encoder), projector.templates)
+        adapter = shared.queried(projector, fitted, fitted.adapter, made.data)
+        return ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), projector.templates)
 
 
 def adapter_file(precision: str) -> str:

@@ -13,7 +13,7 @@ from hello_distill.types import Batch, Classifier, Rows, View
 from hello_distill.views import mixed_targets, render, sample_views
 
 
-def batches(views: Iterable[View], batch: Callable[[View, slice], Batch]) -> Iterator[tuple[Rows, Batch]]:
+def own_batches(views: Iterable[View], batch: Callable[[View, slice], Batch]) -> Iterator[tuple[Rows, Batch]]:
     """This process's part of each view's batch, with the rows of its images in their set."""
     for view in views:
         part = distributed.part(len(view.rows))
@@ -21,8 +21,8 @@ def batches(views: Iterable[View], batch: Callable[[View, slice], Batch]) -> Ite
 
 
 @dataclass(frozen=True)
-class Epochs:
-    """Augmented batches of labelled images; an epoch is a pure function of its number."""
+class EpochBatches:
+    """Augmented batches of labelled images: called with an epoch's number, of which they are a pure function."""
 
     data: ImageSet
     augment: Augment
@@ -31,14 +31,15 @@ class Epochs:
     teacher: Classifier | None = None
     """Labels the augmented images; None takes their classes, mixed as the images are."""
 
-    def __len__(self) -> int:
+    @property
+    def per_epoch(self) -> int:
         """Batches of an epoch."""
         return num_batches(len(self.data), self.batch_size)
 
     def __call__(self, epoch: int) -> Iterator[tuple[Rows, Batch]]:
         """This process's part of each batch of an epoch (from 0)."""
         side, batch_size = self.data.side, self.batch_size
-        return batches(sample_views(len(self.data), side, batch_size, self.augment, self.seed, epoch), self._batch)
+        return own_batches(sample_views(len(self.data), side, batch_size, self.augment, self.seed, epoch), self._batch)
 
     def _batch(self, view: View, part: slice) -> Batch:
         images = render(self.data.images, view, part)

@@ -9,9 +9,16 @@ from hello_distill.data.images import ImageSet
 from hello_distill.format.specs import StudentSpec
 from hello_distill.system.distributed import EVERY
 from hello_distill.system.errors import InputError
-from hello_distill.training.losses import Loss, divergence_loss, hard_loss, matching_loss
+from hello_distill.training.losses import (
+    Loss,
+    divergence_loss,
+    hard_loss,
+    matching_loss,
+    relation_loss,
+    standardised_loss,
+)
 from hello_distill.types import Batch, LabelSource, View
-from hello_distill.views import NO_HOLE, mixed_targets, render, sample_views
+from hello_distill.views import mixed_targets, render, sample_views
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,7 @@ class TrainingSet:
     data: ImageSet
     labels: LabelSource
     student: StudentSpec
+    """How students are trained, not a network."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -47,7 +55,7 @@ class TrainingSet:
     def batch(self, view: View, part: slice = EVERY) -> Batch:
         """The rendered images of a view, or of these rows of it, with their labels."""
         images = render(self.data.images, view, part)
-        aim = view if self.student.ce_target == "mixed" else view._replace(share=1.0, hole=NO_HOLE)
+        aim = view if self.student.ce_target == "mixed" else view._replace(share=1.0)
         hard = mixed_targets(self.data.targets, aim, len(self.classes))[part]
         if part == EVERY or self.labels.by_image:
             return Batch(images, self.labels(images, view), hard)
@@ -60,7 +68,8 @@ class TrainingSet:
             return hard_loss
         if spec.loss == "mse":
             return matching_loss(spec.beta)
-        return divergence_loss(spec.temperature, spec.squared, spec.beta)
+        losses = {"kl": divergence_loss, "standardised": standardised_loss, "dist": relation_loss}
+        return losses[spec.loss](spec.temperature, spec.squared, spec.beta)
 
 
 class Loader:

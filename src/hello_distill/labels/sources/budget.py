@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hello_distill import encoders
 from hello_distill.data.images import ImageSet
 from hello_distill.format.fields import PRECISIONS, Precision
-from hello_distill.labels.projector import HEAD
-from hello_distill.labels.sources.projector import adapter_bytes
-from hello_distill.projector import Adapter, Projector, restore
+from hello_distill.labels.projector import HEAD, adapter_config
+from hello_distill.labels.sources.projector import adapter_bytes, file_bytes
+from hello_distill.projector import Adapter, Projector, ProjectorSpec, adapted, lora_shapes, restore
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 from hello_distill.training.scores import predict
@@ -131,12 +132,19 @@ def _halves(rank: int) -> list[int]:
     return [rank, *_halves(rank // 2)] if rank > 1 else [1]
 
 
-def choose(points: Sequence[Point], limit: int) -> Point:
-    """The point of the least error among those that fit. Raises InputError if none does."""
-    fitting = [point for point in points if point.bytes <= limit]
-    if not fitting:
-        least = min(point.bytes for point in points)
+def check_limit(limit: int, spec: ProjectorSpec, num_classes: int) -> None:
+    """Raise InputError where not even ranks of 1 in int4 fit into so many bytes."""
+    encoder = encoders.load(spec.encoder, spec.size)
+    start = Projector(encoder, torch.zeros(num_classes, encoder.width), 1.0, spec.normalize)
+    convolutions = adapted(encoder, spec)
+    least = file_bytes(lora_shapes(start, convolutions, 1, 1), "int4", adapter_config(convolutions, 1, 1))
+    if limit < least:
         raise InputError(f"--label-bytes {limit} is too small: the least projector here takes {least} bytes")
+
+
+def choose(points: Sequence[Point], limit: int) -> Point:
+    """The point of the least error among those that fit (see `check_limit`)."""
+    fitting = (point for point in points if point.bytes <= limit)
     return min(fitting, key=lambda point: (point.error, point.bytes))
 
 

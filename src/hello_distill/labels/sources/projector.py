@@ -97,8 +97,12 @@ def formula(normalize: bool) -> str:
 def adapter_bytes(adapter: Adapter, precision: Precision) -> int:
     """Bytes on disk of an adapter in a precision: matrices, scales, header, and peft's configuration."""
     shapes = {name: tuple(matrix.shape) for name, matrix in adapter.matrices.items()}
-    file = sizes.safetensors_bytes(layout(shapes, precision), METADATA)
-    return file + len(config_text(adapter).encode())
+    return file_bytes(shapes, precision, config_text(adapter))
+
+
+def file_bytes(shapes: dict[str, tuple[int, ...]], precision: Precision, config: str) -> int:
+    """Bytes on disk of matrices of these shapes in a precision, and of peft's configuration."""
+    return sizes.safetensors_bytes(layout(shapes, precision), METADATA) + len(config.encode())
 
 
 def describe(encoder: encoders.Encoder) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""Query fitting: LoRA goes on being fitted on the very views that students will ask labels for, A(X_s). Ours.
+
+A labeller is only ever asked for augmented views of the distilled images. So after Eq. 5 on the original data it is
+fitted to a teacher's labels of such views, in rounds, for as long as a round pays. That compresses the labels of these
+images; for others it gives worse ones than before. Faithfulness is measured on views that no fit and no student sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+
+from hello_distill.data.images import ImageSet
+from hello_distill.format.specs import Augment, Optim, Queries
+from hello_distill.projector import Adapter, Projector, lora_matrices, restore, with_adapter
+from hello_distill.system import distributed
+from hello_distill.training.epoch import EpochBatches
+from hello_distill.training.fit import fit
+from hello_distill.training.losses import matching_loss
+from hello_distill.types import Classifier, Logits
+
+ROUND, UNSEEN = 2**41, 2**52
+"""What is added to a seed for the views of each round, and for those that faithfulness is measured on. Students' seeds
+are smaller than either."""
+VIEWS = 1000
+"""So many views, and up to a pass over the images more, are measured on."""
+
+
+class Faithfulness(NamedTuple):
+    """How well a labeller imitates a teacher."""
+
+    agreement: float
+    """Share of views, in percent, of which both name the same class."""
+    error: float
+    """Squared difference of logits that are centred over the classes, over the teacher's own squares: 0 is a copy, and
+    1 no better than a constant."""
+
+
+def faithfulness(wanted: Logits, given: Logits) -> Faithfulness:
+    """Of labels `given` (n c) to a teacher's."""
+    wanted, given = (logits - logits.mean(1, keepdim=True) for logits in (wanted, given))
+    same = (wanted.argmax(1) == given.argmax(1)).float().mean().item()
+    return Faithfulness(100 * same, ((given - wanted).square().sum() / wanted.square().sum()).item())
+
+
+@torch.no_grad()
+def on_views(
+    labeller: Classifier, teacher: Classifier, images: ImageSet, augment: Augment, batch_size: int, seed: int
+) -> Faithfulness:
+    """Of a labeller to a teacher on views of images that no fit has seen. Of several processes the first measures."""
+    views = EpochBatches(images, augment, batch_size, UNSEEN + seed)
+    wanted, given = [], []
+    for epoch in range(-(-VIEWS // len(images))):
+        for _, batch in views(epoch):
+            wanted.append(teacher(batch.images))
+            given.append(labeller(batch.images))
+    measured = faithfulness(torch.cat(wanted), torch.cat(given))
+    return Faithfulness(*map(distributed.followed, measured))
+
+
+def fit_queries(
+    start: Projector,
+    adapter: Adapter,
+    images: ImageSet,
+    teacher: Classifier,
+    queries: Queries,
+    augment: Augment,
+    seed: int,
+) -> tuple[Adapter, dict[str, Any]]:
+    """The adapter (float32) after rounds of fitting on A(images), and what was measured: error by round, steps.
+
+    MSE(f(x), teacher(x)) + lambda CE(f(x), y), as in Eq. 5. The best round counts; the adapter itself, where none is
+    better.
+    """
+
+    def measured(candidate: Adapter) -> Faithfulness:
+        return on_views(restore(start, candidate), teacher, images, augment, queries.batch_size, seed)
+
+    best, errors, steps = adapter, [measured(adapter).error], 0
+    for number in range(1, queries.rounds + 1):
+        lora = with_adapter(start, best)
+        views = EpochBatches(images, augment, queries.batch_size, number * ROUND + seed, teacher)
+        epochs = -(-queries.steps // views.per_epoch)
+        optim = Optim(epochs, queries.batch_size, queries.lr, warmup=0.1)
+        fit(lora, views, views.per_epoch, matching_loss(queries.weight), optim, seed, what=f"queries, round {number}")
+        matrices = lora_matrices(lora)
+        fitted = replace(adapter, kept=matrices, matrices=matrices)
+        steps += epochs * views.per_epoch
+        errors.append(measured(fitted).error)
+        if errors[-1] < min(errors[:-1]):
+            best = fitted
+        if errors[-1] > (1 - queries.gain) * min(errors[:-1]):
+            break
+    return best, {"errors": errors, "steps": steps}

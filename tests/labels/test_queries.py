@@ -1,0 +1,131 @@
+"""Query fitting: labels that are faithful on the views that students ask for."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hello_distill.api import distill
+from hello_distill.artifact import load
+from hello_distill.data.images import Material
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.encoders.encoder import Encoder
+from hello_distill.format import costs
+from hello_distill.format.specs import Augment, Optim, Queries
+from hello_distill.projector import (
+    Adapter,
+    Projector,
+    ProjectorSpec,
+    adapted,
+    add_lora,
+    fit_projector,
+    lora_matrices,
+    restore,
+    zero_shot,
+)
+from hello_distill.queries import ROUND, UNSEEN, Faithfulness, faithfulness, fit_queries, on_views
+from hello_distill.stages import Stages
+from hello_distill.teachers import TeacherSpec, train_teachers
+from hello_distill.training.networks import build
+
+VIEWS = Augment(scale=(0.5, 1.0))
+
+
+def test_faithfulness_from_its_definition() -> None:
+    wanted = torch.tensor([[3.0, 0.0, 0.0], [0.0, 2.0, 1.0]])
+    given = torch.tensor([[5.0, 2.0, 2.0], [3.0, 1.0, 2.0]])  # the first is a copy, two higher
+    gaps = [(3 - 2) - (0 - 1), (1 - 2) - (2 - 1), (2 - 2) - (1 - 1)]
+    error = sum(gap**2 for gap in gaps) / (4 + 1 + 1 + 1 + 1 + 0)
+    measured = faithfulness(wanted, given)
+    assert measured.agreement == 50.0 and measured.error == pytest.approx(error)
+
+
+def test_query_fitting_halves_the_error_on_views_that_no_fit_has_seen(
+    tiny: Encoder, material: Material, recipe: Recipe
+) -> None:
+    longer = replace(recipe.teachers, optim=replace(recipe.teachers.optim, epochs=8), weak_epochs=(8,))
+    observer = train_teachers(material.train, longer, seed=0).observer
+    spec = replace(recipe.distiller.projector, encoder_rank=4, optim=Optim(epochs=1, batch_size=16))
+    start = zero_shot(tiny, material.train.classes, spec)
+    adapter = fit_projector(start, tiny, material.train, observer, spec, seed=0)
+    images = material.train.rows(torch.arange(0, len(material.train), 6))
+    queries = Queries(steps=60, rounds=3, batch_size=16, lr=1e-2)
+    fitted, facts = fit_queries(start, adapter, images, observer, queries, VIEWS, seed=0)
+    before, after = (on_views(restore(start, each), observer, images, VIEWS, 16, seed=5) for each in (adapter, fitted))
+    assert after.error < before.error / 2 and after.agreement > before.agreement
+    assert facts["errors"][0] == pytest.approx(on_views(restore(start, adapter), observer, images, VIEWS, 16, 0).error)
+    assert facts["steps"] == 60 * (len(facts["errors"]) - 1)
+    again, _ = fit_queries(start, adapter, images, observer, queries, VIEWS, seed=0)
+    assert all(torch.equal(again.matrices[name], matrix) for name, matrix in fitted.matrices.items())
+
+
+@pytest.mark.parametrize(
+    ("errors", "rounds", "best"),
+    [([1.0, 0.4, 0.39], 2, 2), ([1.0, 0.4, 0.5], 2, 1), ([1.0, 2.0], 1, 0), ([1.0, 0.5, 0.2, 0.1], 3, 3)],
+)
+def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
+    errors: list[float], rounds: int, best: int, tiny: Encoder, material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observer, spec = build("convnet2_w8", 4, 32, 0).eval().requires_grad_(False), ProjectorSpec(encoder_rank=2)
+    start = zero_shot(tiny, material.train.classes, spec)
+    lora = add_lora(copy.deepcopy(start), adapted(tiny, spec), 2, 2)
+    matrices = lora_matrices(lora)
+    adapter = Adapter(matrices, matrices, "float32", adapted(tiny, spec), 2, 2, 1.0, True)
+    measured, seen = iter(errors), []
+
+    def scripted(labeller: Projector, *_: object) -> Faithfulness:
+        seen.append(labeller.label_head.weight.clone())
+        return Faithfulness(50.0, next(measured))
+
+    monkeypatch.setattr("hello_distill.queries.on_views", scripted)
+    queries = Queries(steps=2, rounds=3, batch_size=16, lr=1e-2)
+    fitted, facts = fit_queries(start, adapter, material.held, observer, queries, VIEWS, seed=0)
+    assert facts == {"errors": errors, "steps": 2 * rounds}
+    assert torch.equal(restore(start, fitted).label_head.weight, seen[best]) and (best or fitted is adapter)
+
+
+def test_views_of_fits_and_measures_are_no_student_s() -> None:
+    largest_seed = 2**40
+    assert largest_seed < ROUND and Queries().rounds * ROUND + largest_seed < UNSEEN
+    assert UNSEEN + largest_seed < 2**63
+
+
+def test_stages_keep_a_query_fit_and_ask_by_images(
+    material: Material, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(recipe.distiller.projector, queries=Queries(steps=20, rounds=1, batch_size=16, lr=1e-2))
+    stages = Stages(material, recipe.teachers, 0, tmp_path, augment=VIEWS)
+    fitted = stages.projector(spec)
+    first = stages.queried(spec, fitted, fitted.adapter, material.held)
+    assert any(not torch.equal(first.matrices[name], fitted.adapter.matrices[name]) for name in first.matrices)
+    without = replace(spec, queries=None)
+    assert stages.queried(without, fitted, fitted.adapter, material.held) is fitted.adapter
+    other = stages.queried(spec, fitted, fitted.adapter, material.train)
+    assert any(not torch.equal(first.matrices[name], other.matrices[name]) for name in first.matrices)
+    monkeypatch.setattr("hello_distill.stages.fit_queries", None)
+    again = Stages(material, recipe.teachers, 0, tmp_path, augment=VIEWS)
+    kept = again.queried(spec, again.projector(spec), again.projector(spec).adapter, material.held)
+    assert all(torch.equal(kept.matrices[name], matrix) for name, matrix in first.matrices.items())
+
+
+def test_an_artefact_states_how_faithful_its_labels_are(artefact: Path) -> None:
+    figures = costs.info(artefact)["figures"]
+    assert 0 <= figures["view_agreement"] <= 100 and math.isfinite(figures["view_error"])
+    assert load(artefact).labels.kind == "projector"
+
+
+def test_lengths_in_steps_do_not_hang_on_the_number_of_images(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    spec = TeacherSpec("convnet2_w8", (4, 8), Augment(mix="none"), Optim(epochs=8, batch_size=10), steps=100)
+    small, large = spec.for_images(95), spec.for_images(1000)
+    assert (small.optim.epochs, small.weak_epochs) == (10, (5, 10)) and small.steps is None
+    assert (large.optim.epochs, large.weak_epochs) == (1, (1,))
+    assert replace(spec, steps=None).for_images(95) == replace(spec, steps=None)
+    chosen = replace(recipe, student_steps=7)
+    student = load(distill(str(tree), tmp_path / "a", chosen)).student
+    assert student.optim.epochs == 4, "8 images in batches of 4 are two steps an epoch"
+    assert ProjectorSpec(steps=5).optim.lasting(5, 2).epochs == 3
