@@ -31,7 +31,7 @@ from hello_distill.format.fields import LARGEST_SIDE
 from hello_distill.format.manifest import CONFIG, LEAST_RUNS, check_seeds
 from hello_distill.labels.sources.static import static
 from hello_distill.stages import Stages, fingerprint
-from hello_distill.student import evaluate, summary, tested
+from hello_distill.student import summary, tested, train_students
 from hello_distill.system import context, distributed
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import ArtifactError, InputError, MachineError
@@ -77,7 +77,7 @@ def check(recipe: Recipe) -> Encoder | None:
     check_settings(recipe)
     check_network(recipe.teachers.network)
     check_name(recipe.student.network)
-    projector = recipe.distiller.public_encoder
+    projector = recipe.distiller.projector_spec
     return encoders.load(projector.encoder, projector.size) if projector else None
 
 
@@ -166,7 +166,7 @@ def train(
     check_seeds(seeds)
     artifact = opened(folder, student, labels)
     images, described = evaluation_images(folder, data, artifact, test)
-    scores = evaluate(artifact, images, seeds)
+    scores = train_students(artifact, images, seeds)
     return {
         "student": artifact.student.network,
         "labels": artifact.labels.kind,
@@ -209,7 +209,7 @@ def reproduce(
             f"the {len(images)} test images of {data} are not the {expected['test_images']} on which the stated "
             "accuracy was measured; give the same data, and the same --test"
         )
-    scores = evaluate(artifact, images, expected["seeds"] if seeds is None else seeds)
+    scores = train_students(artifact, images, expected["seeds"] if seeds is None else seeds)
     found = verdict(expected, [score.last for score in scores])
     return {**found, "expected": expected, "student": artifact.student.network, "environment": environment()}
 
@@ -232,7 +232,7 @@ def record(
             raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} seeds, not {len(seeds)}")
         artifact = artifacts.load(folder)
         images, _ = evaluation_images(folder, data, artifact, test)
-        scores = evaluate(artifact, images, seeds)
+        scores = train_students(artifact, images, seeds)
         expected = {
             "seeds": list(seeds),
             "top1_last": summary([score.last for score in scores]),

@@ -20,6 +20,7 @@ from hello_distill import encoders
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import storage, tensors
+from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Augment, Queries
 from hello_distill.projector import (
     Adapter,
@@ -113,9 +114,10 @@ class Stages:
             with self._failing_again(repr(spec)), context.stage(f"teachers {name or ''}".strip()) as stage:
                 self._teachers[spec.network] = self._cached_teachers(spec)
                 found = self._measure(self._teachers[spec.network])
+                steps = spec.optim.epochs * num_batches(len(self.material.train), spec.optim.batch_size)
                 stage.figure = (
-                    f"top-1 {percent(found['teacher_top1'])} (last epoch), {percent(found['ensemble_top1'])} "
-                    f"(mean of epochs {', '.join(map(str, spec.weak_epochs))}) on held-out training images"
+                    f"{steps:,} steps, top-1 {percent(found['teacher_top1'])} (last epoch), "
+                    f"{percent(found['ensemble_top1'])} (mean of epochs {', '.join(map(str, spec.weak_epochs))}) on held-out training images"
                 )
             if name is None:
                 self.figures |= found
@@ -178,7 +180,9 @@ class Stages:
             with self._failing_again(key), context.stage("projector") as stage:
                 adapter = self._cached_adapter(start, encoder, spec)
                 start.scale = adapter.scale  # not set yet where the adapter came from the cache
-                stage.figure = f"{adapter.parameters:,} numbers fitted, logit scale {adapter.scale:g}"
+                batches = num_batches(len(self.material.train), spec.optim.batch_size)
+                steps = batches * spec.optim.lasting(spec.steps, batches).epochs
+                stage.figure = f"{adapter.parameters:,} numbers in {steps:,} steps, logit scale {adapter.scale:g}"
             before = figures["zero_shot_top1"]
             figures["projector_top1"] = self._tested(restore(start, adapter), "projector", before)
             self._fitted[key] = Fitted(encoder, start, adapter, figures)

@@ -77,7 +77,7 @@ def move_statistics(student: nn.Module, data: ImageSet, view: View, part: slice 
     student(render(data.images, seen, part))
 
 
-def evaluate(training: TrainingSet, test: ImageSet, seeds: Sequence[int], what: str = "student") -> list[Score]:
+def train_students(training: TrainingSet, test: ImageSet, seeds: Sequence[int], what: str = "student") -> list[Score]:
     """One student per seed; `what` names them in the progress lines."""
     scores = []
     for seed in seeds:

@@ -1,4 +1,4 @@
-"""Shapes and contracts that two or more modules share. No logic.
+"""Shapes and contracts that two or more modules share. Next to no logic.
 
 Dimension letters: b batch, n images, m crops, k patches, c classes, d features, h and w pixels.
 An image is float RGB in [0, 1] wherever it is computed with, and uint8 where it is kept.
@@ -45,7 +45,7 @@ class View(NamedTuple):
     share: float
     """Part of the own image that is left: 1 - area of the hole (CutMix), lambda (Mixup), 1 (no mixing)."""
     hole: tuple[int, int, int, int]
-    """CutMix box in pixels of the rendered image (as large as the kept one). Empty for the others."""
+    """CutMix box in pixels of the rendered image (as large as the kept one); all zero where nothing is cut."""
 
 
 class Batch(NamedTuple):
@@ -68,6 +68,7 @@ class LabelSource(Protocol):
     kind: str
     """Name of the kind in `labels/` that loads this source again."""
     unit: Literal["logits", "probabilities"] = "logits"
+    """`probabilities` are the classes themselves, mixed: students then train on the classes alone."""
     online: bool = False
     """Whether it labels by looking, so that it can label new images and views that were never stored."""
     side: int | None = None
@@ -86,7 +87,7 @@ class LabelSource(Protocol):
         return self
 
     def __call__(self, images: Images, view: View) -> Logits:
-        """Labels (b c) of the rendered images (b 3 h w) of a view."""
+        """Labels (b c) of the rendered images (b 3 h w) of a view; with `by_image` they may be a part of its images."""
         ...
 
     def size(self) -> int:

@@ -36,11 +36,11 @@ class Distiller:
         raise NotImplementedError
 
     @property
-    def public_encoder(self) -> ProjectorSpec | None:
+    def projector_spec(self) -> ProjectorSpec | None:
         """The encoder that the method relies on and how it is fitted; None where it relies on none."""
         return None
 
-    def with_encoder(self, projector: ProjectorSpec) -> Distiller:
+    def with_projector(self, projector: ProjectorSpec) -> Distiller:
         """The same method with another encoder, or one fitted in another way. Raises InputError where it has none."""
         raise InputError(f"the method {self.name} has no encoder; leave --encoder out")
 

@@ -42,6 +42,7 @@ class HeLlO(Distiller):
         adapter, precision, figures = self._stored_form(fitted, material.held)
         images, moved = self._moved(mosaics, restore(fitted.start, adapter))  # lines 9-11: Eq. 7
         adapter = stages.queried(self.projector, fitted, adapter, images).rounded(precision)  # ours
+        # merges the rounded adapter: what students see is what is stored
         labels = ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), self.projector.templates)
         figures |= stages.faithful(self.projector, labels.projector, images)
         return Distilled(images, labels, {**stages.figures, **fitted.figures, **figures, **moved})
@@ -57,10 +58,10 @@ class HeLlO(Distiller):
             budget.check_limit(self.label_bytes, self.projector, len(material.train.classes))
 
     @property
-    def public_encoder(self) -> ProjectorSpec:
+    def projector_spec(self) -> ProjectorSpec:
         return self.projector
 
-    def with_encoder(self, projector: ProjectorSpec) -> HeLlO:
+    def with_projector(self, projector: ProjectorSpec) -> HeLlO:
         return replace(self, projector=projector)
 
     def with_label_bytes(self, limit: int) -> HeLlO:

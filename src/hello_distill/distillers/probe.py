@@ -41,10 +41,10 @@ class Probe(Distiller):
         return Distilled(images, TeacherLabels([name], [model], images.side), {**stages.figures, **figures})
 
     @property
-    def public_encoder(self) -> ProjectorSpec:
+    def projector_spec(self) -> ProjectorSpec:
         return self.projector
 
-    def with_encoder(self, projector: ProjectorSpec) -> Probe:
+    def with_projector(self, projector: ProjectorSpec) -> Probe:
         return replace(self, projector=projector)
 
     def images_needed(self, ipc: int) -> int:

@@ -54,10 +54,10 @@ class Recipe:
 
         Raises InputError for a method that has none.
         """
-        projector = self.distiller.public_encoder or ProjectorSpec()
-        if name == projector.encoder and self.distiller.public_encoder:
+        projector = self.distiller.projector_spec or ProjectorSpec()
+        if name == projector.encoder and self.distiller.projector_spec:
             return self
-        return replace(self, distiller=self.distiller.with_encoder(replace(projector, encoder=name, size=None)))
+        return replace(self, distiller=self.distiller.with_projector(replace(projector, encoder=name, size=None)))
 
     def with_label_bytes(self, limit: int) -> Recipe:
         """The same recipe with a byte budget for its labels. Raises InputError for a method that can keep none."""

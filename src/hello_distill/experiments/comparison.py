@@ -76,7 +76,7 @@ def compare(
 
 def _fitted(comparison: Comparison, methods: Sequence[str], labels: Sequence[str]) -> list[str]:
     """What a grid needs fitted beside its teachers: the projector, contenders' own teachers."""
-    projects = any(comparison.contenders[name].distiller.public_encoder for name in methods)
+    projects = any(comparison.contenders[name].distiller.projector_spec for name in methods)
     makers = {label_kinds.kind(kind_of(name)).made_by for name in labels}
     needed = [PROJECTOR] if projects or PROJECTOR in makers else []
     return needed + [name for name in methods if comparison.contenders[name].teachers is not None]

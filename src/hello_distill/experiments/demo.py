@@ -12,7 +12,7 @@ from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs, storage
 from hello_distill.relabel import relabel, wanted
-from hello_distill.student import evaluate, summary
+from hello_distill.student import summary, train_students
 from hello_distill.system.claims import claimed
 from hello_distill.system.machine import environment
 from hello_distill.system.publishing import write
@@ -48,7 +48,7 @@ def _demo(folder: Path, recipe: Recipe) -> dict[str, Any]:
     }
     table: dict[str, Any] = {}
     for name, artifact in students.items():
-        scores = evaluate(artifact, test, SEEDS, name.replace("_", " "))
+        scores = train_students(artifact, test, SEEDS, name.replace("_", " "))
         table[name] = summary([s.last for s in scores]) | {"best": summary([s.best for s in scores])}
     table["bytes"] = sizes(distilled)
     table["figures"] = costs.info(distilled)["figures"]

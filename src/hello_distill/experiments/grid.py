@@ -101,8 +101,8 @@ def with_settings(spec: Spec, settings: Mapping[str, float]) -> Spec:
 
 def _with_projector(contender: Contender, old: ProjectorSpec, new: ProjectorSpec) -> Contender:
     distiller = contender.distiller
-    if distiller.public_encoder == old:
-        return replace(contender, distiller=distiller.with_encoder(new))
+    if distiller.projector_spec == old:
+        return replace(contender, distiller=distiller.with_projector(new))
     return contender
 
 

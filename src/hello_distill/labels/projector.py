@@ -1,4 +1,4 @@
-"""Labels made online by the projector: HeLlO's way, stored as a peft adapter."""
+"""What a manifest and `hello-distill labels` say of projector labels; `sources/projector.py` makes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HeLlO's settings: the paper's, and two that a two-core machine can carry."""
+"""HeLlO's settings: the paper's, and those that a two-core machine can carry."""
 
 from __future__ import annotations
 
