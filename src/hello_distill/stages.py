@@ -115,9 +115,10 @@ class Stages:
                 self._teachers[spec.network] = self._cached_teachers(spec)
                 found = self._measure(self._teachers[spec.network])
                 steps = spec.optim.epochs * num_batches(len(self.material.train), spec.optim.batch_size)
+                epochs = ", ".join(map(str, spec.weak_epochs))
                 stage.figure = (
                     f"{steps:,} steps, top-1 {percent(found['teacher_top1'])} (last epoch), "
-                    f"{percent(found['ensemble_top1'])} (mean of epochs {', '.join(map(str, spec.weak_epochs))}) on held-out training images"
+                    f"{percent(found['ensemble_top1'])} (mean of epochs {epochs}) on held-out training images"
                 )
             if name is None:
                 self.figures |= found

@@ -68,7 +68,7 @@ class LabelSource(Protocol):
     kind: str
     """Name of the kind in `labels/` that loads this source again."""
     unit: Literal["logits", "probabilities"] = "logits"
-    """`probabilities` are the classes themselves, mixed: students then train on the classes alone."""
+    """Students match logits by the recipe's loss; probabilities, such as mixed classes, are a target of CE."""
     online: bool = False
     """Whether it labels by looking, so that it can label new images and views that were never stored."""
     side: int | None = None

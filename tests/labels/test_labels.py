@@ -33,6 +33,8 @@ from hello_distill.recipes import find_comparison
 from hello_distill.relabel import relabel, wanted
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.training.networks import build
+from hello_distill.training.training_set import TrainingSet
+from hello_distill.types import View
 from hello_distill.views import sample_views
 
 
@@ -361,7 +363,7 @@ def test_wrong_options_are_named(options: dict[str, object], told: str) -> None:
         ("stored --keep 0.1", "--keep is for pruned or quantized labels, not stored"),
         ("stored --k 10", "--k is for quantized labels, not stored"),
         ("hard --replacement true", "--replacement is for pruned or quantized labels, not hard"),
-        ("teacher --precision int8", "--precision is for projector labels, not teacher"),
+        ("static --precision int8", "--precision is for projector or teacher labels, not static"),
         ("static --seed 0", "--seed is for pruned or quantized or stored labels, not static"),
         ("quantized --codec int8 --k 5", "--k is for the codec topk, not int8"),
         ("storred --codec int8", "unknown kind of labels 'storred': did you mean 'stored'?"),
@@ -454,3 +456,67 @@ def test_relabelling_keeps_the_images_byte_for_byte(taught: Path, tmp_path: Path
     assert isinstance(artifacts.load(made), Artifact)
     found = hd.info(made)
     assert (found["labels"]["bytes"], found["teacher"]["bytes"]) == (0, 0)
+
+
+# A teacher in integers.
+
+
+@pytest.mark.parametrize(("precision", "most"), [("int8", 127), ("int4", 7)])
+def test_a_teacher_in_integers_from_the_definition(precision: str, most: int, material: Material) -> None:
+    model = build("convnet2_w8", 4, 32, 0).eval()
+    labels = TeacherLabels(["convnet2_w8"], [model], 32).rounded(precision)
+    before, after = model.state_dict(), labels.members[0].state_dict()
+    for name, weight in before.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        half = weight.half().float()
+        if weight.ndim < 2:
+            assert torch.equal(after[name], half), name
+            continue
+        for channel, kept in zip(half, after[name], strict=True):
+            scale = channel.abs().max() / most
+            expected = [round(value / scale.item()) * scale.item() for value in channel.flatten().tolist()]
+            torch.testing.assert_close(kept.flatten(), torch.tensor(expected), rtol=1e-5, atol=1e-6)
+    images = material.held.images[:5].float() / 255
+    gap = (labels(images, views_of(5)) - TeacherLabels(["convnet2_w8"], [model], 32)(images, views_of(5))).abs().max()
+    assert 0 < gap < {"int8": 0.05, "int4": 1.0}[precision]
+
+
+def views_of(count: int) -> View:
+    return next(iter(sample_views(count, 32, count, Augment(mix="none"), 0, 0)))
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_teacher_in_integers_is_saved_and_loaded_bit_for_bit(
+    precision: str, kinds: dict[str, Path], tmp_path: Path, material: Material
+) -> None:
+    folder = relabel(kinds["teacher"], tmp_path / "a", wanted("teacher", precision=precision))
+    taken = costs.info(folder)["teacher"]["bytes"]
+    assert taken == sum(file.stat().st_size for file in (folder / "teacher").iterdir())
+    assert taken < costs.info(kinds["teacher"])["teacher"]["bytes"]
+    made = load_labels(kinds["teacher"]).rounded(precision)
+    images = material.held.images[:5].float() / 255
+    assert torch.equal(load_labels(folder)(images, views_of(5)), made(images, views_of(5)))
+    assert read_manifest(folder)["labels"]["precision"] == precision
+    assert "precision" not in read_manifest(kinds["teacher"])["labels"], "as artefacts of 0.1.0 have it"
+    again = relabel(folder, tmp_path / "b", wanted("teacher", precision=precision))
+    assert (again / "teacher/0.safetensors").read_bytes() == (folder / "teacher/0.safetensors").read_bytes()
+
+
+def load_labels(folder: Path) -> TeacherLabels:
+    return artifacts.load(folder).labels
+
+
+def test_a_teacher_has_no_precision_of_a_projector() -> None:
+    with pytest.raises(InputError, match="unknown precision 'float32' of a teacher"):
+        wanted("teacher", precision="float32")
+
+
+def test_probabilities_are_what_students_are_trained_on(material: Material, recipe: Recipe) -> None:
+    """A label source of another package may smooth classes: its labels count, not the classes behind them."""
+    data = material.train.rows(torch.tensor([0, 30, 60]))
+    training = TrainingSet(data, HardLabels(data.targets, 4), recipe.student)
+    prediction = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    smooth, hard = torch.full((3, 4), 0.25), F.one_hot(data.targets, 4).float()
+    expected = -(prediction.log_softmax(1) * 0.25).sum(1).mean()
+    torch.testing.assert_close(training.student_loss()(prediction, smooth, hard), expected)

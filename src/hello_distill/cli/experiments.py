@@ -50,7 +50,7 @@ def compare_parser() -> ArgumentParser:
         "--labels",
         nargs="+",
         default=["hard", "static", "teacher", "projector"],
-        help="also stored, pruned, quantized, projector-int8",
+        help="also stored, pruned, quantized, projector-int8, teacher-int8, teacher-int4",
     )
     parser.add_argument("--students", nargs="+", default=["convnet3"], help="networks, as for `train`")
     add_seeds(parser, "one run of each cell for each seed")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field
 
 from hello_distill.format.fields import Name, Pixels, Weights
-from hello_distill.format.kinds import KINDS, LabelKind, LabelPart
+from hello_distill.format.kinds import KINDS, LabelKind, LabelPart, option
+from hello_distill.system.errors import InputError, nearest
 
 FOLDER = "teacher"
+TeacherPrecision: TypeAlias = Literal["float16", "int8", "int4"]
+"""How weights are stored: as integers with a scale for each output channel where they have one, else in float16."""
 
 
 class TeacherPart(LabelPart):
@@ -22,6 +25,8 @@ class TeacherPart(LabelPart):
     weights: Annotated[list[Weights], Field(max_length=64)]
     combine: Literal["mean", "norm"]
     batch_statistics: bool
+    precision: TeacherPrecision = "float16"
+    """Not written where it is float16, as in artefacts of 0.1.0."""
 
     def files(self) -> set[str]:
         return {f"{FOLDER}/{number}.safetensors" for number in range(len(self.networks))}
@@ -45,6 +50,11 @@ class Teacher(LabelKind):
     part = TeacherPart
     online = True
     made_by = "teacher"
+    precision: str = option("float16", "float16 (default), int8 or int4")
+
+    def __post_init__(self) -> None:
+        if self.precision not in (known := get_args(TeacherPrecision)):
+            raise InputError(f"unknown precision {self.precision!r} of a teacher: {nearest(self.precision, known)}")
 
     @classmethod
     def load(cls, folder: Path, part: dict[str, Any], data: Any) -> Any:
@@ -53,8 +63,9 @@ class Teacher(LabelKind):
         return teacher.load(folder, part, data)
 
     def make(self, data: Any, student: Any, online: Any) -> Any:
+        """The online source itself, in another precision where that is asked for."""
         self.check_maker(online)
-        return online
+        return online.rounded(self.precision)
 
     @classmethod
     def trained(cls, made: Any, teachers: Any, shared: Any, projector: Any) -> Any:

@@ -15,6 +15,7 @@ from hello_distill.format.specs import Augment, Optim
 from hello_distill.labels.projector import ProjectorKind
 from hello_distill.labels.pruned import Pruned
 from hello_distill.labels.quantized import Quantized
+from hello_distill.labels.teacher import Teacher
 from hello_distill.recipes.baselines import gvbsm_small, sre2l_small
 from hello_distill.recipes.hello import hello_many, hello_small
 from hello_distill.teachers import TeacherSpec
@@ -69,6 +70,8 @@ LABELS: dict[str, LabelKind] = {
     "quantized": Quantized(keep=0.1, codec="topk", k=5),
     "projector-float32": ProjectorKind(precision="float32"),
     "projector-int8": ProjectorKind(precision="int8"),
+    "teacher-int8": Teacher(precision="int8"),
+    "teacher-int4": Teacher(precision="int4"),
 }
 """Ways of keeping labels whose options are not their defaults."""
 
@@ -134,10 +137,7 @@ def many() -> Comparison:
         },
         projector=hello.projector,
         training={10: (100, 50)},
-        labels={
-            "projector-float32": ProjectorKind(precision="float32"),
-            "projector-int8": ProjectorKind(precision="int8"),
-        },
+        labels={name: kind for name, kind in LABELS.items() if "-" in name},
         trials={"hard": HARD_TRIALS[:4], "soft": SOFT_TRIALS[:4]},
         trial_epochs=10,
         fits={"projector": PROJECTOR_FITS, "rded-encoder": ENCODER_FITS},

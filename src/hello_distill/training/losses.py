@@ -111,5 +111,10 @@ def correlation(a: Float[Tensor, "n m"], b: Float[Tensor, "n m"]) -> Float[Tenso
 
 
 def hard_loss(prediction: Logits, soft: Logits, hard: Float[Tensor, "b c"]) -> Scalar:
-    """CE(prediction, hard), what a student trains with where there is nothing but classes."""
+    """CE(prediction, hard), what teachers train with."""
     return F.cross_entropy(prediction, hard)
+
+
+def soft_loss(prediction: Logits, soft: Logits, hard: Float[Tensor, "b c"]) -> Scalar:
+    """CE(prediction, soft), what a student trains with where labels are probabilities, such as mixed classes."""
+    return F.cross_entropy(prediction, soft)

@@ -12,9 +12,9 @@ from hello_distill.system.errors import InputError
 from hello_distill.training.losses import (
     Loss,
     divergence_loss,
-    hard_loss,
     matching_loss,
     relation_loss,
+    soft_loss,
     standardised_loss,
 )
 from hello_distill.types import Batch, LabelSource, View
@@ -62,10 +62,10 @@ class TrainingSet:
         return Batch(images, self.labels(render(self.data.images, view), view)[part], hard)
 
     def student_loss(self) -> Loss:
-        """The loss that fits the artefact's labels: logits are matched, classes are a CE target."""
+        """The loss that fits the artefact's labels: logits are matched, probabilities are a CE target."""
         spec = self.student
         if self.labels.unit == "probabilities":
-            return hard_loss
+            return soft_loss
         if spec.loss == "mse":
             return matching_loss(spec.beta)
         losses = {"kl": divergence_loss, "standardised": standardised_loss, "dist": relation_loss}

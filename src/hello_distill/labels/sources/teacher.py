@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from hello_distill import encoders
 from hello_distill.data.images import ImageSet
-from hello_distill.format import tensors
+from hello_distill.format import precision as precisions
+from hello_distill.format import sizes, tensors
 from hello_distill.format.kinds import check_stated
-from hello_distill.labels.teacher import FOLDER
+from hello_distill.format.precision import decode, encode
+from hello_distill.labels.teacher import FOLDER, TeacherPrecision
 from hello_distill.system.errors import ArtifactError, InputError
-from hello_distill.teachers import kept_layout, network, public_weights, trusted_network, weights, weights_bytes
+from hello_distill.teachers import kept_layout, network, public_weights, trusted_network, weights
 from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import check_images
 
@@ -25,7 +27,7 @@ Combine = Literal["mean", "norm"]
 
 
 class TeacherLabels(LabelSource):
-    """Mean logits of classifiers on the very images that the student sees, as weights in float16 give them.
+    """Mean logits of classifiers on the very images that the student sees, as their stored weights give them.
 
     `norm` brings each member's logits to the members' mean Frobenius norm before the mean is taken: labels then
     depend on the batch (G_VBSM's code for ImageNet-1K). `batch_statistics` leaves the members' batch
@@ -34,6 +36,7 @@ class TeacherLabels(LabelSource):
 
     kind = "teacher"
     online = True
+    side: int
 
     def __init__(
         self,
@@ -42,15 +45,28 @@ class TeacherLabels(LabelSource):
         side: int,
         combine: Combine = "mean",
         batch_statistics: bool = False,
+        precision: TeacherPrecision = "float16",
+        kept: Sequence[dict[str, Tensor]] | None = None,
     ) -> None:
+        """`kept` are the members' files, where there are some; else their weights are rounded to the precision."""
         self.networks = tuple(networks)
         self.side = side
         self.combine = combine
         self.batch_statistics = batch_statistics
-        self.members = [in_half(member).eval() for member in members]
+        self.precision = precision
+        self.kept = kept or [stored(weights(member), precision) for member in members]
+        self.members = [
+            with_weights(member, kept, precision).eval() for member, kept in zip(members, self.kept, strict=True)
+        ]
         self.by_image = not batch_statistics and (combine == "mean" or len(self.members) == 1)
         for norm in (part for member in self.members for part in member.modules() if isinstance(part, _BatchNorm)):
             norm.train(batch_statistics)  # and nothing else: dropout would make labels random
+
+    def rounded(self, precision: TeacherPrecision) -> TeacherLabels:
+        """The same labels from classifiers stored in another precision."""
+        if precision == self.precision:
+            return self
+        return TeacherLabels(self.networks, self.members, self.side, self.combine, self.batch_statistics, precision)
 
     @torch.no_grad()
     def __call__(self, images: Images, view: View) -> Logits:
@@ -63,13 +79,15 @@ class TeacherLabels(LabelSource):
         return torch.stack(logits).mean(0).half().float()
 
     def size(self) -> int:
-        return sum(weights_bytes(member) for member in self.members)
+        layouts = (layout(shapes_of(member), self.precision) for member in self.members)
+        return sum(map(sizes.safetensors_bytes, layouts))
 
     def save(self, folder: Path) -> dict[str, Any]:
         (folder / FOLDER).mkdir()
-        for place, member in enumerate(self.members):
-            tensors.write(folder / FOLDER / f"{place}.safetensors", weights(member))
+        for number, kept in enumerate(self.kept):
+            tensors.write(folder / FOLDER / f"{number}.safetensors", kept)
         return {
+            **({} if self.precision == "float16" else {"precision": self.precision}),
             "kind": self.kind,
             "parameters": stored_numbers(self.members),
             "networks": [encoders.public_name(name) for name in self.networks],
@@ -85,29 +103,57 @@ class TeacherLabels(LabelSource):
 
 
 def stored_numbers(members: Sequence[nn.Module]) -> int:
-    """How many numbers are stored of classifiers."""
+    """How many numbers are stored of classifiers; scales of integers are not counted."""
     return sum(tensor.numel() for member in members for tensor in weights(member).values())
 
 
-def in_half(model: nn.Module) -> nn.Module:
-    """A copy whose numbers are those that float16 can hold, so that saving and loading change nothing."""
-    rounded = copy.deepcopy(model).requires_grad_(False)
-    rounded.load_state_dict({name: value.float() for name, value in weights(model).items()}, strict=False)
-    return rounded
+def stored(state: dict[str, Tensor], precision: TeacherPrecision) -> dict[str, Tensor]:
+    """Weights as they are stored: those of two and more dimensions in the precision, by output channel."""
+    if precision == "float16":
+        return state
+    parts = [encode(name, w.float(), precision) if w.ndim > 1 else {name: w} for name, w in state.items()]
+    return {name: part for some in parts for name, part in some.items()}
+
+
+def layout(shapes: Mapping[str, tuple[int, ...]], precision: TeacherPrecision) -> sizes.Layout:
+    """Types and shapes of what `stored` gives for weights of these shapes."""
+    integers = {name: shape for name, shape in shapes.items() if precision != "float16" and len(shape) > 1}
+    halves = {name: ("F16", shape) for name, shape in shapes.items() if name not in integers}
+    return {**halves, **precisions.layout(integers, precision)}
+
+
+def opened(kept: dict[str, Tensor], shapes: Mapping[str, tuple[int, ...]], precision: TeacherPrecision) -> Any:
+    """The weights, in float32, of what was stored."""
+    return {
+        name: decode(name, kept, shape, precision if len(shape) > 1 else "float16") for name, shape in shapes.items()
+    }
+
+
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shapes of what is stored of a classifier."""
+    return {name: tuple(weight.shape) for name, weight in weights(model).items()}
+
+
+def with_weights(model: nn.Module, kept: dict[str, Tensor], precision: TeacherPrecision) -> nn.Module:
+    """A copy with the weights of a file, so that saving and loading change nothing."""
+    copied = copy.deepcopy(model).requires_grad_(False)
+    copied.load_state_dict(opened(kept, shapes_of(model), precision), strict=False)
+    return copied
 
 
 def load(folder: Path, description: dict[str, Any], data: ImageSet) -> TeacherLabels:
     """The classifiers of an artefact. Raises ArtifactError where weights and networks do not fit."""
-    side, members = description["side"], []
+    side, members, files = description["side"], [], []
+    precision: TeacherPrecision = description.get("precision", "float16")
     try:
         names = [trusted_network(name, description["weights"]) for name in description["networks"]]
-        for place, name in enumerate(names):
-            path = folder / FOLDER / f"{place}.safetensors"
-            state = tensors.read_as(path, kept_layout(name, len(data.classes), side))
-            member = network(name, len(data.classes), side)
-            member.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
-            members.append(member.to(data.images.device))
+        for number, name in enumerate(names):
+            shapes = {key: shape for key, (_, shape) in kept_layout(name, len(data.classes), side).items()}
+            path = folder / FOLDER / f"{number}.safetensors"
+            files.append(tensors.read_as(path, layout(shapes, precision)))
+            members.append(network(name, len(data.classes), side).to(data.images.device))
     except InputError as error:
         raise ArtifactError(f"{folder / FOLDER} names a network that cannot be had: {error}") from None
     check_stated(folder, description, {"parameters": stored_numbers(members)})
-    return TeacherLabels(names, members, side, description["combine"], description["batch_statistics"])
+    combined = description["combine"], description["batch_statistics"]
+    return TeacherLabels(names, members, side, *combined, precision, files)
