@@ -150,7 +150,7 @@ class Queries:
     gain: Share = 0.1
     """A round that lowers the error on unseen views by less than this share is the last."""
     batch_size: Few = 50
-    lr: NotNegative = 2e-3
+    lr: NotNegative = 5e-3
     weight: NotNegative = 0.0
     """Of CE beside the MSE, lambda of Eq. 5."""
 

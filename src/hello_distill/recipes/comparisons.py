@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hello_distill.distillers.coreset import Coreset
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.random import RandomImages
@@ -26,10 +27,10 @@ SOFT_TRIALS = (
     {"lr": 1e-3, "loss": "kl", "temperature": 20.0, "beta": 0.0},
     {"lr": 1e-3, "loss": "mse", "beta": 1.0},
     {"lr": 1e-3, "loss": "kl", "temperature": 4.0, "beta": 0.0},
-    {"lr": 2e-3, "loss": "mse", "beta": 1.0},
-    {"lr": 2e-3, "loss": "kl", "temperature": 4.0, "beta": 0.0},
+    {"lr": 1e-3, "loss": "standardised", "temperature": 2.0, "beta": 0.0},
+    {"lr": 1e-3, "loss": "dist", "temperature": 4.0, "beta": 0.0},
 )
-"""As many with each loss, and at each rate."""
+"""Every loss, at the rate that did best in earlier trials of two rates."""
 PROJECTOR_FITS = (
     {"lr": 2e-3, "weight": 0.1},
     {"lr": 5e-3, "weight": 0.1},
@@ -65,6 +66,7 @@ def gvbsm() -> GVBSM:
     return replace(preset, from_zero=False)
 
 
+CORESETS = {rule: Contender(Coreset(rule, "lite", 64)) for rule in ("herding", "k-centre")}
 LABELS: dict[str, LabelKind] = {
     "pruned": Pruned(keep=0.1),
     "quantized": Quantized(keep=0.1, codec="topk", k=5),
@@ -105,6 +107,7 @@ def small() -> Comparison:
             "rded-encoder": Contender(RDED(hello.patches), encoder_teachers(epochs=2)),
             "sre2l": Contender(sre2l()),
             "gvbsm": Contender(gvbsm()),
+            **CORESETS,
             "hello": Contender(hello),
         },
         projector=hello.projector,
