@@ -340,6 +340,8 @@ def test_a_choice_differs_from_the_recipe_in_one_thing() -> None:
     assert no_update and all(name.startswith(".distiller.update") for name in no_update)
     matched = found.pop("probabilities in Eq. 5, lambda 0.01")
     assert matched == {".distiller.projector.match", ".distiller.projector.weight"}
+    queries = found.pop("no query fitting")
+    assert queries and all(name.startswith(".distiller.projector.queries") for name in queries)
     loss = found.pop("MSE, beta 0.1"), found.pop("MSE, beta 1")
     assert loss == ({".student.loss", ".student.beta"},) * 2
     assert {name: len(settings) for name, settings in found.items()} == dict.fromkeys(found, 1)
@@ -362,6 +364,7 @@ def test_rows_of_the_ablation_add_one_thing_each() -> None:
     assert steps[0] == {".distiller.taught"} and steps[1] == {".distiller.lora"}
     assert ".distiller.taught" in steps[2] and not any(".teachers" in name or ".student" in name for name in steps[2])
     assert steps[3] and all(name.startswith(".distiller.update") for name in steps[3])
+    assert steps[4] and all(name.startswith(".distiller.projector.queries") for name in steps[4])
     probe, hello = (wanted.comparison.contenders[rows[place]].distiller for place in (2, 4))
     assert isinstance(probe, Probe) and isinstance(hello, HeLlO)
     assert (probe.patches, probe.projector) == (hello.patches, hello.projector)

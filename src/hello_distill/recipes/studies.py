@@ -13,6 +13,7 @@ from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.experiments.study import THE_RECIPE, Study
+from hello_distill.format.specs import Queries
 from hello_distill.recipes import comparisons
 from hello_distill.recipes.baselines import gvbsm_small
 from hello_distill.recipes.hello import cpu, hello_small
@@ -86,22 +87,24 @@ def architectures(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> St
 
 
 def ablation(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
-    """Table 3: what each step adds, and what it keeps. Rows are cumulative, the last is HeLlO.
+    """Table 3: what each step adds, and what it keeps. Rows are cumulative, the last is ours: HeLlO with query fitting.
 
-    All rows have RDED's patches; the last moves them. The first three have a whole linear head from zero (`probe`), so
-    that text initialisation changes three things at once, as it must: where the head starts, its rank, and the factor
-    from cosine to logit, which is 20 for a head that can grow and matched to the teachers' for one that starts as text.
-    All rows are fitted at one learning rate and their students trained by one setting, those that suit the last row
-    best: what is said for it is said in its favour. With few classes a head of low rank saves next to nothing.
+    All rows have RDED's patches; the last two move them. The first three have a whole linear head from zero (`probe`),
+    so that text initialisation changes three things at once, as it must: where the head starts, its rank, and the
+    factor from cosine to logit, which is 20 for a head that can grow and matched to the teachers' for one that starts
+    as text. All rows are fitted at one learning rate and their students trained by one setting, those that suit the
+    row of all of the paper's steps. With few classes a head of low rank saves next to nothing.
     """
     method = hello_of(recipe)
-    probe = Probe(method.patches, method.projector)
+    papers = projecting(method, queries=None)
+    probe = Probe(papers.patches, papers.projector)
     contenders = {
         "linear probe": Contender(replace(probe, taught=False, lora=False)),
         "+ weak teachers": Contender(replace(probe, lora=False)),
         "+ LoRA": Contender(probe),
-        "+ text initialisation": Contender(replace(method, update=None)),
-        "+ image update": Contender(method),
+        "+ text initialisation": Contender(replace(papers, update=None)),
+        "+ image update": Contender(papers),
+        "+ query fitting": Contender(method),
     }
     question = "What each step of HeLlO adds, and the numbers that it keeps"
     return _study(question, "Table 3", recipe, contenders, training)
@@ -176,6 +179,8 @@ def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
         "projector on evenly mixed images": projecting(method, augment=replace(spec.augment, alpha=1.0)),
         "easy whole images": replace(method, patches=replace(method.patches, crops=1, scale=(1.0, 1.0))),
         "any crops": replace(method, patches=replace(method.patches, crops=1, pool=1)),
+        "no query fitting": projecting(method, queries=None),
+        "queries of the weak teachers": projecting(method, queries=Queries(target="ensemble")),
         "any whole images": replace(method, patches=replace(method.patches, crops=1, pool=1, scale=(1.0, 1.0))),
         "no update": replace(method, update=None),
         "update of factor 4": replace(method, update=replace(update, factor=4)),
@@ -309,9 +314,8 @@ def mosaics_cpu() -> Study:
     hello-distill study DATA --recipe mosaics --out results/mosaics_imagenette.json
     """
     recipe = cpu()
-    network = "convnet4_w64"
-    teachers = replace(recipe.teachers, network=network)
-    student = replace(recipe.student, network=network, evaluations=1)
+    teachers, student = (replace(part, network="convnet4_w64") for part in (recipe.teachers, recipe.student))
+    student = replace(student, evaluations=1)
     return mosaics(replace(recipe, train_limit=5_000, teachers=teachers, student=student), AT_TEN)
 
 
