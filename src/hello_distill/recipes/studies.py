@@ -314,8 +314,8 @@ def mosaics_cpu() -> Study:
     hello-distill study DATA --recipe mosaics --out results/mosaics_imagenette.json
     """
     recipe = cpu()
-    teachers, student = (replace(part, network="convnet4_w64") for part in (recipe.teachers, recipe.student))
-    student = replace(student, evaluations=1)
+    teachers = replace(recipe.teachers, network="convnet4_w64", steps=None)
+    student = replace(recipe.student, network=teachers.network, evaluations=1)
     return mosaics(replace(recipe, train_limit=5_000, teachers=teachers, student=student), AT_TEN)
 
 
