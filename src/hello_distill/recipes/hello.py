@@ -44,9 +44,9 @@ def cpu(ipc: int = 10) -> Recipe:
     """Photographs on two cores without a GPU: at most 64 pixels, at most 10,000 images.
 
     Given up against the paper: resolution (64 of 224 pixels; the encoder sees them at 96), the teachers (1,250 steps,
-    which are eight epochs of 10,000 images, three checkpoints of nine, chosen by IPC as there), the projector's training
-    (300 steps, lightly mixed as in `demo`, LoRA not on the encoder's first and dearest stages), and the students'
-    (1,200 steps). Lengths are in steps, so that few images are seen more often and many do not take longer. Whether
+    which are eight epochs of 10,000 images, three checkpoints of nine, chosen by IPC as there), the projector's
+    training (300 steps, lightly mixed as in `demo`, LoRA not on the encoder's first and dearest stages), and the
+    students' (1,200 steps). Lengths are in steps: few images are seen more often, many do not take longer. Whether
     mosaics pay at this size, where RDED's code has none, is what `study --recipe mosaics` asks.
     """
     return Recipe(
