@@ -42,9 +42,12 @@ from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, de
 from hello_distill.experiments.ledger import Cell, Run, Step
 from hello_distill.format import storage
 from hello_distill.format.manifest import check_seeds
+from hello_distill.format.results import grids
+from hello_distill.format.results.entries import Summary
+from hello_distill.format.results.grids import Bytes, Curve, GridCell, GridResult
 from hello_distill.format.specs import StudentSpec
 from hello_distill.labels.sources.hard import HardLabels
-from hello_distill.student import summary, train_student
+from hello_distill.student import train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.training.scores import percent
@@ -152,7 +155,7 @@ def continual(
         ledger.change(lambda result: _conclude(result, seed, [images.classes[target] for target in arrivals.order]))
 
     ledger.fill(list(_places(experiment.comparison, methods, steps, ipcs)), seeds, run)
-    return ledger.read()
+    return ledger.read().content()
 
 
 def check(experiment: Continual, methods: Sequence[str], ipcs: Sequence[int]) -> None:
@@ -195,12 +198,12 @@ def _run(bench: Bench, step: Step, arrivals: Arrivals, folders: Sequence[Path], 
     seen = arrivals.seen(step.step)
     images, image_bytes = kept(bench.material.train.classes, arrivals, folders)
     if len(seen) == 1:
-        return Run(100.0, 100.0, {"images": image_bytes, "labels": 0, "teacher": 0, "public": 0}, 0.0)
+        return Run(100.0, 100.0, Bytes(images=image_bytes, labels=0, teacher=0, public=0), 0.0)
     with context.stage(f"step {step.step} of {step.steps}") as stage:
         memory = TrainingSet(images, labeller(step, seen, folders[-1], images), student)
         score = train_student(memory, bench.test().only(seen), network_seed(seed, step.step))
         stage.figure = f"{step.name}, seed {seed}: top-1 {percent(score.last)} of {len(seen)} classes"
-    sizes = {**artefact_bytes(folders[-1]), "images": image_bytes}
+    sizes = artefact_bytes(folders[-1]).model_copy(update={"images": image_bytes})
     return Run(score.last, score.best, sizes, time.monotonic() - start)
 
 
@@ -245,29 +248,29 @@ def _measured(step: Step, arrivals: Arrivals, folder: Path, seed: int) -> dict[s
     return {f"{step.method}, {known}": {name: value for name, value in found.items() if name.endswith("top1")}}
 
 
-def _conclude(result: dict[str, Any], seed: int, order: Sequence[str]) -> None:
+def _conclude(result: GridResult, seed: int, order: list[str]) -> None:
     """Write down the order of a seed, and what follows from all steps."""
-    result.setdefault("class_order", {})[str(seed)] = order
-    result["curves"] = curves(result["cells"], len(order))
+    assert isinstance(result, grids.Continual)
+    result.class_order = {**result.class_order, str(seed): order}
+    result.curves = curves(result.cells, len(order))
 
 
-def curves(cells: Sequence[Mapping[str, Any]], num_classes: int) -> list[dict[str, Any]]:
+def curves(cells: Sequence[GridCell], num_classes: int) -> list[Curve]:
     """Top-1 after each step and its mean over the steps, for the seeds of which all steps are there."""
-    found = []
+    complete = []
     key = ("student", "ipc", "method", "labels", "steps")
-    for names, group in groupby(cells, lambda cell: [cell[name] for name in key]):  # cells are sorted so
+    for names, group in groupby(cells, lambda cell: [getattr(cell, name) for name in key]):  # cells are sorted so
         steps = list(group)
-        seeds = sorted(set.intersection(*(set(cell["seeds"]) for cell in steps)))
-        if len(steps) < steps[0]["steps"] or not seeds:
+        seeds = sorted(set.intersection(*(set(cell.seeds) for cell in steps)))
+        if len(steps) < (steps[0].steps or 0) or not seeds:
             continue
-        runs = [[cell["top1_last"]["runs"][cell["seeds"].index(seed)] for seed in seeds] for cell in steps]
-        found.append(
-            {
-                **dict(zip(key, names, strict=True)),
-                "classes": [num_classes * cell["step"] // cell["steps"] for cell in steps],
-                "seeds": seeds,
-                "top1_by_step": [summary(each) for each in runs],
-                "top1_mean": summary([fmean(each) for each in zip(*runs, strict=True)]),
-            }
+        runs = [[cell.top1_last.runs[cell.seeds.index(seed)] for seed in seeds] for cell in steps]
+        curve = Curve(
+            **dict(zip(key, names, strict=True)),
+            classes=[num_classes * step // len(steps) for step in range(1, len(steps) + 1)],
+            seeds=seeds,
+            top1_by_step=[Summary.of(each) for each in runs],
+            top1_mean=Summary.of([fmean(each) for each in zip(*runs, strict=True)]),
         )
-    return found
+        complete.append(curve)
+    return complete

@@ -99,7 +99,7 @@ def study(
     kinds = {name: wanted.comparison.contenders[name].distiller.labels for name in variants}
     cells = [Cell(name, kinds[name], ipc, network) for network in students for ipc in ipcs for name in variants]
     ledger.fill(cells, seeds, run)
-    return ledger.read()
+    return ledger.read().content()
 
 
 def check(wanted: Study, variants: Sequence[str], ipcs: Sequence[int], students: Sequence[str]) -> None:

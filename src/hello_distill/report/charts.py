@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from hello_distill.format.results.grids import GridCell
 from hello_distill.report import plot
 
 INK = "#010203"
@@ -16,7 +17,7 @@ INK = "#010203"
 THEME = "<style>:root{color:#1c1e21}@media(prefers-color-scheme:dark){:root{color:#e4e6e9}}</style>"
 
 
-def accuracy_by_bytes(data: str, cells: Sequence[dict[str, Any]], student: str, ipc: int) -> bytes:
+def accuracy_by_bytes(data: str, cells: Sequence[GridCell], student: str, ipc: int) -> bytes:
     """The panel of `hello-distill plot` for one student and one number of images per class, of all cells."""
     with _inked():
         return _themed(plot.picture(data, cells, "svg", [student], [ipc]))

@@ -6,11 +6,11 @@ Nothing on the page is fetched from anywhere, and nothing runs: pictures are dat
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from hello_distill.report.terminal import size
+from hello_distill.format.results.entries import Summary
 from hello_distill.system.errors import MachineError
 
 
@@ -36,6 +36,20 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
     commands: Sequence[str] = ()
+    wide: Collection[str] = ()
+    """Columns that are left out where there is little room."""
+    series: range = range(0)
+    """Columns that are one where there is little room, without standard deviations."""
+
+    def lines(self, apart: bool = False) -> list[list[str]]:
+        """Head and rows as text where there is little room; columns of a series may stand apart nevertheless."""
+        rows = [[plain(cell[:1] if at in self.series else cell) for at, cell in enumerate(row)] for row in self.rows]
+        lines = [list(self.head), *rows]
+        if self.series and not apart:
+            part = slice(self.series.start, self.series.stop)
+            lines = [[*line[: part.start], " ".join(line[part]), *line[part.stop :]] for line in lines]
+        kept = [at for at, name in enumerate(lines[0]) if name not in self.wide]
+        return [[line[at] for at in kept] for line in lines]
 
     @property
     def columns(self) -> list[tuple[str, bool]]:
@@ -92,6 +106,21 @@ class Section:
     blocks: Sequence[Table | Gallery | Text]
 
 
+def size(count: int) -> str:
+    """Bytes as people read them, in binary units."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+def plain(cell: Cell) -> str:
+    """A place of a table as text that every terminal can write."""
+    return "".join(part if isinstance(part, str) else part.text for part in cell).replace(" ± ", " +- ")
+
+
 def words(text: object) -> Cell:
     """A place of a table that holds no figure."""
     return (str(text),)
@@ -110,6 +139,16 @@ def count(value: int) -> Cell:
 def weight(value: int) -> Cell:
     """Bytes."""
     return (Figure(value, size(value) if value else "none"),)
+
+
+def percent(value: float | None) -> Cell:
+    """An accuracy, or nothing where it is not known."""
+    return words("") if value is None else number(value, ".1f")
+
+
+def accuracy(summary: Summary) -> Cell:
+    """The mean of runs in percent, and their standard deviation."""
+    return score(summary.mean, summary.sd)
 
 
 def score(mean: float, sd: float | None) -> Cell:

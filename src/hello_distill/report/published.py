@@ -8,6 +8,7 @@ from importlib import resources
 
 from pydantic import BaseModel, ConfigDict
 
+from hello_distill.format.results.grids import Comparison
 from hello_distill.report.page import Cell, Figure, Table, score, words
 
 
@@ -104,24 +105,25 @@ def cell(entries: Iterable[Accuracy]) -> Cell:
     return tuple(parts) or words("")
 
 
-def notes(data: str, students: Iterable[str], entries: Iterable[Accuracy]) -> list[str]:
+def notes(students: Iterable[str], entries: Iterable[Accuracy]) -> list[str]:
     """Where the figures come from, and a sentence why they may differ; nothing where there are none."""
     entries = list(entries)
     if not entries:
         return []
     networks = ", ".join(dict.fromkeys(entry.network for entry in entries))
-    why = f"Published students are {networks}, ours {', '.join(students)}"
+    why = f"published students are {networks}, ours {', '.join(students)}; {published().data[entries[0].data].why}"
     return [
-        f"Why published figures may differ: {why[0].lower()}{why[1:]}; {published().data[entries[0].data].why}.",
+        f"Why published figures may differ: {why}.",
         f"Published: {'; '.join(dict.fromkeys(entry.source for entry in entries))}.",
     ]
 
 
-def gains(ours: Iterable[tuple[str, int, str, float, float]]) -> Table | None:
-    """HeLlO with its projector against RDED with its teacher: ours (data, IPC, student, RDED, HeLlO), the paper's."""
+def gains(result: Comparison) -> Table | None:
+    """HeLlO with its projector against RDED with its teacher: ours, and the paper's."""
+    name = f"{result.data.name}, here"
     rows = [
-        (words(f"{data}, here"), words(ipc), words(student), *_gain(rded, hello))
-        for data, ipc, student, rded, hello in ours
+        (words(name), words(hello.ipc), words(hello.student), *_gain(rded.top1_last.mean, hello.top1_last.mean))
+        for hello, rded in result.pairs()
     ]
     if not rows:
         return None

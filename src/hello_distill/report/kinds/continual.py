@@ -2,73 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import Field
-
+from hello_distill.format.results.grids import Continual, Curve
 from hello_distill.report import charts
-from hello_distill.report.page import Cell, Gallery, Picture, Section, Table, Text, number, score, words
-from hello_distill.report.parts import (
-    GridResult,
-    Part,
-    Percent,
-    Summary,
-    experiment,
-    made,
-    no_result,
-)
+from hello_distill.report.page import Gallery, Picture, Section, Table, Text, accuracy, number, words
+from hello_distill.report.parts import made, no_result
 
 
-class Curve(Part):
-    """Top-1 after each step of a method with a labeller."""
-
-    student: str
-    ipc: int
-    method: str
-    labels: str
-    steps: int
-    classes: list[int]
-    seeds: list[int]
-    top1_by_step: list[Summary]
-    top1_mean: Summary
+def title(result: Continual) -> str:
+    """What it is about."""
+    return f"Classes that arrive in steps ({result.data.name})"
 
 
-class Continual(GridResult, title="continual"):
-    """The file."""
-
-    curves: list[Curve]
-    class_order: dict[str, list[str]]
-    stages: dict[str, dict[str, Percent | None]] = Field(default_factory=dict)
+def tables(result: Continual) -> list[Table | Text]:
+    """A table for each number of steps, and the runs without a result."""
+    return [*(steps_table(curves, result.commands) for curves in _by_steps(result)), *no_result(result)]
 
 
-def section(file: str, content: dict[str, Any]) -> Section | None:
-    """A table and a chart for each number of steps."""
-    if experiment(content) != "continual" or "curves" not in content:
-        return None
-    found = Continual.model_validate(content)
-    blocks: list[Table | Gallery | Text] = [made(found.environment, {"data": found.data.name}, found.more_environments)]
-    for student, ipc, steps in sorted({(curve.student, curve.ipc, curve.steps) for curve in found.curves}):
-        chosen = [curve for curve in found.curves if (curve.student, curve.ipc, curve.steps) == (student, ipc, steps)]
-        blocks += [steps_table(chosen, found.commands), steps_chart(chosen, found.commands)]
-    return Section(f"Classes that arrive in steps ({found.data.name})", file, [*blocks, *no_result(found.diverged)])
+def section(file: str, result: Continual) -> Section:
+    """Each table with its chart."""
+    blocks: list[Table | Gallery | Text] = [
+        made(result.environment, {"data": result.data.name}, result.more_environments)
+    ]
+    for curves in _by_steps(result):
+        blocks += [steps_table(curves, result.commands), steps_chart(curves, result.commands)]
+    return Section(title(result), file, [*blocks, *no_result(result)])
+
+
+def _by_steps(result: Continual) -> list[list[Curve]]:
+    groups: dict[tuple[str, int, int], list[Curve]] = {}
+    for curve in result.curves:
+        groups.setdefault((curve.student, curve.ipc, curve.steps), []).append(curve)
+    return [curves for _, curves in sorted(groups.items())]
 
 
 def steps_table(curves: list[Curve], lines: list[str]) -> Table:
     """A row for each labeller."""
     first = curves[0]
-    head = ("images", "labels", *(f"{count} classes" for count in first.classes), "mean of steps", "n")
-    rows: list[list[Cell]] = []
+    steps = [f"{count} classes" for count in first.classes]
+    rows = []
     for curve in curves:
-        points = [score(point.mean, point.sd) for point in curve.top1_by_step]
-        mean = score(curve.top1_mean.mean, curve.top1_mean.sd)
-        rows.append([words(curve.method), words(curve.labels), *points, mean, number(len(curve.seeds))])
+        points = [accuracy(point) for point in (*curve.top1_by_step, curve.top1_mean)]
+        rows.append([words(curve.method), words(curve.labels), *points, number(len(curve.seeds))])
     notes = [
         "Top-1 in percent on the test images of the classes seen, after the last epoch of a new network at each step; "
         "each seed has an order of classes of its own.",
         "-seen: teachers and projector know the classes seen so far; -all: all of them, from the first step on.",
         "The paper says that HeLlO is significantly better than RDED here and prints no figures.",
     ]
-    return Table(f"{first.steps} steps, {first.student}, IPC {first.ipc}", head, rows, notes, lines)
+    head = ("images", "labels", *steps, "mean of steps", "n")
+    name = f"{first.steps} steps, {first.student}, IPC {first.ipc}"
+    return Table(name, head, rows, notes, lines, series=range(2, 2 + len(steps)))
 
 
 def steps_chart(curves: list[Curve], lines: list[str]) -> Gallery:

@@ -3,129 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import scipy.stats
 
+from hello_distill.format.results.grids import Study, StudyRow
 from hello_distill.report import published
-from hello_distill.report.page import Cell, Figure, Gallery, Section, Table, Text, count, number, score, weight, words
-from hello_distill.report.parts import (
-    GridCell,
-    GridResult,
-    Part,
-    Percent,
-    Summary,
-    Tested,
-    experiment,
-    learning_curves,
-    made,
-    no_result,
+from hello_distill.report.page import (
+    Cell,
+    Figure,
+    Gallery,
+    Section,
+    Table,
+    Text,
+    accuracy,
+    count,
+    percent,
+    weight,
+    words,
 )
+from hello_distill.report.parts import commits, grid_curves, grouped, made, no_result, schedule
 
 LEAST_RUNS = 3
 """Seeds of each row, for anything to be said of them."""
+WIDE = ("best epoch", "its labeller", "labels' size")
 NOT_SEEN = "not seen"
+NOTES = (
+    "Top-1 in percent. Choices may rest on the held-out training images, and not on the test images. The spread "
+    "is that of images and students: projectors are fitted once. A labeller is measured on held-out training "
+    "images.",
+    "Labels' size is that of the file; where a whole network is kept, numbers kept are those that were fitted.",
+)
 DUNNETT = (
     "At 5 %: better or worse than the first row on held-out images by Dunnett's test, which allows for there being "
     "so many variants, or no difference seen. Projectors are fitted once, and what another fit would give is not in it."
 )
 
 
-class Variant(GridCell):
-    """A variant with one student and one number of images per class."""
-
-    numbers: int
-    held_top1: Summary
+def title(result: Study) -> str:
+    """What it is about."""
+    return f"{result.recipe.question} ({result.data.name})"
 
 
-class Recipe(Part):
-    """What was asked."""
-
-    question: str
-    table: str | None
-    order: list[str]
-    networks: dict[str, dict[str, Any]]
-    training: dict[str, list[int]]
+def tables(result: Study) -> list[Table | Text]:
+    """A table of variants for each student and number of images per class, and the runs without a result."""
+    return [*_variants(result), *no_result(result)]
 
 
-class Study(GridResult, title="study"):
-    """The file."""
-
-    recipe: Recipe
-    cells: list[Variant]
-    stages: dict[str, dict[str, Percent | None]]
-
-
-def section(file: str, content: dict[str, Any]) -> Section | None:
-    """A table of variants for each student and number of images per class, and the paper's own."""
-    if experiment(content) != "study":
-        return None
-    found = Study.model_validate(content)
-    order = found.recipe.order
-    places = sorted(found.cells, key=lambda p: (p.student, p.ipc, order.index(p.method) if p.method in order else -1))
-    about = {
-        "question": found.recipe.question,
-        "data": found.data.name,
-        "commits of the cells": ", ".join(sorted({commit[:8] for place in places for commit in place.commits})),
-    }
-    blocks: list[Table | Gallery | Text | None] = [made(found.environment, about, found.more_environments)]
-    groups = list(dict.fromkeys((place.student, place.ipc) for place in places))
-    for group in groups:
-        chosen = [place for place in places if (place.student, place.ipc) == group]
-        blocks.append(variants(found, chosen, last=group == groups[-1]))
-    charted: dict[str, dict[str, Tested]] = {}
-    for place in places:
-        charted.setdefault(f"{place.student}, IPC {place.ipc}", {})[place.method] = place.tested
-    blocks += [
-        published.experiment(found.recipe.table),
-        learning_curves(charted, found.commands),
-        *no_result(found.diverged),
+def section(file: str, result: Study) -> Section:
+    """The tables, the paper's own, and curves."""
+    about = {"question": result.recipe.question, "data": result.data.name, "commits of the cells": commits(result)}
+    blocks: list[Table | Gallery | Text | None] = [
+        made(result.environment, about, result.more_environments),
+        *_variants(result),
+        published.experiment(result.recipe.table),
+        grid_curves(_groups(result), lambda row: row.method, result.commands),
+        *no_result(result),
     ]
-    title = f"{found.recipe.question} ({found.data.name})"
-    return Section(title, file, [block for block in blocks if block is not None])
+    return Section(title(result), file, [block for block in blocks if block is not None])
 
 
-def variants(found: Study, places: list[Variant], last: bool) -> Table:
+def _groups(result: Study) -> list[list[StudyRow]]:
+    order = {name: place for place, name in enumerate(result.recipe.order)}
+    return grouped(sorted(result.cells, key=lambda row: (row.student, row.ipc, order.get(row.method, -1))))
+
+
+def _variants(result: Study) -> list[Table]:
+    groups = _groups(result)
+    return [variants(result, rows, last=rows is groups[-1]) for rows in groups]
+
+
+def variants(result: Study, group: list[StudyRow], last: bool) -> Table:
     """A row for each variant, with its distance from the first; what the columns mean stands under the last table."""
-    student, ipc = places[0].student, places[0].ipc
-    first = next((place for place in places if place.method == found.recipe.order[0]), None)
-    tested = against_first(places, found.recipe.order) if tries_for_its_place(found) else {}
+    student, ipc, order = group[0].student, group[0].ipc, result.recipe.order
+    first = next((row for row in group if row.method == order[0]), None)
+    tested = against_first(group, order) if tries_for_its_place(result) else {}
     rows: list[list[Cell]] = []
-    for place in places:
-        end, best, held = place.top1_last, place.top1_best, place.held_top1
-        gain = words("") if first in (None, place) else _signed(end.mean - first.top1_last.mean)
-        known = _labeller(found, place)
-        labeller = words("") if known is None else number(known, ".1f")
-        figures = [score(held.mean, held.sd), score(end.mean, end.sd), gain, score(best.mean, best.sd)]
-        size = weight(place.bytes.labels + place.bytes.teacher)
-        rows.append([words(place.method), *figures, count(len(end.runs)), labeller, count(place.numbers), size])
+    for row in group:
+        end = row.top1_last
+        gain = words("") if first in (None, row) else _signed(end.mean - first.top1_last.mean)
+        figures = [accuracy(row.held_top1), accuracy(end), gain, accuracy(row.top1_best), count(len(end.runs))]
+        size = weight(row.bytes.labels + row.bytes.teacher)
+        rows.append([words(row.method), *figures, percent(_labeller(result, row)), count(row.numbers), size])
         if tested:
-            rows[-1].append(words(tested.get(place.method, "")))
-    gains = f"from {found.recipe.order[0]}"
-    head = ["variant", "held-out images", "test images, last epoch", gains, "best epoch", "n", "its labeller"]
-    head += ["numbers kept", "labels' size"]
-    head += ["at 5 %"] if tested else []
-    epochs, batch = found.recipe.training[str(ipc)]
-    title = f"{student}, {ipc} image{'' if ipc == 1 else 's'} per class, {epochs} epochs in batches of {batch}"
-    notes = [
-        "Top-1 in percent. Choices may rest on the held-out training images, and not on the test images. The spread "
-        "is that of images and students: projectors are fitted once. A labeller is measured on held-out training "
-        "images.",
-        "Labels' size is that of the file; where a whole network is kept, numbers kept are those that were fitted.",
-    ]
-    if tested:
-        notes.append(DUNNETT)
-    return Table(title, head, rows, notes if last else [], found.commands)
+            rows[-1].append(words(tested.get(row.method, "")))
+    head = ["variant", "held-out images", "test images, last epoch", f"from {order[0]}", "best epoch", "n"]
+    head += ["its labeller", "numbers kept", "labels' size", *(["at 5 %"] if tested else [])]
+    name = f"{student}, {ipc} image{'' if ipc == 1 else 's'} per class{schedule(result, ipc)}"
+    notes = [*NOTES, *([DUNNETT] if tested else [])] if last else []
+    return Table(name, head, rows, notes, result.commands, WIDE)
 
 
-def _labeller(found: Study, place: Variant) -> float | None:
+def _labeller(result: Study, row: StudyRow) -> float | None:
     """Accuracy of what labels a variant's images on held-out images: its projector, else the teacher that it keeps."""
-    known = found.stages.get(place.method, {})
-    return known.get("projector_top1", known.get("teacher_top1") if place.bytes.teacher else None)
+    known = result.stages.get(row.method, {})
+    return known.get("projector_top1", known.get("teacher_top1") if row.bytes.teacher else None)
 
 
-def against_first(places: Sequence[Variant], order: Sequence[str]) -> dict[str, str]:
+def against_first(rows: Sequence[StudyRow], order: Sequence[str]) -> dict[str, str]:
     """Whether each variant is `better` or `worse` than the first on held-out images, or neither is seen.
 
     Dunnett's test, two-sided, at 5 % for all variants together, with one variance for all; empty until each has three
@@ -133,24 +108,24 @@ def against_first(places: Sequence[Variant], order: Sequence[str]) -> dict[str, 
     What another fit of a projector would give is in no probability. The test integrates by random points, whose seed is
     fixed.
     """
-    runs = {place.method: place.held_top1.runs for place in places}
+    runs = {row.method: row.held_top1.runs for row in rows}
     if set(runs) != set(order) or len(order) < 2 or min(map(len, runs.values())) < LEAST_RUNS:
         return {}
     if not any(np.ptp(each) for each in runs.values()):  # no spread, and so no test
         return {}
-    own = runs.pop(order[0])
-    found = scipy.stats.dunnett(*runs.values(), control=own, random_state=0)
+    first = runs.pop(order[0])
+    test = scipy.stats.dunnett(*runs.values(), control=first, random_state=0)
     return {
         name: ("better" if gain > 0 else "worse") if p < 0.05 else NOT_SEEN
-        for name, p, gain in zip(runs, found.pvalue, found.statistic, strict=True)
+        for name, p, gain in zip(runs, test.pvalue, test.statistic, strict=True)
     }
 
 
-def tries_for_its_place(found: Study) -> bool:
+def tries_for_its_place(result: Study) -> bool:
     """Whether a study's first variant is a recipe's own, and the others are tried for its place."""
     from hello_distill.experiments.study import THE_RECIPE
 
-    return found.recipe.order[0] == THE_RECIPE
+    return result.recipe.order[0] == THE_RECIPE
 
 
 def _signed(gain: float) -> Cell:
