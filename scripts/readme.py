@@ -34,11 +34,11 @@ from hello_distill.cli import main
 from hello_distill.cli.output import show
 from hello_distill.format.results import Budgets, Demo, Presets, read
 from hello_distill.format.results.grids import Comparison, Continual, GridCell, GridResult, Study
-from hello_distill.report import claims, kinds, terminal
-from hello_distill.report.kinds.comparison import STAGES
-from hello_distill.report.kinds.study import NOTES
+from hello_distill.report import claims, terminal
+from hello_distill.report.grids import NOTES, STAGES
 from hello_distill.report.page import Cell, Table, Text, accuracy, weight, words
 from hello_distill.report.parts import commits, diverged, schedule
+from hello_distill.report.sections import section
 from hello_distill.system.errors import listed
 
 LABELS = (
@@ -117,7 +117,7 @@ def demo(result: Demo) -> str:
         f"was fitted. Student: `{student['network']}`, {student['optim']['epochs']} epochs, {result.test_images:,} "
         f"test images. {made(result)} The whole took {result.seconds / 60:.0f} minutes."
     )
-    return "\n\n".join([*(markdown(table, False) for table in kinds.of(result).tables(result)), about]) + "\n"
+    return "\n\n".join([*(markdown(table, False) for table in section("", result).tables), about]) + "\n"
 
 
 def comparison(result: Comparison) -> str:
@@ -163,7 +163,7 @@ def continual(result: Continual) -> str:
 
 def blocks(result: Any) -> list[str]:
     """The tables of a result, whose notes stand under the last."""
-    shown = kinds.of(result).tables(result)
+    shown = section("", result).tables
     tables = [block for block in shown if isinstance(block, Table)]
     texts = [sentence for block in shown if isinstance(block, Text) for sentence in block.notes]
     return [*(markdown(replace(table, notes=())) for table in tables), *tables[-1].notes, *texts]
@@ -286,13 +286,13 @@ def measured(stages: dict[str, Any], network: str) -> list[str]:
 
 def presets(result: Presets) -> str:
     """Methods as their codes run them, beside what others report."""
-    (table,) = kinds.of(result).tables(result)
+    (table,) = section("", result).tables
     return f"{markdown(table, False)}\n\n{made(result.presets[-1])}\n"
 
 
 def budgets(result: Budgets) -> str:
     """Projectors cut to label budgets."""
-    chosen, curve = kinds.of(result).tables(result)
+    chosen, curve = section("", result).tables
     return "\n\n".join([markdown(chosen, False), *curve.notes, made(result)]) + "\n"
 
 

@@ -235,10 +235,10 @@ def test_runs_of_two_processes_are_merged_in_order(tmp_path: Path) -> None:
     one.add_run(cell, {}, 0, Run(99.0, 99.0, sizes, 1.2))
     two.add_trial({"method": "rded"}, {"lr": 1}, 5.0)
     one.add_trial({"method": "rded"}, {"lr": 1}, 6.0)
-    found = one.cell(cell)
+    found = one.read().cell(cell.fields)
     assert found is not None and found.seeds == [0, 2] and found.seconds == 2
     assert found.top1_last.content() == {"mean": 20.0, "sd": pytest.approx(200**0.5), "runs": [10.0, 30.0]}
-    assert [trial.held_top1 for trial in two.trials({"method": "rded"})] == [5.0]
+    assert [trial.held_top1 for trial in two.read().trials_of({"method": "rded"})] == [5.0]
     one.add_stages({"convnet3": {"teacher_top1": 80.0}})
     two.add_stages({"convnet3": {"teacher_top1": 80.0, "ensemble_top1": 70.0}})
     two.add_stages({"convnet3": {"teacher_top1": 81.0}})

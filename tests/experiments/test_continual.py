@@ -27,7 +27,7 @@ from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments import continual
 from hello_distill.experiments.continual import Arrivals, Continual, Restricted, curves, kept, network_seed
 from hello_distill.experiments.grid import Bench, Comparison, Contender
-from hello_distill.experiments.ledger import Step
+from hello_distill.experiments.ledger import Cell
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Bytes, GridCell
 from hello_distill.labels.sources.teacher import TeacherLabels
@@ -409,7 +409,7 @@ def test_curves_are_means_over_complete_seeds() -> None:
     size = Bytes(images=1, labels=2, teacher=3, public=4)
 
     def cell(step: int, runs: list[float], seeds: list[int], steps: int = 2) -> GridCell:
-        place = Step("rded", "teacher-all", 10, "convnet3", steps, step)._asdict()
+        place = Cell("rded", "teacher-all", 10, "convnet3", steps, step).fields
         top1 = Summary.of(runs)
         return GridCell(**place, seeds=seeds, commits=[], bytes=size, top1_last=top1, top1_best=top1)
 

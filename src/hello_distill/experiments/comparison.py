@@ -103,7 +103,7 @@ def check(
 def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run:
     """One seed of a cell."""
     start = time.monotonic()
-    twin = ledger.cell(cell._replace(labels=_twin(cell) or ""))
+    twin = ledger.read().cell(cell._replace(labels=_twin(cell) or "").fields)
     if twin is not None and seed in twin.seeds:
         return _copied(bench, cell, twin, twin.seeds.index(seed))
     with context.stage(cell.labels) as stage:

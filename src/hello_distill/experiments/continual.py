@@ -39,7 +39,7 @@ from hello_distill import labels as label_kinds
 from hello_distill.data import parquet
 from hello_distill.data.images import ImageSet, check_counts
 from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
-from hello_distill.experiments.ledger import Cell, Run, Step
+from hello_distill.experiments.ledger import Cell, Run
 from hello_distill.format import storage
 from hello_distill.format.manifest import check_seeds
 from hello_distill.format.results import grids
@@ -146,10 +146,10 @@ def continual(
     drawn = {(count, seed): Arrivals.drawn(len(images.classes), count, seed) for count in steps for seed in seeds}
     check_counts(images, max(ipcs))
 
-    def run(step: Step, seed: int) -> None:
+    def run(step: Cell, seed: int) -> None:
         arrivals, settings = drawn[step.steps, seed], dict(experiment.students[step.method])
         folders = [_artefact(bench, step, arrivals.seen(past), seed) for past in range(1, step.step + 1)]
-        student = bench.student(Cell(*step[:4]), settings)
+        student = bench.student(step, settings)
         ledger.add_run(step, settings, seed, _run(bench, step, arrivals, folders, student, seed))
         ledger.add_stages(_measured(step, arrivals, folders[-1], seed))
         ledger.change(lambda result: _conclude(result, seed, [images.classes[target] for target in arrivals.order]))
@@ -169,7 +169,7 @@ def check(experiment: Continual, methods: Sequence[str], ipcs: Sequence[int]) ->
 
 def _places(
     comparison: Comparison, methods: Sequence[str], steps: Sequence[int], ipcs: Sequence[int]
-) -> Iterator[Step]:
+) -> Iterator[Cell]:
     """Every step of every run."""
     for ipc in ipcs:
         for count in steps:
@@ -177,10 +177,10 @@ def _places(
                 kind = label_kinds.kind(comparison.contenders[method].distiller.labels)
                 for labels in [kind.name + SEEN, kind.name + ALL] if kind.online else [HARD]:
                     for step in range(1, count + 1):
-                        yield Step(method, labels, ipc, comparison.base.student.network, count, step)
+                        yield Cell(method, labels, ipc, comparison.base.student.network, count, step)
 
 
-def _artefact(bench: Bench, step: Step, seen: Sequence[int], seed: int) -> Path:
+def _artefact(bench: Bench, step: Cell, seen: Sequence[int], seed: int) -> Path:
     """The artefact with what a method makes, and labels, knowing the classes seen, or all of them."""
     if not step.labels.endswith(SEEN):
         return bench.images(step.method, step.ipc, seed)
@@ -189,7 +189,7 @@ def _artefact(bench: Bench, step: Step, seen: Sequence[int], seed: int) -> Path:
     return bench.only(seen).images(step.method, step.ipc, seed)
 
 
-def _run(bench: Bench, step: Step, arrivals: Arrivals, folders: Sequence[Path], student: StudentSpec, seed: int) -> Run:
+def _run(bench: Bench, step: Cell, arrivals: Arrivals, folders: Sequence[Path], student: StudentSpec, seed: int) -> Run:
     """One seed of a step: a new network, trained on what is kept and tested on the classes seen.
 
     `folders` are the artefacts from which the images of each step so far are kept.
@@ -225,7 +225,7 @@ def kept(classes: Sequence[str], arrivals: Arrivals, folders: Sequence[Path]) ->
     return ImageSet(images, torch.cat(targets).to(images.device), names), size
 
 
-def labeller(step: Step, seen: Sequence[int], folder: Path, images: ImageSet) -> LabelSource:
+def labeller(step: Cell, seen: Sequence[int], folder: Path, images: ImageSet) -> LabelSource:
     """What labels the images of a step, with a logit for each class seen and no other: an artefact's source."""
     if step.labels == HARD:
         return HardLabels(images.targets, len(seen))
@@ -238,7 +238,7 @@ def network_seed(seed: int, step: int) -> int:
     return int(np.random.default_rng([seed, 7, step]).integers(2**31))
 
 
-def _measured(step: Step, arrivals: Arrivals, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+def _measured(step: Cell, arrivals: Arrivals, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """Accuracies of a step's teachers and projector on held-out training images of the classes that they know."""
     seen = arrivals.seen(step.step)
     if step.labels == HARD or len(seen) == 1:

@@ -6,12 +6,12 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from hello_distill.format import storage
 from hello_distill.format.results import read_grid
 from hello_distill.format.results.entries import Summary
-from hello_distill.format.results.grids import FORMAT, Bytes, Diverged, GridCell, GridResult, Trial
+from hello_distill.format.results.grids import FORMAT, Bytes, Diverged, GridResult
 from hello_distill.system import context, publishing
 from hello_distill.system.cache import locked
 from hello_distill.system.errors import DivergedError, InputError
@@ -19,37 +19,27 @@ from hello_distill.system.machine import commit, environment
 
 
 class Cell(NamedTuple):
-    """A place in the grid."""
+    """A place in the grid; in a continual run, after so many of its steps."""
 
     method: str
     labels: str
     ipc: int
     student: str
-
-    @property
-    def name(self) -> str:
-        """As people read it."""
-        return f"{self.method}, {self.labels}, IPC {self.ipc}, {self.student}"
-
-
-class Step(NamedTuple):
-    """A place in a continual run: a cell, after so many of its steps."""
-
-    method: str
-    labels: str
-    ipc: int
-    student: str
-    steps: int
-    step: int
+    steps: int = 0
+    """All of a continual run; elsewhere 0."""
+    step: int = 0
     """From 1."""
 
     @property
     def name(self) -> str:
         """As people read it."""
-        return f"{self.method}, {self.labels}, IPC {self.ipc}, step {self.step} of {self.steps}"
+        last = f"step {self.step} of {self.steps}" if self.step else self.student
+        return f"{self.method}, {self.labels}, IPC {self.ipc}, {last}"
 
-
-Place = TypeVar("Place", Cell, Step)
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As a result file has them."""
+        return {name: value for name, value in self._asdict().items() if value != 0}
 
 
 class Run(NamedTuple):
@@ -106,20 +96,11 @@ class Ledger:
             return read_grid(json.loads(self.file.read_text(encoding="utf-8")))
         return read_grid({**self.head, "environment": environment(), "stages": {}, "trials": [], "cells": []})
 
-    def trials(self, key: dict[str, str]) -> list[Trial]:
-        """The trials of a method, a family of labels and a student, or of a fit."""
-        return self.read().trials_of(key)
-
     def add_trial(self, key: dict[str, str], settings: dict[str, Any], held_top1: float) -> None:
         """Keep a trial, unless it is there."""
         self.change(lambda result: result.add_trial(key, settings, held_top1))
 
-    def fill(
-        self,
-        cells: Sequence[Place],
-        seeds: Sequence[int],
-        run: Callable[[Place, int], None],
-    ) -> None:
+    def fill(self, cells: Sequence[Cell], seeds: Sequence[int], run: Callable[[Cell, int], None]) -> None:
         """Call `run(cell, seed)` for what is not there: first what nobody works on, then what others did not finish.
 
         Where a projector, an image or a student diverges, that is kept and reported, and the next run goes on.
@@ -127,29 +108,25 @@ class Ledger:
         for wait in (False, True):
             for cell in cells:
                 for seed in seeds:
-                    claim = self.claims / f"{'-'.join(map(str, cell)).replace('/', '_')}-{seed}"
+                    claim = self.claims / f"{'-'.join(map(str, cell.fields.values())).replace('/', '_')}-{seed}"
                     with locked(claim, wait) as mine:
-                        if mine and not self.read().has(cell._asdict(), seed):
+                        if mine and not self.read().has(cell.fields, seed):
                             self._run(cell, seed, run)
 
-    def _run(self, cell: Place, seed: int, run: Callable[[Place, int], None]) -> None:
+    def _run(self, cell: Cell, seed: int, run: Callable[[Cell, int], None]) -> None:
         start = time.monotonic()
         try:
             run(cell, seed)
         except DivergedError as error:
-            lost = Diverged(**cell._asdict(), seed=seed, reason=str(error))
+            lost = Diverged(**cell.fields, seed=seed, reason=str(error))
             self.change(lambda result: result.add_diverged(lost))
             sentence = f"{cell.name}, seed {seed}: no result; {lost.reason}"
             context.current().progress.line("diverged", time.monotonic() - start, sentence)
 
-    def cell(self, cell: Cell | Step) -> GridCell | None:
-        """What is known of a cell."""
-        return self.read().cell(cell._asdict())
-
-    def add_run(self, cell: Cell | Step, settings: dict[str, Any], seed: int, run: Run) -> None:
+    def add_run(self, cell: Cell, settings: dict[str, Any], seed: int, run: Run) -> None:
         """Keep a run, unless it is there; mean and sd (n - 1) follow."""
         measured = {**run.measured(seed), "settings": settings, "commits": [commit() or "unknown"]}
-        self.change(lambda result: result.add_run(cell._asdict(), seed, measured))
+        self.change(lambda result: result.add_run(cell.fields, seed, measured))
 
     def add_stages(self, figures: dict[str, dict[str, Any]]) -> None:
         """Keep what was measured of teachers and projector; one that was trained again, elsewhere, stands beside."""

@@ -28,9 +28,6 @@ from hello_distill.system.errors import InputError, nearest
 from hello_distill.training.networks import check_name
 from hello_distill.training.scores import percent
 
-THE_RECIPE = "the recipe"
-"""Name of the first variant where the others are tried for its place: these are tested for being better."""
-
 
 @dataclass(frozen=True)
 class Study:

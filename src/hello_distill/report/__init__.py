@@ -13,7 +13,7 @@ from typing import Any
 
 from hello_distill.format import results
 from hello_distill.format.results.entries import Result
-from hello_distill.report import claims, kinds
+from hello_distill.report import claims, sections
 from hello_distill.report.page import Section, render
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, printable
@@ -44,17 +44,16 @@ def report(
     publishing.check_writable(target.parent)
     command = _command(folder, target.name, artefacts, before, data)
     known, unknown = read(folder)
-    sections = [section for _, section in known]
-    if summary := claims.section([result for result, _ in known]):
-        sections.insert(0, summary)
+    summary = claims.section([result for result, _ in known])
+    shown = [*([summary] if summary else []), *(section for _, section in known)]
     if artefacts:
         from hello_distill.report.pictures import Shown, sections_of
 
-        shown = Shown(tuple(map(Path, artefacts)), tuple(map(Path, before)), data)
-        sections += sections_of(shown, command)
-    if not sections and not unknown:
+        asked = Shown(tuple(map(Path, artefacts)), tuple(map(Path, before)), data)
+        shown += sections_of(asked, command)
+    if not shown and not unknown:
         raise InputError(f"{folder} holds no result file (.json); `hello-distill compare` writes one")
-    publishing.write(target, render(f"hello-distill: {folder.resolve().name}", sections, unknown, command))
+    publishing.write(target, render(f"hello-distill: {folder.resolve().name}", shown, unknown, command))
     return target
 
 
@@ -70,7 +69,9 @@ def read(folder: Path) -> tuple[list[tuple[Result, Section]], list[tuple[str, st
             if (result := results.read(_content(file))) is None:
                 unknown.append((name, f"no kind of result that is known here ({', '.join(results.NAMES)})"))
             else:
-                known.append((result, kinds.of(result).section(name, result)))
+                section = sections.section(name, result)
+                section.draw()
+                known.append((result, section))
         except (OSError, ValueError, RecursionError) as error:
             unknown.append((name, printable(results.reason(error))))
     return known, unknown

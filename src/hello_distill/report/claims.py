@@ -21,7 +21,7 @@ import scipy.stats
 
 from hello_distill.format.results.entries import Result, Summary
 from hello_distill.format.results.grids import Comparison, Continual, GridCell, GridResult, Study, StudyRow
-from hello_distill.report.kinds.study import LEAST_RUNS
+from hello_distill.report.grids import LEAST_RUNS
 from hello_distill.report.page import Section, Table, words
 
 HOLDS, FAILS, OPEN, UNTRIED = "holds", "does not hold", "open", "not tried yet"

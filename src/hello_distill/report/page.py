@@ -6,8 +6,9 @@ Nothing on the page is fetched from anywhere, and nothing runs: pictures are dat
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from hello_distill.format.results.entries import Summary
@@ -63,16 +64,16 @@ class Picture:
     """An image file of the media type `media`, `width` CSS pixels wide where there is room."""
 
     media: str
-    content: bytes
+    draw: Callable[[], bytes]
     alt: str
     width: int
     sharp: bool = False
     """Its pixels are to be seen when it is enlarged."""
 
-    @property
+    @cached_property
     def source(self) -> str:
-        """The data URI."""
-        return f"data:{self.media};base64,{base64.b64encode(self.content).decode()}"
+        """The data URI. Nothing is drawn before it is asked for."""
+        return f"data:{self.media};base64,{base64.b64encode(self.draw()).decode()}"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,9 @@ class Text:
     notes: Sequence[str]
 
 
+Block = Table | Gallery | Text
+
+
 @dataclass(frozen=True)
 class Section:
     """What one file or folder has to say."""
@@ -103,7 +107,14 @@ class Section:
     title: str
     origin: str
     """The file or folder."""
-    blocks: Sequence[Table | Gallery | Text]
+    blocks: Sequence[Block]
+    tables: Sequence[Table | Text] = ()
+    """Those of the blocks that a terminal shows."""
+
+    def draw(self) -> None:
+        """Draw the pictures, before they are asked for."""
+        galleries = [block for block in self.blocks if isinstance(block, Gallery)]
+        _ = [picture.source for gallery in galleries for _, pictures in gallery.pictures for picture in pictures]
 
 
 def size(count: int) -> str:
@@ -144,6 +155,11 @@ def weight(value: int) -> Cell:
 def percent(value: float | None) -> Cell:
     """An accuracy, or nothing where it is not known."""
     return words("") if value is None else number(value, ".1f")
+
+
+def signed(gain: float) -> Cell:
+    """Points of percent, with their sign."""
+    return number(gain, "+.1f")
 
 
 def accuracy(summary: Summary) -> Cell:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from hello_distill.format.results.entries import Environment, Tested
 from hello_distill.format.results.grids import Diverged, GridCell, GridResult
-from hello_distill.report import charts
-from hello_distill.report.page import Gallery, Picture, Table, Text, words
+from hello_distill.report import plot
+from hello_distill.report.page import Gallery, Picture, Table, words
 
 Row = TypeVar("Row", bound=GridCell)
 
@@ -22,11 +23,6 @@ def diverged(runs: Sequence[Diverged]) -> str:
         for run in runs
     ]
     return f"No result, because training diverged: {'; '.join(sentences)}." if sentences else ""
-
-
-def no_result(result: GridResult) -> list[Text]:
-    """A paragraph that names the runs without a result, where there are some."""
-    return [Text("Runs without a result", [diverged(result.diverged)])] if result.diverged else []
 
 
 def schedule(result: GridResult, ipc: int) -> str:
@@ -83,6 +79,12 @@ def grid_curves(groups: Sequence[Sequence[Row]], name: Callable[[Row], str], com
     return learning_curves(charted, commands)
 
 
+def chart(curves: Mapping[str, Mapping[int, float]], by: str, of: str = "") -> Picture:
+    """Accuracy in percent by what is counted, a line for each name."""
+    ends = "; ".join(f"{name} ends at {curve[max(curve)]:.1f} %" for name, curve in curves.items())
+    return Picture("image/svg+xml", partial(plot.curves, curves, by), f"Top-1 by {by}{of}: {ends}", 520)
+
+
 def learning_curves(charted: Mapping[str, Mapping[str, Tested]], commands: list[str]) -> Gallery | None:
     """A chart for each title, with a line for each name; None where no epoch but the last was kept."""
     pictures = []
@@ -90,9 +92,6 @@ def learning_curves(charted: Mapping[str, Mapping[str, Tested]], commands: list[
         curves = {name: mean_by_epoch(tested) for name, tested in lines.items()}
         curves = {name: curve for name, curve in curves.items() if len(curve) > 1}
         if curves:
-            alt = f"Top-1 by epoch, {title}: " + "; ".join(
-                f"{name} ends at {curve[max(curve)]:.1f} %" for name, curve in curves.items()
-            )
-            pictures.append((title, [Picture("image/svg+xml", charts.curves(curves), alt, 520)]))
+            pictures.append((title, [chart(curves, "epoch", f", {title}")]))
     about = ["Mean over the seeds, after each epoch that was tested."]
     return Gallery("Learning curves", pictures, about, commands) if pictures else None

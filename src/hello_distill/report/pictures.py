@@ -197,7 +197,7 @@ def _picture(images: UInt8[Tensor, "n 3 s s"], alt: str) -> Picture:
     content = io.BytesIO()
     strip.save(content, "png", optimize=True)
     times = 2 if side <= 48 else 1
-    return Picture("image/png", content.getvalue(), printable(alt), times * strip.width, times > 1)
+    return Picture("image/png", content.getvalue, printable(alt), times * strip.width, times > 1)
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from importlib import resources
 from pydantic import BaseModel, ConfigDict
 
 from hello_distill.format.results.grids import Comparison
-from hello_distill.report.page import Cell, Figure, Table, score, words
+from hello_distill.report.page import Cell, Figure, Table, score, signed, words
 
 
 class Entry(BaseModel):
@@ -127,12 +127,11 @@ def gains(result: Comparison) -> Table | None:
     ]
     if not rows:
         return None
-    table = [entry for entry in published().accuracies if (entry.paper, entry.place) == ("hello", "Table 1")]
-    by_cell = {(entry.data, entry.ipc, entry.method): entry for entry in table}
-    for (data, ipc, method), entry in by_cell.items():
-        if method == "hello":
-            rded = by_cell[data, ipc, "rded"].top1
-            rows.append((words(f"{data}, the paper"), words(ipc), words(entry.network), *_gain(rded, entry.top1)))
+    table = _of_hello("Table 1")
+    rows += [
+        (words(f"{hello.data}, the paper"), words(hello.ipc), words(hello.network), *_gain(rded.top1, hello.top1))
+        for hello, rded in _pairs(table)
+    ]
     head = ("data", "IPC", "student", "RDED, teacher's labels", "HeLlO, projector's labels", "gain")
     return Table(
         "The paper's claim beside ours: HeLlO against RDED",
@@ -148,20 +147,27 @@ def gains(result: Comparison) -> Table | None:
 
 def experiment(place: str | None) -> Table | None:
     """The paper's own figures of an experiment, by its table; None where they are not known."""
-    if found := [entry for entry in published().accuracies if (entry.paper, entry.place) == ("hello", place)]:
-        return _architectures(found)
-    if steps := [step for step in published().ablation if step.place == place]:
-        return _ablation(steps)
-    return None
+    if entries := _of_hello(place):
+        return _architectures(entries)
+    steps = [step for step in published().ablation if step.place == place]
+    return _ablation(steps) if steps else None
+
+
+def _of_hello(place: str | None) -> list[Accuracy]:
+    return [entry for entry in published().accuracies if (entry.paper, entry.place) == ("hello", place)]
+
+
+def _pairs(entries: list[Accuracy]) -> list[tuple[Accuracy, Accuracy]]:
+    """HeLlO's figures and RDED's beside them."""
+    cells = {(entry.data, entry.ipc, entry.network, entry.method): entry for entry in entries}
+    return [(hello, cells[(*key[:3], "rded")]) for key, hello in cells.items() if key[3] == "hello"]
 
 
 def _architectures(entries: list[Accuracy]) -> Table:
-    by_cell = {(entry.network, entry.method): entry for entry in entries}
-    rows = []
-    for (network, method), hello in by_cell.items():
-        if method == "hello":
-            gain = _gain(by_cell[network, "rded"].top1, hello.top1)
-            rows.append((words(f"{hello.data}, IPC {hello.ipc}"), words(network), *gain))
+    rows = [
+        (words(f"{hello.data}, IPC {hello.ipc}"), words(hello.network), *_gain(rded.top1, hello.top1))
+        for hello, rded in _pairs(entries)
+    ]
     head = ("data", "student", "RDED, teacher's labels", "HeLlO, projector's labels", "gain")
     return Table(f"The paper's {entries[0].place}", head, rows, [f"The paper: {entries[0].source}."])
 
@@ -176,5 +182,4 @@ def _ablation(steps: list[Step]) -> Table:
 
 
 def _gain(rded: float, hello: float) -> tuple[Cell, Cell, Cell]:
-    gain = hello - rded
-    return score(rded, None), score(hello, None), (Figure(gain, f"{gain:+.1f}"),)
+    return score(rded, None), score(hello, None), signed(hello - rded)

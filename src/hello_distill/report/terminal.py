@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hello_distill.format.results import read
 from hello_distill.format.results.entries import Summary
-from hello_distill.report import kinds, page
+from hello_distill.report import page, sections
 from hello_distill.report.page import accuracy, plain, size
 from hello_distill.system.errors import listed
 
@@ -19,8 +19,8 @@ def result(content: dict[str, Any]) -> Group:
     """What commands print that make a result: its tables, as the report has them."""
     known = read(content)
     assert known is not None
-    kind = kinds.of(known)
-    return Group(Text(kind.title(known)), *map(drawn, kind.tables(known)))
+    section = sections.section("", known)
+    return Group(Text(section.title), *map(drawn, section.tables))
 
 
 def drawn(block: page.Table | page.Text) -> Table | Text:

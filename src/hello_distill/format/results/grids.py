@@ -181,6 +181,10 @@ class Comparison(GridResult):
         return [(hello, rded) for hello, rded in sides if hello is not None and rded is not None]
 
 
+THE_RECIPE = "the recipe"
+"""Name of the first variant where the others are tried for its place: these are tested for being better."""
+
+
 class StudyRecipe(Recipe):
     """What a study asks, and its variants in order."""
 
