@@ -33,10 +33,11 @@ from typing import Any
 from hello_distill.cli import main
 from hello_distill.cli.output import show
 from hello_distill.format.results import Budgets, Demo, Presets, read
+from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Comparison, Continual, GridCell, GridResult, Study
 from hello_distill.report import claims, terminal
 from hello_distill.report.grids import NOTES, STAGES
-from hello_distill.report.page import Cell, Table, Text, accuracy, weight, words
+from hello_distill.report.page import Cell, Table, Text, row, weight
 from hello_distill.report.parts import commits, diverged, schedule
 from hello_distill.report.sections import section
 from hello_distill.system.errors import listed
@@ -195,7 +196,7 @@ def study(result: Study) -> str:
     parts = []
     for ipc in sorted({cell.ipc for cell in cells}):
         rows = {(cell.method, cell.student): cell for cell in cells if cell.ipc == ipc}
-        table = [[words(name), *(score(rows.get((name, student))) for student in students)] for name in recipe.order]
+        table = [row(name, *(last(rows.get((name, student))) for student in students)) for name in recipe.order]
         heads = ["", *(f"`{name}`" for name in students)]
         parts.append(markdown(Table(f"IPC {ipc}{schedule(result, ipc)}", heads, table)))
     texts = [diverged(result.diverged)] if result.diverged else []
@@ -218,14 +219,14 @@ def accuracies(result: Comparison, ipc: int, labels: list[str]) -> Table:
     cells = {(cell.method, cell.labels): cell for cell in result.cells if cell.ipc == ipc}
     columns = [name for name in labels if name != "stored" and any(key[1] == name for key in cells)]
     methods = [name for name in result.recipe.content()["methods"] if any(key[0] == name for key in cells)]
-    rows = [[words(method), *(score(cells.get((method, name))) for name in columns)] for method in methods]
+    rows = [row(method, *(last(cells.get((method, name))) for name in columns)) for method in methods]
     title = f"{ipc} image{'s' if ipc > 1 else ''} per class{schedule(result, ipc)}"
     return Table(title, ["images", *columns], rows)
 
 
-def score(cell: GridCell | None) -> Cell:
-    """Mean and standard deviation, or nothing where there is no such cell."""
-    return words("") if cell is None else accuracy(cell.top1_last)
+def last(cell: GridCell | None) -> Summary | None:
+    """Accuracy after the last epoch; None where there is no such cell."""
+    return cell and cell.top1_last
 
 
 def shipped(cells: Sequence[GridCell], ipcs: list[int], labels: list[str]) -> Table:
@@ -243,9 +244,9 @@ def shipped(cells: Sequence[GridCell], ipcs: list[int], labels: list[str]) -> Ta
         for counts, methods in rows.items():
             what = {"images": "images", "labels": f"{name} labels", "teacher": "the teacher of teacher labels"}[part]
             of = f" ({', '.join(methods)})" if len(rows) > 1 else ""
-            table.append([words(what + of), *(words("") if c is None else weight(c) for c in counts)])
+            table.append(row(what + of, *(None if c is None else weight(c) for c in counts)))
     if public := max(cell.bytes.public for cell in cells):
-        table.append([words("not shipped: the public encoder that projectors rely on"), *[weight(public)] * len(ipcs)])
+        table.append(row("not shipped: the public encoder that projectors rely on", *[weight(public)] * len(ipcs)))
     return Table("", ["", *(f"IPC {ipc}" for ipc in ipcs)], table)
 
 
@@ -256,7 +257,7 @@ def tuned(cells: Iterable[GridCell]) -> str:
         used = rows.setdefault(student_settings(cell.settings), [])
         if (name := f"{cell.method} with {cell.labels}") not in used:
             used.append(name)
-    table = Table("", ["student", "of"], [[words(name), words(", ".join(used))] for name, used in sorted(rows.items())])
+    table = Table("", ["student", "of"], [row(name, ", ".join(used)) for name, used in sorted(rows.items())])
     summary = "<details markdown><summary>The students' losses and rates, as trials chose them</summary>"
     return "\n\n".join([summary, markdown(table, False), "</details>"])
 
@@ -316,7 +317,7 @@ def headline() -> str:
     rows = []
     for (method, labels), text in HEADLINE_ROWS.items():
         names = {"method": method, "labels": labels}
-        rows.append([words(text), *(score(compared[title].cell({**names, "ipc": ipc})) for title, ipc in columns)])
+        rows.append(row(text, *(last(compared[title].cell({**names, "ipc": ipc})) for title, ipc in columns)))
     judged = [line for line in claims.lines(compared.values()) if line.claim == claims.HEADLINE]
     titles = {result.data.name: title for title, result in compared.items()}
     verdicts = [f"- {titles[line.data]}: **{line.verdict}** ({gains(line)})." for line in judged]

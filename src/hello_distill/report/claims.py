@@ -22,7 +22,7 @@ import scipy.stats
 from hello_distill.format.results.entries import Result, Summary
 from hello_distill.format.results.grids import Comparison, Continual, GridCell, GridResult, Study, StudyRow
 from hello_distill.report.grids import LEAST_RUNS
-from hello_distill.report.page import Section, Table, words
+from hello_distill.report.page import Section, Table, row, words
 
 HOLDS, FAILS, OPEN, UNTRIED = "holds", "does not hold", "open", "not tried yet"
 HEADLINE = "It is more accurate than RDED, with fewer bytes of labels"
@@ -145,7 +145,7 @@ def _together(verdicts: list[str]) -> str:
 
 def _rows(study: Study) -> dict[str, StudyRow] | None:
     """The rows of a study of one network and one number of images, in order; None where it is not finished."""
-    cells = {place.method: place for place in study.cells}
+    cells = {cell.method: cell for cell in study.cells}
     order = study.recipe.order
     whole = set(order) <= set(cells) and _finished(cells.values())
     return {name: cells[name] for name in order} if whole else None
@@ -165,7 +165,7 @@ def _largest_step(study: Study) -> tuple[str, str] | None:
     for name in steps:
         if name != LORA:
             weights = {row: steps[LORA].get(row, 0) - steps[name].get(row, 0) for row in rows}
-            ahead.append(contrast([(weights[row], place.top1_last) for row, place in rows.items()]).positive)
+            ahead.append(contrast([(weights[row], cell.top1_last) for row, cell in rows.items()]).positive)
     verdict = HOLDS if set(ahead) == {HOLDS} else FAILS if FAILS in ahead else OPEN
     gains = {name: difference(rows[name].top1_last, rows[before].top1_last) for before, name in pairwise(rows)}
     return verdict, ", ".join(f"{name.removeprefix('+ ')} {gain}" for name, gain in gains.items())
@@ -193,26 +193,26 @@ def _flat(study: Study) -> tuple[str, str] | None:
     """Encoder and head apart: from some rank below the highest on, none differs from the highest."""
     if (rows := _rows(study)) is None:
         return None
-    by_rule = {name: place for name, place in rows.items() if name.endswith(BY_RULE)}
+    by_rule = {name: cell for name, cell in rows.items() if name.endswith(BY_RULE)}
     base = next(iter(rows)).removesuffix(BY_RULE)
-    heads = {name: place for name, place in rows.items() if name.startswith(base)}
+    heads = {name: cell for name, cell in rows.items() if name.startswith(base)}
     verdicts, sentences = [], []
     for what, sweep in (("encoder", by_rule), ("head", heads)):
-        places = sorted(sweep.values(), key=lambda place: place.numbers)
-        if len(places) < 3:
+        cells = sorted(sweep.values(), key=lambda cell: cell.numbers)
+        if len(cells) < 3:
             continue
-        below = [difference(place.top1_last, places[-1].top1_last) for place in places[:-1]]
+        below = [difference(cell.top1_last, cells[-1].top1_last) for cell in cells[:-1]]
         verdicts.append(below[-1].equal)
-        flat = [place for at, place in enumerate(places[:-1]) if all(gap.equal == HOLDS for gap in below[at:])]
+        flat = [cell for at, cell in enumerate(cells[:-1]) if all(gap.equal == HOLDS for gap in below[at:])]
         where = f"flat from {flat[0].numbers:,} numbers on" if flat else "flat nowhere for sure"
-        means = ", ".join(f"{place.top1_last.mean:.1f} with {place.numbers:,}" for place in places)
+        means = ", ".join(f"{cell.top1_last.mean:.1f} with {cell.numbers:,}" for cell in cells)
         sentences.append(f"{what}: {where} ({means})")
     return (_together(verdicts), "; ".join(sentences)) if sentences else None
 
 
 def _early(study: Study) -> tuple[str, str] | None:
     """Early teachers are better with the fewest images, and their gain is smaller with the most."""
-    by_cell = {(place.ipc, place.method): place.top1_last for place in study.cells}
+    by_cell = {(cell.ipc, cell.method): cell.top1_last for cell in study.cells}
     ipcs = sorted({ipc for ipc, _ in by_cell})
     if len(ipcs) < 2 or not _finished(study.cells) or not {(i, n) for i in ipcs for n in (EARLY, LATE)} <= set(by_cell):
         return None
@@ -228,7 +228,7 @@ def _early(study: Study) -> tuple[str, str] | None:
 
 def _pairs(study: Study) -> dict[str, tuple[Summary, Summary]]:
     """HeLlO's and RDED's accuracy by student, where all of the study's students are there."""
-    by_cell = {(place.student, place.method): place.top1_last for place in study.cells}
+    by_cell = {(cell.student, cell.method): cell.top1_last for cell in study.cells}
     both = sorted(name for name, method in by_cell if method == "hello" and (name, "rded") in by_cell)
     whole = set(both) == set(study.recipe.networks) and _finished(study.cells)
     return {name: (by_cell[name, "hello"], by_cell[name, "rded"]) for name in both} if whole else {}
@@ -288,12 +288,12 @@ def table(results: Iterable[Result | None]) -> Table:
         "images and students; teachers and projectors are fitted once, unless the line says more. A study that is not "
         "finished says nothing yet.",
     ]
-    rows = [tuple(map(words, line)) for line in lines(results)]
+    rows = [row(*line) for line in lines(results)]
     return Table("The paper's claims, tried here", ("claim", "data", "verdict", "figures"), rows, about)
 
 
 def section(results: Iterable[Result]) -> Section | None:
     """The claims as the first section of a report; None where none was tried."""
     claimed = table(results)
-    tried = any(row[2] != words(UNTRIED) for row in claimed.rows)
+    tried = any(cells[2] != words(UNTRIED) for cells in claimed.rows)
     return Section("The paper's claims", "all result files", [claimed]) if tried else None

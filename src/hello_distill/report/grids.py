@@ -83,10 +83,9 @@ def grid(result: Comparison, cells: Sequence[GridCell]) -> Table:
     head = ["images", "labels", "last epoch", "best epoch", "n", "images' size", "labels' size", "teacher's size"]
     rows: list[list[Cell]] = []
     for cell, theirs in zip(cells, entries, strict=True):
-        scores = [page.accuracy(cell.top1_last), page.accuracy(cell.top1_best), page.count(len(cell.top1_last.runs))]
-        sizes = [page.weight(cell.bytes.images), page.weight(cell.bytes.labels), page.weight(cell.bytes.teacher)]
-        row = [page.words(cell.method), page.words(cell.labels), *scores, *sizes]
-        rows.append([*row, *([published.cell(theirs)] if known else [])])
+        sizes = map(page.weight, (cell.bytes.images, cell.bytes.labels, cell.bytes.teacher))
+        scores = cell.top1_last, cell.top1_best, len(cell.seeds)
+        rows.append(page.row(cell.method, cell.labels, *scores, *sizes, *([published.cell(theirs)] if known else [])))
     twins = sorted({(cell.labels, cell.same_students_as) for cell in cells if cell.same_students_as})
     notes = ["Top-1 in percent on the test split."]
     notes += [f"Students of {labels} labels are those of {twin} labels, bit for bit." for labels, twin in twins]
@@ -114,9 +113,7 @@ def bytes_charts(data: str, groups: Sequence[Sequence[GridCell]], file: str) -> 
 
 def measured(result: Comparison) -> Table | None:
     """Teachers and projector on held-out training images."""
-    rows = [
-        (page.words(name), *(page.percent(known.get(key)) for key in STAGES)) for name, known in result.stages.items()
-    ]
+    rows = [page.row(name, *map(known.get, STAGES)) for name, known in result.stages.items()]
     head = ("network", *STAGES.values())
     name = "Teachers and projector on held-out training images"
     return Table(name, head, rows, [], result.commands) if rows else None
@@ -148,21 +145,11 @@ def variants(result: Study, group: list[StudyRow], last: bool) -> Table:
     tested = against_first(group, order) if order[0] == grids.THE_RECIPE else {}
     rows: list[list[Cell]] = []
     for row in group:
-        end = row.top1_last
-        gain = page.words("") if first in (None, row) else page.signed(end.mean - first.top1_last.mean)
-        figures = [
-            page.accuracy(row.held_top1),
-            page.accuracy(end),
-            gain,
-            page.accuracy(row.top1_best),
-            page.count(len(end.runs)),
-        ]
+        gain = None if first in (None, row) else page.signed(row.top1_last.mean - first.top1_last.mean)
+        figures = row.held_top1, row.top1_last, gain, row.top1_best, len(row.seeds), _labeller(result, row)
         size = page.weight(row.bytes.labels + row.bytes.teacher)
-        rows.append(
-            [page.words(row.method), *figures, page.percent(_labeller(result, row)), page.count(row.numbers), size]
-        )
-        if tested:
-            rows[-1].append(page.words(tested.get(row.method, "")))
+        decided = [tested.get(row.method)] if tested else []
+        rows.append(page.row(row.method, *figures, row.numbers, size, *decided))
     head = ["variant", "held-out images", "test images, last epoch", f"from {order[0]}", "best epoch", "n"]
     head += ["its labeller", "numbers kept", "labels' size", *(["at 5 %"] if tested else [])]
     name = f"{student}, {ipc} image{'' if ipc == 1 else 's'} per class{schedule(result, ipc)}"
@@ -205,12 +192,10 @@ def continual(file: str, result: Continual) -> Section:
     tables = [steps_table(curves, result.commands) for _, curves in sorted(groups.items())]
     blocks: list[Block | None] = [parts.made(result.environment, {"data": result.data.name}, result.more_environments)]
     for table, (_, curves) in zip(tables, sorted(groups.items()), strict=True):
-        lines = {
-            f"{curve.method}, {curve.labels}": dict(
-                zip(curve.classes, [point.mean for point in curve.top1_by_step], strict=True)
-            )
-            for curve in curves
-        }
+        lines = {}
+        for curve in curves:
+            means = [point.mean for point in curve.top1_by_step]
+            lines[f"{curve.method}, {curve.labels}"] = dict(zip(curve.classes, means, strict=True))
         pictures = [("", [parts.chart(lines, "classes seen")])]
         blocks += [table, Gallery("Accuracy by classes seen", pictures, [], result.commands)]
     return section(f"Classes that arrive in steps ({result.data.name})", file, result, blocks, tables)
@@ -220,10 +205,9 @@ def steps_table(curves: list[Curve], lines: list[str]) -> Table:
     """A row for each labeller."""
     first = curves[0]
     steps = [f"{count} classes" for count in first.classes]
-    rows = []
-    for curve in curves:
-        points = [page.accuracy(point) for point in (*curve.top1_by_step, curve.top1_mean)]
-        rows.append([page.words(curve.method), page.words(curve.labels), *points, page.number(len(curve.seeds))])
+    rows = [
+        page.row(curve.method, curve.labels, *curve.top1_by_step, curve.top1_mean, len(curve.seeds)) for curve in curves
+    ]
     notes = [
         "Top-1 in percent on the test images of the classes seen, after the last epoch of a new network at each step; "
         "each seed has an order of classes of its own.",

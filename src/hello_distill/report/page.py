@@ -132,6 +132,19 @@ def plain(cell: Cell) -> str:
     return "".join(part if isinstance(part, str) else part.text for part in cell).replace(" ± ", " +- ")
 
 
+def row(*values: Cell | Summary | str | float | None) -> list[Cell]:
+    """Places of a table: of texts, whole numbers, percent, accuracies with their spread, and of what is not known."""
+    return [value if isinstance(value, tuple) else _cell(value) for value in values]
+
+
+def _cell(value: Summary | str | float | None) -> Cell:
+    if isinstance(value, Summary):
+        return score(value.mean, value.sd)
+    if value is None or isinstance(value, str):
+        return words(value or "")
+    return number(value, "," if isinstance(value, int) else ".1f")
+
+
 def words(text: object) -> Cell:
     """A place of a table that holds no figure."""
     return (str(text),)
@@ -142,29 +155,14 @@ def number(value: float | int, form: str = "") -> Cell:
     return (Figure(value, format(value, form)),)
 
 
-def count(value: int) -> Cell:
-    """A whole number."""
-    return number(value, ",")
-
-
 def weight(value: int) -> Cell:
     """Bytes."""
     return (Figure(value, size(value) if value else "none"),)
 
 
-def percent(value: float | None) -> Cell:
-    """An accuracy, or nothing where it is not known."""
-    return words("") if value is None else number(value, ".1f")
-
-
 def signed(gain: float) -> Cell:
     """Points of percent, with their sign."""
     return number(gain, "+.1f")
-
-
-def accuracy(summary: Summary) -> Cell:
-    """The mean of runs in percent, and their standard deviation."""
-    return score(summary.mean, summary.sd)
 
 
 def score(mean: float, sd: float | None) -> Cell:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from hello_distill.format.results.entries import Environment, Tested
 from hello_distill.format.results.grids import Diverged, GridCell, GridResult
 from hello_distill.report import plot
-from hello_distill.report.page import Gallery, Picture, Table, words
+from hello_distill.report.page import Gallery, Picture, Table, row
 
 Row = TypeVar("Row", bound=GridCell)
 
@@ -43,18 +43,18 @@ def made(environment: Environment, about: Mapping[str, object], more: Sequence[E
     """
     first = ("commit", "device", "gpu", "processor", "machine", "system", "threads", "python", "hello_distill", "torch")
     known = [name for name in first if name in environment]
-    rows = [(words(name), words(value)) for name, value in about.items()]
-    rows += [(words(name), words(_told(environment[name]))) for name in known]
-    others = ", ".join(f"{name} {_told(environment[name])}" for name in sorted(set(environment) - set(known)))
-    rows += [(words("others"), words(others))] if others else []
+    rows = [row(name, str(value)) for name, value in about.items()]
+    rows += [row(name, _stated(environment[name])) for name in known]
+    others = ", ".join(f"{name} {_stated(environment[name])}" for name in sorted(set(environment) - set(known)))
+    rows += [row("others", others)] if others else []
     for other in more:
         apart = [name for name in other if name != "commit" and other[name] != environment.get(name)]
         if apart:
-            rows.append((words("also run on"), words(", ".join(f"{name} {_told(other[name])}" for name in apart))))
+            rows.append(row("also run on", ", ".join(f"{name} {_stated(other[name])}" for name in apart)))
     return Table("What was run", ("what", "value"), rows)
 
 
-def _told(value: str | int | None) -> str:
+def _stated(value: str | int | None) -> str:
     return "unknown" if value is None else str(value)
 
 

@@ -9,7 +9,7 @@ from importlib import resources
 from pydantic import BaseModel, ConfigDict
 
 from hello_distill.format.results.grids import Comparison
-from hello_distill.report.page import Cell, Figure, Table, score, signed, words
+from hello_distill.report.page import Cell, Figure, Table, row, score, signed, words
 
 
 class Entry(BaseModel):
@@ -122,14 +122,14 @@ def gains(result: Comparison) -> Table | None:
     """HeLlO with its projector against RDED with its teacher: ours, and the paper's."""
     name = f"{result.data.name}, here"
     rows = [
-        (words(name), words(hello.ipc), words(hello.student), *_gain(rded.top1_last.mean, hello.top1_last.mean))
+        row(name, str(hello.ipc), hello.student, *_gain(rded.top1_last.mean, hello.top1_last.mean))
         for hello, rded in result.pairs()
     ]
     if not rows:
         return None
     table = _of_hello("Table 1")
     rows += [
-        (words(f"{hello.data}, the paper"), words(hello.ipc), words(hello.network), *_gain(rded.top1, hello.top1))
+        row(f"{hello.data}, the paper", str(hello.ipc), hello.network, *_gain(rded.top1, hello.top1))
         for hello, rded in _pairs(table)
     ]
     head = ("data", "IPC", "student", "RDED, teacher's labels", "HeLlO, projector's labels", "gain")
@@ -165,7 +165,7 @@ def _pairs(entries: list[Accuracy]) -> list[tuple[Accuracy, Accuracy]]:
 
 def _architectures(entries: list[Accuracy]) -> Table:
     rows = [
-        (words(f"{hello.data}, IPC {hello.ipc}"), words(hello.network), *_gain(rded.top1, hello.top1))
+        row(f"{hello.data}, IPC {hello.ipc}", hello.network, *_gain(rded.top1, hello.top1))
         for hello, rded in _pairs(entries)
     ]
     head = ("data", "student", "RDED, teacher's labels", "HeLlO, projector's labels", "gain")
@@ -173,7 +173,7 @@ def _architectures(entries: list[Accuracy]) -> Table:
 
 
 def _ablation(steps: list[Step]) -> Table:
-    rows = [(words(step.step), score(step.top1, None), words(step.parameters)) for step in steps]
+    rows = [row(step.step, step.top1, step.parameters) for step in steps]
     first = steps[0]
     head = (f"step ({first.data}, IPC {first.ipc}), each with all before it", "top-1", "stored numbers")
     paper = published().papers[first.paper]
@@ -181,5 +181,5 @@ def _ablation(steps: list[Step]) -> Table:
     return Table(f"The paper's {first.place}", head, rows, [note])
 
 
-def _gain(rded: float, hello: float) -> tuple[Cell, Cell, Cell]:
-    return score(rded, None), score(hello, None), signed(hello - rded)
+def _gain(rded: float, hello: float) -> tuple[float, float, Cell]:
+    return rded, hello, signed(hello - rded)

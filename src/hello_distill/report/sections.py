@@ -10,7 +10,7 @@ from hello_distill.format.results import Budgets, Demo, DemoRow, Form, Preset, P
 from hello_distill.format.results.entries import Result
 from hello_distill.format.results.grids import Comparison, Continual, Study
 from hello_distill.report import grids, page, published
-from hello_distill.report.page import Block, Cell, Section, Table, Text
+from hello_distill.report.page import Block, Section, Table, Text
 from hello_distill.report.parts import learning_curves, made
 
 FORM = ("bytes", "encoder rank", "head rank", "precision", "agreement, %", "error")
@@ -25,20 +25,13 @@ ROWS = {
 def budgets(file: str, result: Budgets) -> Section:
     """Of `scripts/budgets.py`: what each budget buys, and the whole curve."""
     cuts = sorted(result.artefacts.values(), key=lambda cut: -cut.budget)
-    curve = {
-        _form(point): (page.number(point.agreement, ".1f"), page.number(point.error, ".3g")) for point in result.curve
-    }
-    unknown = (page.words(""), page.words(""))
-    chosen = [
-        [
-            page.weight(cut.budget),
-            *_form(cut),
-            *curve.get(_form(cut), unknown),
-            page.number(cut.projector_test_top1, ".1f"),
-        ]
-        for cut in cuts
-    ]
-    rows = [[*form, *figures] for form, figures in curve.items()]
+    curve = {_form(point): (point.agreement, page.number(point.error, ".3g")) for point in result.curve}
+    chosen = []
+    for cut in cuts:
+        form = _form(cut)
+        row = page.row(page.weight(cut.budget), *form, *curve.get(form, (None, None)), cut.projector_test_top1)
+        chosen.append(row)
+    rows = [page.row(*form, *figures) for form, figures in curve.items()]
     knee = (
         f"From {result.knee.bytes:,} bytes on (ranks {result.knee.encoder_rank} and {result.knee.head_rank}, "
         f"{result.knee.precision}) more of them buy less than half a point of agreement."
@@ -52,8 +45,8 @@ def budgets(file: str, result: Budgets) -> Section:
     return Section(title, file, [made(result.environment, {}), *tables], tables)
 
 
-def _form(form: Form) -> tuple[Cell, ...]:
-    return page.count(form.bytes), page.count(form.encoder_rank), page.count(form.head_rank), page.words(form.precision)
+def _form(form: Form) -> tuple[int, int, int, str]:
+    return form.bytes, form.encoder_rank, form.head_rank, form.precision
 
 
 def demo(file: str, result: Demo) -> Section:
@@ -63,13 +56,11 @@ def demo(file: str, result: Demo) -> Section:
     students: dict[str, DemoRow] = {name: getattr(result, name) for name in ROWS}
     for name, row in students.items():
         labels = page.weight(result.bytes.projector if name.endswith("projector") else 0)
-        rows.append(
-            (page.words(ROWS[name]), page.accuracy(row), page.accuracy(row.best), page.count(len(row.runs)), labels)
-        )
+        rows.append(page.row(ROWS[name], row, row.best, len(row.runs), labels))
     sizes = [
-        (page.words("images"), page.weight(result.bytes.images)),
-        (page.words("projector"), page.weight(result.bytes.projector)),
-        (page.words("stored float16 labels for the same training would take"), page.weight(result.bytes.stored_labels)),
+        page.row("images", page.weight(result.bytes.images)),
+        page.row("projector", page.weight(result.bytes.projector)),
+        page.row("stored float16 labels for the same training would take", page.weight(result.bytes.stored_labels)),
     ]
     a, b, d = (
         f"{result.distilled_projector.mean - students[name].mean:+.1f}"
@@ -87,8 +78,8 @@ def demo(file: str, result: Demo) -> Section:
 def training(file: str, result: Training) -> Section:
     """Of `hello-distill train --json`: accuracies and their way through the epochs."""
     head = ("student", "labels", "epochs", "last epoch", "best epoch", "n")
-    scores = [page.accuracy(result.top1_last), page.accuracy(result.top1_best), page.count(len(result.seeds))]
-    row = [page.words(result.student), page.words(result.labels), page.count(result.epochs), *scores]
+    scores = result.top1_last, result.top1_best, len(result.seeds)
+    row = page.row(result.student, result.labels, result.epochs, *scores)
     note = f"Top-1 in percent on {result.test_images:,} images {result.test or 'of the test split'}."
     tables = [Table("Accuracies", head, [row], [note])]
     text = Text("Learning curves", ["This file keeps the last and the best of the tested epochs alone."])
@@ -105,14 +96,9 @@ def presets(file: str, result: Presets) -> Section:
     for preset in result.presets:
         entries = published.beside(preset.data, preset.settings.method, preset.labels, preset.ipc)
         known += entries
-        names = [page.words(preset.recipe), page.words(preset.data), page.count(preset.ipc), page.words(preset.student)]
-        scores = [
-            page.accuracy(preset.top1_last),
-            page.accuracy(preset.top1_best),
-            page.count(len(preset.top1_last.runs)),
-        ]
-        row = [*names, page.words(preset.labels), *scores, page.percent(_teacher(preset)), published.cell(entries)]
-        rows.append(row)
+        names = preset.recipe, preset.data, preset.ipc, preset.student, preset.labels
+        scores = preset.top1_last, preset.top1_best, len(preset.seeds), _teacher(preset)
+        rows.append(page.row(*names, *scores, published.cell(entries)))
     about = "The spread is over students of one draw of images; teachers are measured on held-out training images."
     commands = [preset.command for preset in result.presets]
     notes = published.notes(list(dict.fromkeys(preset.student for preset in result.presets)), known)

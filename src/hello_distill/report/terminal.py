@@ -11,7 +11,7 @@ from rich.text import Text
 from hello_distill.format.results import read
 from hello_distill.format.results.entries import Summary
 from hello_distill.report import page, sections
-from hello_distill.report.page import accuracy, plain, size
+from hello_distill.report.page import plain, score, size
 from hello_distill.system.errors import listed
 
 
@@ -38,7 +38,7 @@ def drawn(block: page.Table | page.Text) -> Table | Text:
 def evaluation(result: dict[str, Any]) -> Table:
     """What `hello-distill evaluate` prints."""
     stated, runs = Summary.model_validate(result["expected"]["top1_last"]), len(result["runs"])
-    expected = f"{plain(accuracy(stated))} % (n = {len(stated.runs)})"
+    expected = f"{plain(score(stated.mean, stated.sd))} % (n = {len(stated.runs)})"
     table = Table("student", "stated", "now", "expected range", "verdict")
     inside = "inside" if result["inside"] else "OUTSIDE"
     reach = f"{result['low']:.1f} to {result['high']:.1f} %"
@@ -57,39 +57,39 @@ def verification(result: dict[str, Any]) -> Table:
     return table
 
 
-def info(found: dict[str, Any]) -> Table:
+def info(facts: dict[str, Any]) -> Table:
     """What `hello-distill info` prints."""
-    images, labels, stored = found["images"], found["labels"], found["stored_labels"]
+    images, labels, stored = facts["images"], facts["labels"], facts["stored_labels"]
     table = Table("what", "value", show_header=False)
-    table.add_row("classes, images per class", f"{found['classes']}, {found['ipc']}")
+    table.add_row("classes, images per class", f"{facts['classes']}, {facts['ipc']}")
     table.add_row("images", f"{images['count']} of {images['side']} pixels, {size(images['bytes'])}")
     numbers = f"states {labels['parameters']:,} numbers"
     table.add_row("labels", f"{labels['kind']}, {numbers}, {size(labels['bytes'])}")
     if labels["index_bytes"]:
         table.add_row("  of which index", size(labels["index_bytes"]))
-    if found["teacher"]["bytes"]:
-        table.add_row("teacher", f"{', '.join(found['teacher']['networks'])}, {size(found['teacher']['bytes'])}")
-    for weights in found["public_weights"]:
+    if facts["teacher"]["bytes"]:
+        table.add_row("teacher", f"{', '.join(facts['teacher']['networks'])}, {size(facts['teacher']['bytes'])}")
+    for weights in facts["public_weights"]:
         table.add_row("public weights relied on", f"{weights['name']}, {size(weights['bytes'])}")
-    if found["encoder_knows"]:
-        table.add_row("the encoder was trained on", found["encoder_knows"])
+    if facts["encoder_knows"]:
+        table.add_row("the encoder was trained on", facts["encoder_knows"])
     table.add_row("stored labels would take", f"{size(stored['bytes'])} = {stored['formula']}")
     table.add_section()
-    for rung in found["ladder"]:
+    for rung in facts["ladder"]:
         above = rung["smaller_from_ipc"]
         note = "" if above is None else f"; the projector is smaller from IPC {above}"
         stated = " as the manifest states" if rung["stated"] else ""
         table.add_row(f"as {rung['labels']}", f"{size(rung['bytes'])}{stated}{note}")
     table.add_section()
-    for name, text in left_out_or_short(found["figures"]).items():
+    for name, text in left_out_or_short(facts["figures"]).items():
         table.add_row(name, text)
-    for name, value in found["figures"].items():
+    for name, value in facts["figures"].items():
         if name not in ("fidelity", "knee", "teacher_bytes", "skipped_images", "short_classes"):
             table.add_row(name.replace("_", " "), "unknown" if value is None else f"{value:.4g}")
-    for point in found["figures"].get("fidelity", []):
+    for point in facts["figures"].get("fidelity", []):
         ranks = f"ranks {point['encoder_rank']} and {point['head_rank']}, {point['precision']}"
         faithful = f"agreement {point['agreement']:.1f} %, relative error {point['error']:.2g}"
-        knee = "; from here on more bytes buy little" if point == found["figures"].get("knee") else ""
+        knee = "; from here on more bytes buy little" if point == facts["figures"].get("knee") else ""
         table.add_row(ranks, f"{size(point['bytes'])}, {faithful}{knee}")
     return table
 
@@ -106,17 +106,17 @@ def left_out_or_short(figures: dict[str, Any]) -> dict[str, str]:
     return rows
 
 
-def doctor(found: dict[str, Any]) -> Text:
+def doctor(facts: dict[str, Any]) -> Text:
     """What `hello-distill doctor` prints: lines fit for pasting, those of what is amiss last."""
-    rows = [(name, str(value)) for name, value in found["versions"].items()]
-    rows += [("cores", str(found["cores"]))]
-    rows += [(f"memory, {name}", size(value)) for name, value in found["memory"].items()]
-    rows += [("disk, free", f"{size(place['free'])} at {place['folder']}") for place in found["disk"].values()]
-    for name, kept in found["caches"].items():
+    rows = [(name, str(value)) for name, value in facts["versions"].items()]
+    rows += [("cores", str(facts["cores"]))]
+    rows += [(f"memory, {name}", size(value)) for name, value in facts["memory"].items()]
+    rows += [("disk, free", f"{size(volume['free'])} at {volume['folder']}") for volume in facts["disk"].values()]
+    for name, kept in facts["caches"].items():
         state = "" if kept["writable"] else ", not writable"
         rows.append((f"cache of {name}", f"{size(kept['bytes'])} at {kept['folder']}{state}"))
-    for kind, weights in found["encoders"].items():
+    for kind, weights in facts["encoders"].items():
         rows += [(f"encoder, {kind}", f"{w['name']}, {size(w['bytes'])}, sha256 {w['sha256']}") for w in weights]
-    rows += found["variables"].items()
+    rows += facts["variables"].items()
     lines = [f"{name:<24} {value}" for name, value in rows]
-    return Text("\n".join([*lines, *(f"- {problem}" for problem in found["problems"])]))
+    return Text("\n".join([*lines, *(f"- {problem}" for problem in facts["problems"])]))
