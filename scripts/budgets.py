@@ -19,6 +19,8 @@ import hello_distill as hd
 from hello_distill.api import test_images
 from hello_distill.data.sources import short_name
 from hello_distill.format.manifest import CONFIG
+from hello_distill.format.results import Budgets, Cut
+from hello_distill.format.results.entries import Data
 from hello_distill.format.storage import as_json
 from hello_distill.labels.sources.budget import Point, knee, parse_bytes
 from hello_distill.system.context import Context
@@ -43,29 +45,23 @@ for budget in options.budgets:
     if not folder.exists():
         recipe = hd.recipe(options.recipe).with_label_bytes(parse_bytes(budget))
         hd.distill(options.data, folder, recipe, options.out / "stages")
-    found, artefact = hd.info(folder), hd.load(folder)
+    info, artefact = hd.info(folder), hd.load(folder)
     test = test or test_images(options.data, artefact)
-    labels, manifest = found["labels"], json.loads((folder / "hello.json").read_text())["labels"]
-    artefacts[budget] = {
-        "budget": parse_bytes(budget),
-        "bytes": labels["bytes"],
-        "encoder_rank": manifest["encoder_rank"],
-        "head_rank": manifest["head_rank"],
-        "precision": manifest["precision"],
-        "projector_test_top1": top1(artefact.labels.projector, test),
-    }
-curve = found["figures"]["fidelity"]
-write(
-    options.file,
-    as_json(
-        {
-            "command": f"python scripts/budgets.py {Path(options.data).name} {' '.join(sys.argv[2:])}",
-            "data": {"name": short_name(options.data)},
-            "artefacts": artefacts,
-            "curve": curve,
-            "knee": knee([Point(**point) for point in curve]).__dict__,
-            "recipe": json.loads((options.out / options.budgets[-1] / CONFIG).read_text()),
-            "environment": environment(),
-        },
-    ),
+    manifest = json.loads((folder / "hello.json").read_text())["labels"]
+    artefacts[budget] = Cut(
+        budget=parse_bytes(budget),
+        bytes=info["labels"]["bytes"],
+        **{name: manifest[name] for name in ("encoder_rank", "head_rank", "precision")},
+        projector_test_top1=top1(artefact.labels.projector, test),
+    )
+curve = info["figures"]["fidelity"]
+result = Budgets(
+    command=f"python scripts/budgets.py {Path(options.data).name} {' '.join(sys.argv[2:])}",
+    data=Data(name=short_name(options.data)),
+    artefacts=artefacts,
+    curve=curve,
+    knee=knee([Point(**point) for point in curve]).__dict__,
+    recipe=json.loads((options.out / options.budgets[-1] / CONFIG).read_text()),
+    environment=environment(),
 )
+write(options.file, as_json(result.content()))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import hello_distill as hd
 from hello_distill.format.manifest import CONFIG
+from hello_distill.format.results import Preset, Presets
 from hello_distill.format.storage import as_json
 from hello_distill.report import published
 from hello_distill.system.context import Context
@@ -43,26 +44,28 @@ options = parser.parse_args()
 
 keep_freed_memory()
 Context(ConsoleProgress()).__enter__()  # to the end of the script
-found = json.loads(options.file.read_text()) if options.file.exists() else {"presets": []}
+content = json.loads(options.file.read_text()) if options.file.exists() else {"presets": []}
+result = Presets.model_validate(content)
 name = Path(options.data).resolve().name
 for recipe in options.recipes:
-    if any((done["recipe"], done["ipc"]) == (recipe, options.ipc) for done in found["presets"]):
+    if any((done.recipe, done.ipc) == (recipe, options.ipc) for done in result.presets):
         continue
     folder = options.out / f"{recipe}-ipc{options.ipc}"
     if not folder.exists():
         wanted = replace(hd.recipe(recipe), ipc=options.ipc)
         hd.distill(options.data, folder, wanted, options.out / "stages")
     trained = hd.train(folder, options.data, seeds=options.seeds)
-    entry = {
-        "recipe": recipe,
-        "ipc": options.ipc,
-        "published": told(name, json.loads((folder / CONFIG).read_text())["method"], trained["labels"], options.ipc),
-        "command": f"python scripts/presets.py {name} OUT {options.file} --recipes {recipe} --ipc {options.ipc} "
+    settings = json.loads((folder / CONFIG).read_text())
+    preset = Preset(
+        recipe=recipe,
+        ipc=options.ipc,
+        published=told(name, settings["method"], trained["labels"], options.ipc),
+        command=f"python scripts/presets.py {name} OUT {options.file} --recipes {recipe} --ipc {options.ipc} "
         f"--seeds {' '.join(map(str, options.seeds))}",
-        "settings": json.loads((folder / CONFIG).read_text()),
-        "figures": hd.info(folder)["figures"],
+        settings=settings,
+        figures=hd.info(folder)["figures"],
         **{**trained, "data": name},
-    }
-    found["presets"].append(entry)
+    )
+    result.presets = [*result.presets, preset]
     options.file.parent.mkdir(parents=True, exist_ok=True)
-    write(options.file, as_json(found))
+    write(options.file, as_json(result.content()))

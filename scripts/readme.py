@@ -24,16 +24,22 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hello_distill.cli import main
 from hello_distill.cli.output import show
+from hello_distill.format.results import Budgets, Demo, Presets, read
+from hello_distill.format.results.entries import Summary
+from hello_distill.format.results.grids import Comparison, Continual, GridCell, GridResult, Study
 from hello_distill.report import claims, terminal
-from hello_distill.report.kinds import study as study_kind
-from hello_distill.report.terminal import DEMO_ROWS, demo_gains, diverged, remade, size, spread, student_settings
+from hello_distill.report.grids import NOTES, STAGES
+from hello_distill.report.page import Cell, Table, Text, row, weight
+from hello_distill.report.parts import commits, diverged, schedule
+from hello_distill.report.sections import section
 from hello_distill.system.errors import listed
 
 LABELS = (
@@ -71,9 +77,17 @@ HEADLINE_ROWS = {
 }
 
 
-def processors(result: dict[str, Any]) -> str:
+def markdown(table: Table, title: bool = True) -> str:
+    """A table of the report as Markdown, with its notes."""
+    head, *rows = table.lines(apart=True)
+    lines = [f"| {' | '.join(line)} |" for line in (head, *rows)]
+    lines.insert(1, "|---" * len(head) + "|")
+    return "\n\n".join([*([f"**{table.title}**"] if title else []), "\n".join(lines), *table.notes])
+
+
+def processors(result: Any) -> str:
     """Names of the processors that a result was made on, and of the GPUs."""
-    machines = [result["environment"], *result.get("more_environments", [])]
+    machines = [result.environment, *getattr(result, "more_environments", [])]
     return " and ".join(dict.fromkeys(map(hardware, machines)))
 
 
@@ -83,144 +97,115 @@ def hardware(machine: dict[str, Any]) -> str:
     return machine["processor"] + (f" with {machine.get('gpu') or 'a GPU'}" if used else "")
 
 
-def demo(result: dict[str, Any]) -> str:
-    """Fashion-MNIST: three trainings, their bytes, the gap."""
-    lines = ["| students trained on | label bytes | top-1, last epoch |", "|---|---|---|"]
-    for key, text in DEMO_ROWS.items():
-        labels = size(result["bytes"]["projector"]) if key.endswith("projector") else "none"
-        lines.append(f"| {text} | {labels} | {spread(result[key])} |")
-    student = result["recipe"]["student"]
-    figures = result["figures"]
-    return "\n".join([*lines, ""]) + (
-        f"\n{demo_gains(result)} The spread is over students; (a) and (d) are one draw of images. The teachers' "
-        f"last epoch has {figures['teacher_top1']:.1f} % and the projector {figures['projector_top1']:.1f} % on "
-        f"held-out training images, {figures['zero_shot_top1']:.1f} % before it was fitted. The images take "
-        f"{size(result['bytes']['images'])}; stored float16 labels for the same training would take "
-        f"{size(result['bytes']['stored_labels'])}. Student: `{student['network']}`, {student['optim']['epochs']} "
-        f"epochs, {result['test_images']:,} test images. {made(result)} The whole took {result['seconds'] / 60:.0f} "
-        "minutes.\n"
-    )
-
-
-def made(result: dict[str, Any]) -> str:
+def made(result: Any) -> str:
     """Where a result was made, and from which commits where its cells say that."""
-    where = result["environment"]
-    commits = sorted({commit[:8] for cell in result.get("cells", []) for commit in cell["commits"]})
-    told = ", ".join(commits) or (where["commit"] or "unknown")[:8]
-    return f"Made at {told} on {processors(result)}, {where['threads']} threads."
+    where = result.environment
+    named = commits(result) if isinstance(result, GridResult) else ""
+    return f"Made at {named or (where['commit'] or 'unknown')[:8]} on {processors(result)}, {where['threads']} threads."
 
 
-def comparison(result: dict[str, Any]) -> str:
+def seeds(cells: Iterable[GridCell]) -> str:
+    """How many seeds the cells have."""
+    return " or ".join(map(str, sorted({len(cell.seeds) for cell in cells})))
+
+
+def demo(result: Demo) -> str:
+    """Fashion-MNIST: four trainings, their bytes, the gap."""
+    student, figures = result.recipe["student"], result.figures
+    about = (
+        f"The teachers' last epoch has {figures['teacher_top1']:.1f} % and the projector "
+        f"{figures['projector_top1']:.1f} % on held-out training images, {figures['zero_shot_top1']:.1f} % before it "
+        f"was fitted. Student: `{student['network']}`, {student['optim']['epochs']} epochs, {result.test_images:,} "
+        f"test images. {made(result)} The whole took {result.seconds / 60:.0f} minutes."
+    )
+    return "\n\n".join([*(markdown(table, False) for table in section("", result).tables), about]) + "\n"
+
+
+def comparison(result: Comparison) -> str:
     """A comparison: accuracies by images and labels for each number of images per class, then what they take."""
-    cells = result["cells"]
-    ipcs = sorted({cell["ipc"] for cell in cells})
-    labels = [name for name in LABELS if any(cell["labels"] == name for cell in cells)]
-    parts = [accuracies(result, ipc, labels) for ipc in ipcs]
-    parts += [f"What is shipped:\n\n{shipped(cells, ipcs, labels)}", tuned(cells)]
-    commits = sorted({commit[:8] for cell in cells for commit in cell["commits"]})
-    students = ", ".join(f"`{name}`" for name in sorted({cell["student"] for cell in cells}))
-    runs = sorted({len(cell["seeds"]) for cell in cells})
-    ahead = max(cell["top1_best"]["mean"] - cell["top1_last"]["mean"] for cell in cells)
-    tested = result["recipe"]["base"]["student"]["evaluations"]
-    fitted = " and ".join(sorted({f"`{trial['fit']}`" for trial in result["trials"] if "fit" in trial}))
+    cells, base = result.cells, result.recipe.content()["base"]
+    ipcs = sorted({cell.ipc for cell in cells})
+    labels = [name for name in LABELS if any(cell.labels == name for cell in cells)]
+    parts = [markdown(accuracies(result, ipc, labels)) for ipc in ipcs]
+    parts += [f"What is shipped:\n\n{markdown(shipped(cells, ipcs, labels), False)}", tuned(cells)]
+    students = ", ".join(f"`{name}`" for name in sorted({cell.student for cell in cells}))
+    ahead = max(cell.top1_best.mean - cell.top1_last.mean for cell in cells)
+    fitted = " and ".join(sorted({f"`{trial.fit}`" for trial in result.trials if trial.fit}))
     notes = [
-        f"Top-1 in percent after the last epoch, mean +- sd over {' or '.join(map(str, runs))} seeds, each with images "
-        f"and a student of its own.{remade(result)} At the best of {tested} tested epochs it is at most {ahead:.1f} "
-        "points higher.",
-        f"Student: {students}. {len(result['trials'])} tuning trials on held-out training images: of students as many "
+        f"Top-1 in percent after the last epoch, mean +- sd over {seeds(cells)} seeds, each with images "
+        f"and a student of its own.{remade(cells)} At the best of {base['student']['evaluations']} tested epochs it is "
+        f"at most {ahead:.1f} points higher.",
+        f"Student: {students}. {len(result.trials)} tuning trials on held-out training images: of students as many "
         f"for each method and family of labels, some of {fitted}, none of the network that teaches. They stand in the "
         "result file.",
-        *measured(result["stages"], result["recipe"]["base"]["teachers"]["network"]),
-        f"Made at {', '.join(commits)} on {processors(result)}.{diverged(result)}",
+        *measured(result.stages, base["teachers"]["network"]),
+        f"Made at {commits(result)} on {processors(result)}.",
+        *([diverged(result.diverged)] if result.diverged else []),
     ]
     return "\n\n".join([*parts, " ".join(notes)]) + "\n"
 
 
-def continual(result: dict[str, Any]) -> str:
-    """Classes that arrive in steps: a table for each number of steps, a row for each labeller."""
-    parts = []
-    for ipc, steps in sorted({(curve["ipc"], curve["steps"]) for curve in result["curves"]}):
-        chosen = [curve for curve in result["curves"] if (curve["ipc"], curve["steps"]) == (ipc, steps)]
-        heads = ["images", "labels", *map(str, chosen[0]["classes"]), "mean of steps"]
-        lines = [
-            f"**{steps} steps**, IPC {ipc}; classes seen:",
-            "",
-            f"| {' | '.join(heads)} |",
-            "|---" * len(heads) + "|",
-        ]
-        for curve in chosen:
-            points = [f"{point['mean']:.1f}" for point in curve["top1_by_step"]]
-            lines.append(f"| {' | '.join([curve['method'], curve['labels'], *points, spread(curve['top1_mean'])])} |")
-        parts.append("\n".join(lines))
-    student = result["recipe"]["base"]["student"]["network"]
-    about = (
-        f"Top-1 in percent on the test images of the classes seen, after the last epoch of a new `{student}` at each "
-        "step; mean over seeds, each with its own order of classes. `-seen`: teachers and projector know the classes "
-        f"seen so far; `-all`: all of them, from the first step.{labellers(result)} {made(result)}{diverged(result)}"
+def remade(cells: Iterable[GridCell]) -> str:
+    """A sentence on images that were not the same ones for all labels, where there are some: their bytes differ."""
+    sizes: dict[tuple[str, int], set[int]] = {}
+    for cell in cells:
+        sizes.setdefault((cell.method, cell.ipc), set()).add(cell.bytes.images)
+    twice = listed([f"{method} at IPC {ipc}" for (method, ipc), several in sorted(sizes.items()) if len(several) > 1])
+    text = (
+        f" Teachers, projector and images of {twice} were made more than once, so columns of a row differ by that, too."
     )
-    return "\n\n".join([*parts, about]) + "\n"
+    return text if twice else ""
 
 
-def labellers(result: dict[str, Any]) -> str:
+def continual(result: Continual) -> str:
+    """Classes that arrive in steps: a table for each number of steps, a row for each labeller."""
+    return "\n\n".join([*blocks(result), f"{labellers(result)}{made(result)}"]) + "\n"
+
+
+def blocks(result: Any) -> list[str]:
+    """The tables of a result, whose notes stand under the last."""
+    shown = section("", result).tables
+    tables = [block for block in shown if isinstance(block, Table)]
+    texts = [sentence for block in shown if isinstance(block, Text) for sentence in block.notes]
+    return [*(markdown(replace(table, notes=())) for table in tables), *tables[-1].notes, *texts]
+
+
+def labellers(result: Continual) -> str:
     """A sentence on how well the labellers of all classes know held-out images."""
-    found = result["stages"].get("hello, all classes")
-    if found is None:
+    known = result.stages.get("hello, all classes")
+    if known is None:
         return ""
     return (
-        f" On held-out training images of all classes RDED's teacher has {found['teacher_top1']:.1f} % and HeLlO's "
-        f"projector {found['projector_top1']:.1f} %."
+        f"On held-out training images of all classes RDED's teacher has {known['teacher_top1']:.1f} % and HeLlO's "
+        f"projector {known['projector_top1']:.1f} %. "
     )
 
 
-def study(result: dict[str, Any]) -> str:
-    """Variants beside the first of them: a table for each number of images per class, students side by side."""
-    recipe, cells, judged = result["recipe"], result["cells"], False
-    students = [name for name in recipe["networks"] if any(cell["student"] == name for cell in cells)]
-    parts = []
-    for ipc in sorted({cell["ipc"] for cell in cells}):
-        chosen = {(cell["method"], cell["student"]): cell for cell in cells if cell["ipc"] == ipc}
-        columns = [f"`{name}`" for name in students]
-        if len(students) == 1:
-            columns = ["test images", "held-out images", "numbers kept"]
-        tested = decided(result, ipc) if len(students) == 1 else {}
-        columns += ["at 5 %"] if tested else []
-        judged = judged or bool(tested)
-        epochs, batch_size = recipe["training"][str(ipc)]
-        lines = [f"IPC {ipc}, {epochs} epochs in batches of {batch_size}:", ""]
-        lines += [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
-        for name in recipe["order"]:
-            row = [chosen.get((name, student)) for student in students]
-            shown = [short(cell) for cell in row]
-            if len(students) == 1 and row[0] is not None:
-                shown += [short(row[0], "held_top1"), f"{row[0]['numbers']:,}"]
-                shown += [tested.get(name, "")] if tested else []
-            if any(row):
-                lines.append(f"| {name} | {' | '.join(shown)} |")
-        parts.append("\n".join(lines))
-    runs = sorted({len(cell["seeds"]) for cell in cells})
-    what = "student" if len(students) > 1 else f"`{students[0]}`"
-    ends = "" if recipe["question"].endswith("?") else "."
+def study(result: Study) -> str:
+    """Variants beside the first of them: the report's tables, or of several students one with a column for each."""
+    recipe, cells = result.recipe, result.cells
+    students = [name for name in recipe.networks if any(cell.student == name for cell in cells)]
+    ends = "" if recipe.question.endswith("?") else "."
     about = (
-        f"{recipe['question']}{ends} On {result['data']['name']}. Top-1 in percent of a {what} after the last epoch, "
-        f"mean +- sd over {' or '.join(map(str, runs))} seeds of images and students.{refitted(result)} "
-        f"{made(result)}{diverged(result)}"
+        f"{recipe.question}{ends} On {result.data.name}. Top-1 in percent of a student after the last epoch, mean +- "
+        f"sd over {seeds(cells)} seeds of images and students.{refitted(result)} {made(result)}"
     )
-    if judged:
-        parts.append(study_kind.DUNNETT)
-    return "\n\n".join([*parts, about]) + "\n"
+    if len(students) == 1:
+        shown = [part for part in blocks(result) if part not in NOTES]
+        return "\n\n".join([*shown, about]) + "\n"
+    parts = []
+    for ipc in sorted({cell.ipc for cell in cells}):
+        rows = {(cell.method, cell.student): cell for cell in cells if cell.ipc == ipc}
+        table = [row(name, *(last(rows.get((name, student))) for student in students)) for name in recipe.order]
+        heads = ["", *(f"`{name}`" for name in students)]
+        parts.append(markdown(Table(f"IPC {ipc}{schedule(result, ipc)}", heads, table)))
+    texts = [diverged(result.diverged)] if result.diverged else []
+    return "\n\n".join([*parts, about, *texts]) + "\n"
 
 
-def decided(result: dict[str, Any], ipc: int) -> dict[str, str]:
-    """Which variants are better or worse than the recipe on held-out images, where they are tried for its place."""
-    found = study_kind.Study.model_validate(result)
-    if not study_kind.tries_for_its_place(found):
-        return {}
-    return study_kind.against_first([place for place in found.cells if place.ipc == ipc], found.recipe.order)
-
-
-def refitted(result: dict[str, Any]) -> str:
+def refitted(result: Study) -> str:
     """A sentence on rows whose labeller was fitted anew in the middle of a study."""
-    twice = [name.removesuffix(", again") for name in result["stages"] if name.endswith(", again")]
+    twice = [name.removesuffix(", again") for name in result.stages if name.endswith(", again")]
     if not twice:
         return ""
     return (
@@ -229,149 +214,117 @@ def refitted(result: dict[str, Any]) -> str:
     )
 
 
-def accuracies(result: dict[str, Any], ipc: int, labels: list[str]) -> str:
+def accuracies(result: Comparison, ipc: int, labels: list[str]) -> Table:
     """A row for each method, a column for each kind of labels."""
-    cells = {(cell["method"], cell["labels"]): cell for cell in result["cells"] if cell["ipc"] == ipc}
+    cells = {(cell.method, cell.labels): cell for cell in result.cells if cell.ipc == ipc}
     columns = [name for name in labels if name != "stored" and any(key[1] == name for key in cells)]
-    epochs, batch_size = result["recipe"]["training"][str(ipc)]
-    title = f"**{ipc} image{'s' if ipc > 1 else ''} per class**, {epochs} epochs in batches of {batch_size}"
-    lines = [title, "", f"| images | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
-    for method in [name for name in result["recipe"]["methods"] if any(key[0] == name for key in cells)]:
-        shown = [short(cells.get((method, name))) for name in columns]
-        lines.append(f"| {method} | {' | '.join(shown)} |")
-    return "\n".join(lines)
+    methods = [name for name in result.recipe.content()["methods"] if any(key[0] == name for key in cells)]
+    rows = [row(method, *(last(cells.get((method, name))) for name in columns)) for method in methods]
+    title = f"{ipc} image{'s' if ipc > 1 else ''} per class{schedule(result, ipc)}"
+    return Table(title, ["images", *columns], rows)
 
 
-def short(cell: dict[str, Any] | None, what: str = "top1_last") -> str:
-    """Mean and standard deviation, or nothing where there is no such cell."""
-    if cell is None:
-        return ""
-    sd = cell[what]["sd"]
-    return f"{cell[what]['mean']:.1f}" + ("" if sd is None else f" +- {sd:.1f}")
+def last(cell: GridCell | None) -> Summary | None:
+    """Accuracy after the last epoch; None where there is no such cell."""
+    return cell and cell.top1_last
 
 
-def shipped(cells: list[dict[str, Any]], ipcs: list[int], labels: list[str]) -> str:
+def shipped(cells: Sequence[GridCell], ipcs: list[int], labels: list[str]) -> Table:
     """Bytes by what they are for; methods share a row where they ship the same."""
-    lines = [f"| | {' | '.join(f'IPC {ipc}' for ipc in ipcs)} |", "|---|" + "---|" * len(ipcs)]
-    wanted = [("images", None), *((part, name) for name in labels for part in ("labels", "teacher"))]
-    for part, name in wanted:
+    table: list[list[Cell]] = []
+    for part, name in [("images", None), *((part, name) for name in labels for part in ("labels", "teacher"))]:
         rows: dict[tuple[int | None, ...], list[str]] = {}
-        chosen = [cell for cell in cells if name in (None, cell["labels"])]
-        for method in dict.fromkeys(cell["method"] for cell in chosen):
-            own: dict[int, int] = {}
-            for cell in (cell for cell in chosen if cell["method"] == method):
-                own[cell["ipc"]] = max(own.get(cell["ipc"], 0), cell["bytes"][part])
-            if any(own.values()):
-                rows.setdefault(tuple(own.get(ipc) for ipc in ipcs), []).append(method)
+        chosen = [cell for cell in cells if name in (None, cell.labels)]
+        for method in dict.fromkeys(cell.method for cell in chosen):
+            sizes: dict[int, int] = {}
+            for cell in (cell for cell in chosen if cell.method == method):
+                sizes[cell.ipc] = max(sizes.get(cell.ipc, 0), getattr(cell.bytes, part))
+            if any(sizes.values()):
+                rows.setdefault(tuple(sizes.get(ipc) for ipc in ipcs), []).append(method)
         for counts, methods in rows.items():
             what = {"images": "images", "labels": f"{name} labels", "teacher": "the teacher of teacher labels"}[part]
-            told = f" ({', '.join(methods)})" if len(rows) > 1 else ""
-            lines.append(f"| {what}{told} | {' | '.join('' if c is None else size(c) for c in counts)} |")
-    if public := max(cell["bytes"]["public"] for cell in cells):
-        what = "not shipped: the public encoder that projectors rely on"
-        lines.append(f"| {what} | {' | '.join([size(public)] * len(ipcs))} |")
-    return "\n".join(lines)
+            of = f" ({', '.join(methods)})" if len(rows) > 1 else ""
+            table.append(row(what + of, *(None if c is None else weight(c) for c in counts)))
+    if public := max(cell.bytes.public for cell in cells):
+        table.append(row("not shipped: the public encoder that projectors rely on", *[weight(public)] * len(ipcs)))
+    return Table("", ["", *(f"IPC {ipc}" for ipc in ipcs)], table)
 
 
-def tuned(cells: list[dict[str, Any]]) -> str:
+def tuned(cells: Iterable[GridCell]) -> str:
     """The settings of students that trials chose, folded away."""
     rows: dict[str, list[str]] = {}
     for cell in cells:
-        used = rows.setdefault(student_settings(cell["settings"]), [])
-        if (name := f"{cell['method']} with {cell['labels']}") not in used:
+        used = rows.setdefault(student_settings(cell.settings), [])
+        if (name := f"{cell.method} with {cell.labels}") not in used:
             used.append(name)
-    lines = ["<details markdown><summary>The students' losses and rates, as trials chose them</summary>", ""]
-    lines += ["| student | of |", "|---|---|"]
-    lines += [f"| {settings} | {', '.join(used)} |" for settings, used in sorted(rows.items())]
-    return "\n".join([*lines, "", "</details>"])
+    table = Table("", ["student", "of"], [row(name, ", ".join(used)) for name, used in sorted(rows.items())])
+    summary = "<details markdown><summary>The students' losses and rates, as trials chose them</summary>"
+    return "\n\n".join([summary, markdown(table, False), "</details>"])
+
+
+def student_settings(settings: dict[str, Any]) -> str:
+    """A student's tuned settings as people read them."""
+    losses = {
+        "mse": f"MSE + {settings.get('beta', 0):g} CE",
+        "kl": f"KL at temperature {settings.get('temperature', 0):g}",
+        None: "CE",
+    }
+    loss = settings.get("loss")
+    return f"{losses.get(loss, loss)}, rate {settings['lr']:g}"
 
 
 def measured(stages: dict[str, Any], network: str) -> list[str]:
     """Accuracies of teachers and projector on held-out training images; `network` is the projector's teacher."""
-    names = {"teacher_top1": "last epoch", "ensemble_top1": "ensemble that the projector learns from"}
-    names |= {"zero_shot_top1": "before fitting", "projector_top1": "fitted"}
-    told = []
-    for name, found in stages.items():
-        known = {key: text for key, text in names.items() if found.get(key) is not None}
+    names = {**STAGES, "ensemble_top1": "ensemble that the projector learns from"}
+    sentences = []
+    for name, values in stages.items():
+        known = {key: text for key, text in names.items() if values.get(key) is not None}
         if name != network:
             known.pop("ensemble_top1", None)
-        told.append(f"{name} " + ", ".join(f"{found[key]:.1f} % ({text})" for key, text in known.items()))
-    return [f"On held-out training images: {'; '.join(told)}."] if told else []
+        sentences.append(f"{name} " + ", ".join(f"{values[key]:.1f} % ({text})" for key, text in known.items()))
+    return [f"On held-out training images: {'; '.join(sentences)}."] if sentences else []
 
 
-def presets(result: dict[str, Any]) -> str:
+def presets(result: Presets) -> str:
     """Methods as their codes run them, beside what others report."""
-    lines = ["| preset | IPC | top-1, last epoch | best epoch | its teacher | published |", "|---|---|---|---|---|---|"]
-    for entry in result["presets"]:
-        scores = f"{spread(entry['top1_last'])} | {spread(entry['top1_best'])}"
-        known = [entry["figures"][key] for key in entry["figures"] if key.endswith("teacher_top1")]
-        teacher = f"{known[0]:.1f} %" if known else ""
-        lines.append(f"| `{entry['recipe']}` | {entry['ipc']} | {scores} | {teacher} | {entry['published'] or ''} |")
-    last = result["presets"][-1]
-    about = (
-        f"Student: `{last['student']}`. The spread is over students of one draw of images. Teachers are measured on "
-    )
-    about += f"held-out training images. {made(last)}"
-    return "\n".join(lines) + f"\n\n{about}\n"
+    (table,) = section("", result).tables
+    return f"{markdown(table, False)}\n\n{made(result.presets[-1])}\n"
 
 
-def budgets(result: dict[str, Any]) -> str:
+def budgets(result: Budgets) -> str:
     """Projectors cut to label budgets."""
-    heads = ["budget", "bytes", "ranks", "precision", "agreement", "relative error", "its own top-1 on test images"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for entry in sorted(result["artefacts"].values(), key=lambda entry: -entry["budget"]):
-        ranks = entry["encoder_rank"], entry["head_rank"]
-        point = next(
-            p for p in result["curve"]
-            if (p["encoder_rank"], p["head_rank"], p["precision"]) == (*ranks, entry["precision"])
-        )  # fmt: skip
-        lines.append(
-            f"| {size(entry['budget'])} | {entry['bytes']:,} | {ranks[0]} and {ranks[1]} | {entry['precision']} | "
-            f"{point['agreement']:.1f} % | {point['error']:.3g} | {entry['projector_test_top1']:.1f} % |"
-        )
-    knee = result["knee"]
-    return "\n".join(lines) + (
-        f"\n\nAgreement and error are against the uncut float32 projector, on held-out training images. From "
-        f"{knee['bytes']:,} bytes on (ranks {knee['encoder_rank']} and {knee['head_rank']}, {knee['precision']}) "
-        f"more of them buy less than half a point of agreement. {made(result)}\n"
-    )
+    chosen, curve = section("", result).tables
+    return "\n\n".join([markdown(chosen, False), *curve.notes, made(result)]) + "\n"
 
 
-def table_of(result: dict[str, Any]) -> Callable[[dict[str, Any]], str]:
-    """The function that writes a result's table."""
-    if result.get("recipe", {}).get("experiment") == "study":
-        return study
-    kinds = {"curves": continual, "cells": comparison, "presets": presets, "artefacts": budgets}
-    return next((table for key, table in kinds.items() if key in result), demo)
-
-
-def claimed() -> str:
-    """What all results have to say to the paper's claims."""
-    contents = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((ROOT / "results").glob("*.json"))]
-    rows = ["| claim | data | verdict | points, and half of their 95 % confidence interval |", "|---|---|---|---|"]
-    return "\n".join([*rows, *(f"| {' | '.join(line)} |" for line in claims.lines(contents))]) + "\n"
+WRITERS = {
+    Demo: demo,
+    Comparison: comparison,
+    Continual: continual,
+    Study: study,
+    Presets: presets,
+    Budgets: budgets,
+}
 
 
 def headline() -> str:
     """The README's one table: HeLlO, RDED and random images on two data sets, with the verdict of the claim on them."""
-    results = {title: result_of(name) for name, title in HEADLINE}
-    columns = [(title, ipc) for title in results for ipc in sorted({cell["ipc"] for cell in results[title]["cells"]})]
-    heads = [f"{title}, {ipc} a class" for title, ipc in columns]
-    lines = [f"| students trained on | {' | '.join(heads)} |", "|---" * (1 + len(columns)) + "|"]
+    compared = {title: result_of(name) for name, title in HEADLINE}
+    columns = [
+        (title, ipc) for title, result in compared.items() for ipc in sorted({cell.ipc for cell in result.cells})
+    ]
+    heads = ["students trained on", *(f"{title}, {ipc} a class" for title, ipc in columns)]
+    rows = []
     for (method, labels), text in HEADLINE_ROWS.items():
-        row = []
-        for title, ipc in columns:
-            keys = {(cell["method"], cell["labels"]): cell for cell in results[title]["cells"] if cell["ipc"] == ipc}
-            row.append(short(keys.get((method, labels))))
-        lines.append(f"| {text} | {' | '.join(row)} |")
-    judged = [line for line in claims.lines(results.values()) if line.claim == claims.HEADLINE]
-    titles = {result["data"]["name"]: title for title, result in results.items()}
+        names = {"method": method, "labels": labels}
+        rows.append(row(text, *(last(compared[title].cell({**names, "ipc": ipc})) for title, ipc in columns)))
+    judged = [line for line in claims.lines(compared.values()) if line.claim == claims.HEADLINE]
+    titles = {result.data.name: title for title, result in compared.items()}
     verdicts = [f"- {titles[line.data]}: **{line.verdict}** ({gains(line)})." for line in judged]
-    runs = " or ".join(
-        map(str, sorted({len(cell["seeds"]) for result in results.values() for cell in result["cells"]}))
-    )
+    runs = seeds(cell for result in compared.values() for cell in result.cells)
     about = f"Top-1 in percent on test images after the last epoch, mean +- sd over {runs} seeds; empty: not run."
-    return "\n".join([*lines, "", about, "", f'"{claims.HEADLINE}", the paper says:', "", *verdicts]) + "\n"
+    said = f'"{claims.HEADLINE}", the paper says:'
+    return "\n\n".join([markdown(Table("", heads, rows), False), about, said, "\n".join(verdicts)]) + "\n"
 
 
 def gains(line: claims.Line) -> str:
@@ -380,10 +333,9 @@ def gains(line: claims.Line) -> str:
     return "HeLlO less RDED " + ", ".join(part.replace(" at IPC ", " points at ") + " a class" for part in parts)
 
 
-def result_of(name: str) -> dict[str, Any]:
+def result_of(name: str) -> Any:
     """What is in a result file."""
-    content: dict[str, Any] = json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    return content
+    return read(json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def printed(command: str) -> str:
@@ -391,7 +343,7 @@ def printed(command: str) -> str:
     lines = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
     with redirect_stdout(lines), suppress(SystemExit):
         if f"$ {command}" == DEMO:
-            show(result_of("demo"), terminal.demo, False)
+            show(result_of("demo").content(), terminal.result, False)
         else:
             main(shlex.split(command)[1:])
     lines.seek(0)
@@ -427,7 +379,8 @@ def generated(marker: str) -> str:
     if marker == "headline":
         return headline()
     if marker == "claims":
-        return claimed()
+        results = [result_of(file.stem) for file in sorted((ROOT / "results").glob("*.json"))]
+        return f"{markdown(replace(claims.table(results), notes=()), False)}\n"
     if marker.startswith("results/quickstart.txt"):
         text = TRANSCRIPT.read_text(encoding="utf-8")
         return f"```console\n{beginning(text) if marker.endswith('begins') else text}```\n"
@@ -435,7 +388,7 @@ def generated(marker: str) -> str:
         head = f"{marker}\n" if marker == DEMO else ""
         return f"```text\n{head}{printed(marker.removeprefix('$ '))}```\n"
     result = result_of(marker.removeprefix("results/").removesuffix(".json"))
-    return table_of(result)(result)
+    return WRITERS[type(result)](result)
 
 
 def written() -> dict[Path, str]:

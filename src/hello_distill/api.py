@@ -29,9 +29,11 @@ from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import storage, verification
 from hello_distill.format.fields import LARGEST_SIDE
 from hello_distill.format.manifest import CONFIG, LEAST_RUNS, check_seeds
+from hello_distill.format.results import Training
+from hello_distill.format.results.entries import Summary
 from hello_distill.labels.sources.static import static
 from hello_distill.stages import Stages, fingerprint
-from hello_distill.student import summary, tested, train_students
+from hello_distill.student import tested, train_students
 from hello_distill.system import context, distributed
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import ArtifactError, InputError, MachineError
@@ -167,21 +169,21 @@ def train(
     artifact = opened(folder, student, labels)
     images, described = evaluation_images(folder, data, artifact, test)
     scores = train_students(artifact, images, seeds)
-    return {
-        "student": artifact.student.network,
-        "labels": artifact.labels.kind,
-        "seeds": list(seeds),
-        "epochs": artifact.student.optim.epochs,
-        "tested_epochs": artifact.student.tested_epochs(),
-        "test_images": len(images),
-        "top1_last": summary([score.last for score in scores]),
-        "top1_best": summary([score.best for score in scores]),
-        "tested": {str(score.seed): tested(score) for score in scores},
-        "data": data,
+    return Training(
+        student=artifact.student.network,
+        labels=artifact.labels.kind,
+        seeds=list(seeds),
+        epochs=artifact.student.optim.epochs,
+        tested_epochs=artifact.student.tested_epochs(),
+        test_images=len(images),
+        top1_last=Summary.of([score.last for score in scores]),
+        top1_best=Summary.of([score.best for score in scores]),
+        tested={str(score.seed): tested(score) for score in scores},
+        data=data,
         **({"test": described} if test else {}),
-        "training": dataclasses.asdict(artifact.student),
-        "environment": environment(),
-    }
+        training=dataclasses.asdict(artifact.student),
+        environment=environment(),
+    ).content()
 
 
 def reproduce(
@@ -235,8 +237,8 @@ def record(
         scores = train_students(artifact, images, seeds)
         expected = {
             "seeds": list(seeds),
-            "top1_last": summary([score.last for score in scores]),
-            "top1_best": summary([score.best for score in scores]),
+            "top1_last": Summary.of([score.last for score in scores]).content(),
+            "top1_best": Summary.of([score.best for score in scores]).content(),
             "test_images": len(images),
             "test_sha256": fingerprint(images),
             "environment": environment(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -85,9 +84,3 @@ def train_students(training: TrainingSet, test: ImageSet, seeds: Sequence[int], 
             scores.append(train_student(training, test, seed))
             stage.figure = f"top-1 {percent(scores[-1].last)} last, {percent(scores[-1].best)} best"
     return scores
-
-
-def summary(values: Sequence[float]) -> dict[str, object]:
-    """Mean, standard deviation (n - 1; None for a single value) and the values themselves."""
-    sd = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "sd": sd, "runs": list(values)}

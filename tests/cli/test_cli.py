@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -111,7 +112,7 @@ def test_from_folder_to_students(tree: Path, recipe, clip_folder: Path, tmp_path
             assert summary["sd"] == pytest.approx(abs(summary["runs"][0] - summary["runs"][1]) / 2**0.5)
         assert all(a <= b for a, b in zip(result["top1_last"]["runs"], result["top1_best"]["runs"], strict=True))
     shown = run("train", tmp_path / "a", "--data", tree, "--student", "convnet1_w4", "--seeds", 0).stdout
-    assert "convnet1_w4" in shown and "(n = 1)" in shown
+    assert re.search(r"convnet1_w4\W+projector\W+\d+\W+[\d.]+\W+[\d.]+\W+1\b", shown), shown
 
 
 # Mistakes.

@@ -21,6 +21,7 @@ from hello_distill.experiments import grid as bench
 from hello_distill.experiments.comparison import compare
 from hello_distill.experiments.grid import Bench, Comparison, Contender, opened
 from hello_distill.experiments.ledger import Cell, Ledger, Run
+from hello_distill.format.results.grids import Bytes
 from hello_distill.relabel import wanted
 from hello_distill.report.plot import plot
 from hello_distill.system.errors import DivergedError, InputError
@@ -228,20 +229,20 @@ def test_a_run_that_another_process_holds_is_left_to_it(tree: Path, grid: Compar
 def test_runs_of_two_processes_are_merged_in_order(tmp_path: Path) -> None:
     cell = Cell("rded", "teacher", 10, "convnet3")
     one, two = (Ledger(tmp_path / "r.json", {"name": "data"}, {"a": 1}) for _ in range(2))
-    sizes = {"images": 1, "labels": 2, "teacher": 3, "public": 4}
+    sizes = Bytes(images=1, labels=2, teacher=3, public=4)
     two.add_run(cell, {}, 2, Run(30.0, 31.0, sizes, 1.2))
     one.add_run(cell, {}, 0, Run(10.0, 11.0, sizes, 1.2))
     one.add_run(cell, {}, 0, Run(99.0, 99.0, sizes, 1.2))
     two.add_trial({"method": "rded"}, {"lr": 1}, 5.0)
     one.add_trial({"method": "rded"}, {"lr": 1}, 6.0)
-    found = one.cell(cell)
-    assert found is not None and found["seeds"] == [0, 2] and found["seconds"] == 2
-    assert found["top1_last"] == {"mean": 20.0, "sd": pytest.approx(200**0.5), "runs": [10.0, 30.0]}
-    assert [trial["held_top1"] for trial in two.trials({"method": "rded"})] == [5.0]
+    found = one.read().cell(cell.fields)
+    assert found is not None and found.seeds == [0, 2] and found.seconds == 2
+    assert found.top1_last.content() == {"mean": 20.0, "sd": pytest.approx(200**0.5), "runs": [10.0, 30.0]}
+    assert [trial.held_top1 for trial in two.read().trials_of({"method": "rded"})] == [5.0]
     one.add_stages({"convnet3": {"teacher_top1": 80.0}})
     two.add_stages({"convnet3": {"teacher_top1": 80.0, "ensemble_top1": 70.0}})
     two.add_stages({"convnet3": {"teacher_top1": 81.0}})
-    assert one.read()["stages"] == {
+    assert one.read().stages == {
         "convnet3": {"teacher_top1": 80.0, "ensemble_top1": 70.0},
         "convnet3, again": {"teacher_top1": 81.0},
     }
@@ -300,7 +301,7 @@ def test_the_picture_is_the_same_twice(tree: Path, grid: Comparison, tmp_path: P
     run(tree, out, grid, methods=["random"], labels=["hard", "teacher"], ipcs=[1], seeds=[0])
     first = plot(out).read_bytes()
     assert first.startswith(b"<?xml") and plot(out, tmp_path / "b.svg").read_bytes() == first
-    out.write_text('{"cells": [], "data": {"name": "x"}}')
+    out.write_text(json.dumps({**json.loads(out.read_text()), "cells": []}))
     with pytest.raises(InputError, match="no finished cell"):
         plot(out)
 
@@ -340,5 +341,5 @@ def test_a_result_names_every_machine_that_added_to_it(tmp_path: Path, monkeypat
         monkeypatch.setattr("hello_distill.experiments.ledger.environment", lambda found=found: found)
         ledger.add_stages({"teacher": {"top1": 50.0}})
     result = ledger.read()
-    assert result["environment"] == here
-    assert result["more_environments"] == [{"commit": None, "processor": "two", "threads": 1}]
+    assert result.environment == here
+    assert result.more_environments == [{"commit": None, "processor": "two", "threads": 1}]

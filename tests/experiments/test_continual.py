@@ -27,9 +27,10 @@ from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments import continual
 from hello_distill.experiments.continual import Arrivals, Continual, Restricted, curves, kept, network_seed
 from hello_distill.experiments.grid import Bench, Comparison, Contender
-from hello_distill.experiments.ledger import Step
+from hello_distill.experiments.ledger import Cell
+from hello_distill.format.results.entries import Summary
+from hello_distill.format.results.grids import Bytes, GridCell
 from hello_distill.labels.sources.teacher import TeacherLabels
-from hello_distill.report import terminal as tables
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
 from hello_distill.training.networks import build
@@ -405,16 +406,19 @@ def test_two_steps_by_definition(tree: Path, experiment: Continual, tmp_path: Pa
 
 
 def test_curves_are_means_over_complete_seeds() -> None:
-    def cell(step: int, runs: list[float], seeds: list[int], steps: int = 2) -> dict[str, Any]:
-        place = Step("rded", "teacher-all", 10, "convnet3", steps, step)._asdict()
-        return {**place, "seeds": seeds, "top1_last": {"runs": runs}}
+    size = Bytes(images=1, labels=2, teacher=3, public=4)
+
+    def cell(step: int, runs: list[float], seeds: list[int], steps: int = 2) -> GridCell:
+        place = Cell("rded", "teacher-all", 10, "convnet3", steps, step).fields
+        top1 = Summary.of(runs)
+        return GridCell(**place, seeds=seeds, commits=[], bytes=size, top1_last=top1, top1_best=top1)
 
     (curve,) = curves(
         [cell(1, [80.0, 90.0, 70.0], [0, 1, 2]), cell(2, [50.0, 40.0], [0, 2]), cell(1, [1.0], [0], 5)], 10
     )
-    assert curve["seeds"] == [0, 2] and curve["classes"] == [5, 10]
-    assert curve["top1_by_step"][0] == {"mean": 75.0, "sd": pytest.approx(50**0.5), "runs": [80.0, 70.0]}
-    assert curve["top1_mean"] == {"mean": 60.0, "sd": pytest.approx(50**0.5), "runs": [65.0, 55.0]}
+    assert curve.seeds == [0, 2] and curve.classes == [5, 10]
+    assert curve.top1_by_step[0].content() == {"mean": 75.0, "sd": pytest.approx(50**0.5), "runs": [80.0, 70.0]}
+    assert curve.top1_mean.content() == {"mean": 60.0, "sd": pytest.approx(50**0.5), "runs": [65.0, 55.0]}
     assert curves([cell(1, [80.0], [0]), cell(2, [50.0], [1])], 10) == []
 
 
@@ -433,7 +437,7 @@ def test_the_command_prints_a_line_for_each_run(
     (curve,) = json.loads(out.read_text())["curves"]
     line = next(line for line in capsys.readouterr().out.splitlines() if "random" in line)
     points = " ".join(f"{point['mean']:.1f}" for point in curve["top1_by_step"])
-    assert points in line and tables.spread(curve["top1_mean"]) in line and "(n = 2)" in line
+    assert points in line and f"{curve['top1_mean']['mean']:.1f} +- {curve['top1_mean']['sd']:.1f}" in line
     monkeypatch.undo()
     assert cli.main([*call, "--out", str(out), "--recipe", "smal"]) == 2
     assert "unknown continual experiment 'smal': did you mean 'small'" in capsys.readouterr().err
@@ -468,16 +472,14 @@ def test_named_experiments_can_be_written_down(name: str) -> None:
 def test_the_readme_has_a_table_for_each_number_of_steps(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
     readme = importlib.import_module("readme")
-    table = readme.table_of(done.result)(done.result)
-    assert (
-        "**2 steps**, IPC 2; classes seen:\n\n| images | labels | 2 | 4 | mean of steps |\n|---|---|---|---|---|\n"
-        in table
-    )
+    table = readme.continual(readme.read(done.result))
+    head = "| images | labels | 2 classes | 4 classes | mean of steps | n |"
+    assert f"**2 steps, convnet2_w8, IPC 2**\n\n{head}\n|---|---|---|---|---|---|\n" in table
     rows = [line for line in table.splitlines() if line.startswith(("| hello", "| rded", "| random"))]
     assert len(rows) == 10
     curve = next(c for c in done.result["curves"] if (c["labels"], c["steps"]) == ("projector-seen", 4))
     points = " | ".join(f"{point['mean']:.1f}" for point in curve["top1_by_step"])
-    assert f"| hello | projector-seen | {points} | {tables.spread(curve['top1_mean'])} |" in rows
+    assert f"| hello | projector-seen | {points} | {curve['top1_mean']['mean']:.1f} | 1 |" in rows
 
 
 def test_settings_are_those_that_did_best_on_record() -> None:

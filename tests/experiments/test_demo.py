@@ -40,7 +40,7 @@ def test_the_demo_compares_four_trainings(
     assert load(tmp_path / "demo" / "random").labels.kind == "hard"
     printed = capsys.readouterr().out
     for row in ("random_hard", "distilled_hard", "distilled_projector"):
-        assert f"{table[row]['mean']:.1f} +- {table[row]['sd']:.1f} % (n = 3)" in printed
+        assert f"{table[row]['mean']:.1f} +- {table[row]['sd']:.1f}" in printed
     gap = table["distilled_projector"]["mean"] - table["random_hard"]["mean"]
     other = table["distilled_projector"]["mean"] - table["random_projector"]["mean"]
     printed = " ".join(printed.split())

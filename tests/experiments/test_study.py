@@ -31,12 +31,13 @@ from hello_distill.encoders.encoder import Encoder
 from hello_distill.experiments import study
 from hello_distill.experiments.grid import Bench, Comparison, Contender
 from hello_distill.experiments.ledger import Cell
-from hello_distill.experiments.study import THE_RECIPE, Study
+from hello_distill.experiments.study import Study
+from hello_distill.format import results
+from hello_distill.format.results.grids import THE_RECIPE
 from hello_distill.projector import ProjectorSpec, fit_probe, fit_projector, lora_numbers, zero_shot
 from hello_distill.recipes.studies import STUDIES
-from hello_distill.report import terminal as tables
-from hello_distill.report.kinds.study import section
 from hello_distill.report.page import Text
+from hello_distill.report.sections import section
 from hello_distill.stages import Stages
 from hello_distill.student import train_student
 from hello_distill.system.context import Context
@@ -231,7 +232,7 @@ def test_each_variant_is_trained_and_tested_as_it_says(done: Path, tree: Path, w
     ]
     bench = Bench(str(tree), wanted.comparison, done.with_name(".work"))
     for cell in result["cells"]:
-        place = Cell(*(cell[name] for name in Cell._fields))
+        place = Cell(*(cell[name] for name in ("method", "labels", "ipc", "student")))
         folder = bench.images(cell["method"], 2, 0)
         artifact = artifacts.load(folder)
         spec = replace(
@@ -288,11 +289,11 @@ def test_a_study_needs_images_held_out(tree: Path, wanted: Study, tmp_path: Path
 
 
 def test_the_table_sets_each_variant_beside_the_first(done: Path) -> None:
-    table = tables.study(json.loads(done.read_text()))
-    columns = [list(column.cells) for column in table.columns]
-    assert columns[0] == ["probe", "late", "hello", "random"], "in the study's order"
+    (table,) = section("r.json", results.read(json.loads(done.read_text()))).tables
+    assert [row[0] for row in table.lines()] == ["variant", "probe", "late", "hello", "random"], "in the study's order"
     result = {cell["method"]: cell["top1_last"]["mean"] for cell in json.loads(done.read_text())["cells"]}
-    assert columns[5] == ["", *(f"{result[name] - result['probe']:+.1f}" for name in ("late", "hello", "random"))]
+    gains = [f"{result[name] - result['probe']:+.1f}" for name in ("late", "hello", "random")]
+    assert [row[3] for row in table.lines()] == ["from probe", "", *gains]
 
 
 # The studies on record.
@@ -460,9 +461,9 @@ def test_what_diverges_leaves_the_other_cells(
         ("late", 0, "projector: the loss is nan")
     ]
     sentence = "No result, because training diverged: late, projector, convnet2_w8, IPC 2, seed 0."
-    assert sentence in tables.study(result).caption
-    shown = section("r.json", result)
-    assert shown is not None and [block.notes for block in shown.blocks if isinstance(block, Text)] == [[sentence]]
+    shown = section("r.json", results.read(result))
+    assert shown.tables[-1] == Text("Runs without a result", [sentence])
+    assert [block.notes for block in shown.blocks if isinstance(block, Text)] == [[sentence]]
     monkeypatch.setattr(Bench, "images", lambda *call: pytest.fail("a run that diverged is tried again"))
     assert run(tree, tmp_path / "r.json", wanted, variants=["late", "random"]) == result
 

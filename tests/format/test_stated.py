@@ -20,7 +20,7 @@ from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import verification
 from hello_distill.relabel import relabel, wanted
-from hello_distill.report.terminal import size
+from hello_distill.report.page import size
 from hello_distill.system.errors import ArtifactError
 
 

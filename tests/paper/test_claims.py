@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import scipy.stats
 
-from hello_distill.experiments.study import THE_RECIPE
+from hello_distill.format import results
+from hello_distill.format.results.entries import Summary
+from hello_distill.format.results.grids import THE_RECIPE, StudyRow
 from hello_distill.recipes.studies import RATES, STUDIES
 from hello_distill.report import claims, report
 from hello_distill.report.claims import FAILS, HOLDS, OPEN, UNTRIED, contrast, difference
-from hello_distill.report.kinds import study as study_kind
+from hello_distill.report.grids import against_first
 from hello_distill.report.page import Table, number, words
-from hello_distill.report.parts import Summary
+from hello_distill.report.sections import section
 from hello_distill.system import machine
 
 REACH = 2.7764 * math.sqrt(2 / 3)
@@ -52,7 +54,7 @@ def study(table: str | None, cells: list[dict[str, Any]], order: list[str] | Non
 
 def judged(content: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Verdict and figures by the claim's first words."""
-    found = [line for line in claims.lines([content]) if line.verdict != UNTRIED]
+    found = [line for line in claims.lines([results.read(content)]) if line.verdict != UNTRIED]
     assert {line.data for line in found} == {"shapes"}
     return {" ".join(line.claim.split()[:3]): (line.verdict, line.figures) for line in found}
 
@@ -117,13 +119,13 @@ def test_choices_are_judged_by_dunnett_s_table() -> None:
     far = {"base": 50.0, "same": 50.0, "near": 52.3, "above": 52.4, "below": 47.6}
     for three, told in ((("same", "near", "below"), "worse"), (("same", "near", "above"), "better")):
         order = ["base", *three]
-        places = [study_kind.Variant(**place(name, far[name])) for name in order]
-        assert study_kind.against_first(places, order) == {"same": "not seen", "near": "not seen", three[2]: told}
-    assert study_kind.against_first(places[:3], order) == {} == study_kind.against_first(places[:1], ["base"])
-    two = study_kind.Variant(**place("above", 60.0, held_top1=summary(59.0, 61.0)))
-    assert study_kind.against_first([*places[:3], two], order) == {}, "not before each has three runs"
-    flat = [study_kind.Variant(**place(name, 50, held_top1=summary(*[far[name]] * 3))) for name in ("base", "above")]
-    assert study_kind.against_first(flat, ["base", "above"]) == {}, "no spread, so no test"
+        places = [StudyRow(**place(name, far[name])) for name in order]
+        assert against_first(places, order) == {"same": "not seen", "near": "not seen", three[2]: told}
+    assert against_first(places[:3], order) == {} == against_first(places[:1], ["base"])
+    two = StudyRow(**place("above", 60.0, held_top1=summary(59.0, 61.0)))
+    assert against_first([*places[:3], two], order) == {}, "not before each has three runs"
+    flat = [StudyRow(**place(name, 50, held_top1=summary(*[far[name]] * 3))) for name in ("base", "above")]
+    assert against_first(flat, ["base", "above"]) == {}, "no spread, so no test"
 
 
 def test_results_say_which_gpu_they_were_made_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,8 +141,7 @@ def test_only_variants_that_are_tried_for_a_recipe_s_place_are_judged_so() -> No
     for first, columns in (("hello, whole", 9), (THE_RECIPE, 10)):
         content = study(None, [place(first, 50.0), place("above", 55.0)])
         content["recipe"]["training"] = {"10": [1, 1]}
-        found = study_kind.section("f.json", content)
-        assert found is not None
+        found = section("f.json", results.read(content))
         table = next(block for block in found.blocks if isinstance(block, Table) and block.title.startswith("convnet3"))
         assert {len(row) for row in table.rows} == {columns}
         assert columns == 9 or [row[-1] for row in table.rows] == [words(""), words("better")]
@@ -153,8 +154,7 @@ def test_tables_of_several_students_share_their_notes_and_name_each_labeller() -
     known = {"hello": {"projector_top1": 72.5, "teacher_top1": 71.0}, "rded": {"teacher_top1": 71.0}}
     content = study(None, cells) | {"stages": known | {"hard": {"teacher_top1": 71.0}}}
     content["recipe"]["training"] = {"10": [1, 1]}
-    found = study_kind.section("f.json", content)
-    assert found is not None
+    found = section("f.json", results.read(content))
     tables = [block for block in found.blocks if isinstance(block, Table) and ", 10 images" in block.title]
     assert [bool(table.notes) for table in tables] == [False, True]
     place_of = tables[1].head.index("its labeller")
@@ -166,8 +166,7 @@ def test_a_report_names_every_machine_that_a_result_was_made_on() -> None:
     others = [{**first, "commit": None, "device": "cuda", "gpu": "two"}, {**first, "commit": None}]
     content = study(None, [place("base", 50.0), place("above", 55.0)]) | {"environment": first}
     content["recipe"]["training"] = {"10": [1, 1]}
-    found = study_kind.section("f.json", content | {"more_environments": others})
-    assert found is not None
+    found = section("f.json", results.read(content | {"more_environments": others}))
     rows = next(block.rows for block in found.blocks if isinstance(block, Table) and block.title == "What was run")
     assert [row for row in rows if row[0] == words("also run on")] == [
         (words("also run on"), words("device cuda, gpu two"))
@@ -189,12 +188,12 @@ def test_an_unfinished_study_says_nothing() -> None:
 def test_a_study_of_which_a_run_diverged_is_told_apart_from_one_that_was_not_tried() -> None:
     content = study("Table 3", [place(name, 40.0) for name in STEPS[:4]], STEPS)
     lost = {"method": STEPS[4], "labels": "projector", "ipc": 10, "student": "convnet3", "seed": 1, "reason": "nan"}
-    found = [line for line in claims.lines([{**content, "diverged": [lost]}]) if line.verdict != UNTRIED]
+    found = [line for line in claims.lines([results.read({**content, "diverged": [lost]})]) if line.verdict != UNTRIED]
     assert {(line.data, line.verdict) for line in found} == {("shapes", claims.DIVERGED)} and len(found) == 3
 
 
 def judged_or_nothing(content: dict[str, Any]) -> dict[str, str]:
-    return {line.claim: line.verdict for line in claims.lines([content]) if line.verdict != UNTRIED}
+    return {line.claim: line.verdict for line in claims.lines([results.read(content)]) if line.verdict != UNTRIED}
 
 
 def ranks(*means: float, spread: float = 0.2) -> list[dict[str, Any]]:

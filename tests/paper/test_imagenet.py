@@ -21,7 +21,7 @@ from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import sizes
 from hello_distill.labels.sources.projector import ProjectorLabels, adapter_bytes, describe
 from hello_distill.projector import Adapter, Projector, adapted, head_rank, lora_numbers, lora_shapes
-from hello_distill.report.terminal import size
+from hello_distill.report.page import size
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import suited_epochs
 

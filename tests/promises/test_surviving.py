@@ -45,6 +45,7 @@ from hello_distill.encoders import lite
 from hello_distill.experiments.ledger import Cell, Ledger, Run
 from hello_distill.format import tensors
 from hello_distill.format.manifest import SUMS
+from hello_distill.format.results.grids import Bytes
 from hello_distill.format.specs import Codec, Optim, StudentSpec
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.labels.sources.static import StaticLabels
@@ -524,6 +525,9 @@ def test_stages_on_a_full_disk(
     assert {name: value for name, value in content(disk).items() if not name.endswith(".lock")} == whole
 
 
+NOTHING = Bytes(images=0, labels=0, teacher=0, public=0)
+
+
 def test_a_result_file_on_a_full_disk(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = mount("64k")
     ledger = Ledger(disk / "r.json", {"name": "x"}, {})
@@ -534,28 +538,20 @@ def test_a_result_file_on_a_full_disk(mount: Mount, monkeypatch: pytest.MonkeyPa
         if not looked:
             monkeypatch.setattr(room, "check_room", lambda *_, **__: None)
         with pytest.raises(MachineError) as caught:
-            ledger.add_run(Cell("a", "hard", 1, "s"), {}, 0, Run(1.0, 1.0, {}, 1.0))
+            ledger.add_run(Cell("a", "hard", 1, "s"), {}, 0, Run(1.0, 1.0, NOTHING, 1.0))
         needed, _ = told(caught, disk / "r.json")
         assert (disk / "r.json").read_bytes() == old
         assert not [p for p in disk.iterdir() if "lock" not in p.name and p.name not in ("r.json", "filler")]
     (disk / "filler").unlink()
-    ledger.add_run(Cell("a", "hard", 1, "s"), {}, 0, Run(1.0, 1.0, {}, 1.0))
+    ledger.add_run(Cell("a", "hard", 1, "s"), {}, 0, Run(1.0, 1.0, NOTHING, 1.0))
     assert needed == (disk / "r.json").stat().st_size
 
 
 def test_a_picture_on_a_full_disk(mount: Mount, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     disk = mount("128k")
-    score = {"mean": 50.0, "sd": 1.0}
-    cell = {
-        "method": "a",
-        "labels": "hard",
-        "ipc": 1,
-        "student": "s",
-        "bytes": {"labels": 0, "teacher": 0, "public": 0},
-    }
     result = tmp_path / "r.json"
-    result.write_text(json.dumps({"data": {"name": "x"}, "cells": [{**cell, "top1_last": score}]}))
+    Ledger(result, {"name": "x"}, {}).add_run(Cell("a", "hard", 1, "s"), {}, 0, Run(50.0, 50.0, NOTHING, 1.0))
     plot(result, disk / "p.svg")
     old = (disk / "p.svg").read_bytes()
     assert old.startswith(b"<?xml")

@@ -28,8 +28,8 @@ from hello_distill.data.licence import Source, source_of
 from hello_distill.data.order import check_order, cycle, other_names
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import manifest
+from hello_distill.format.results.entries import Summary
 from hello_distill.format.verification import check_files
-from hello_distill.student import summary
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.training.expectation import expected_range, verdict
 from hello_distill.views import whole
@@ -205,7 +205,7 @@ def test_an_artefact_that_states_its_accuracy_is_held_to_it(artefact: Path, tree
     for name in (manifest.IMAGES, "config.json", "projector/adapter_model.safetensors"):
         assert (stated / name).read_bytes() == (artefact / name).read_bytes()
 
-    last = summary([99.8, 99.9, 100.0])
+    last = Summary.of([99.8, 99.9, 100.0]).content()
     seal(stated, expected={**expected, "top1_last": last})
     code = cli.main(["evaluate", str(stated), "--data", str(tree), "--seeds", "0"])
     assert code == 4

@@ -19,8 +19,11 @@ import reports
 from hello_distill import api as pipeline
 from hello_distill import cli
 from hello_distill.artifact import load
+from hello_distill.format import results
+from hello_distill.format.results.entries import Summary
+from hello_distill.format.results.grids import Bytes, GridCell
 from hello_distill.labels.sources.static import static
-from hello_distill.report import kinds, plot, published, report
+from hello_distill.report import plot, published, report
 from hello_distill.report.parts import mean_by_epoch
 from hello_distill.system.errors import InputError
 from hello_distill.training.scores import confusion
@@ -163,8 +166,8 @@ def test_every_number_of_the_other_kinds_is_the_file_s(made: Made, page: Page) -
     assert [values for _, values in rows[0][2:]] == [[students["epochs"]], *scores(students)]
     rows = page.tables["Projectors cut to label budgets (shapes)", "What was chosen"][1:]
     assert [[v for _, values in row for v in values] for row in rows] == [
-        [400000, 386035, 8, 9, 78.5],
-        [100000, 99000, 4, 9, 77.25],
+        [400000, 386035, 8, 9, 100.0, 7.6e-9, 78.5],
+        [100000, 99000, 4, 9, 97.25, 0.0125, 77.25],
     ]
     rows = page.tables["Projectors cut to label budgets (shapes)", "Faithfulness to the uncut projector"][1:]
     assert [[v for _, values in row for v in values] for row in rows] == [
@@ -286,7 +289,7 @@ def test_files_of_no_known_kind_are_listed(text: str, tmp_path: Path) -> None:
     listed = re.findall(r"<li><strong>(.*?)</strong>: (.*?)</li>", text)
     assert [name for name, _ in listed] == ["results/broken.json", "results/novel.json"]
     assert listed[0][1].startswith("cannot be read: Expecting value: line 1 column 12")
-    assert listed[1][1] == f"no kind of result that is known here ({', '.join(kinds.names())})"
+    assert listed[1][1] == f"no kind of result that is known here ({', '.join(results.NAMES)})"
     (tmp_path / "r").mkdir()
     for name, content in (("deep", b"[" * 10**5), ("list", b"[1]"), ("nan", b'{"cells": NaN}'), ("bytes", b"\xff{")):
         (tmp_path / "r" / f"{name}.json").write_bytes(content)
@@ -379,8 +382,8 @@ def test_wrong_calls_are_told(made: Made, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_chart_takes_no_text_for_a_formula() -> None:
-    cell: dict[str, Any] = {"method": r"$\frac{", "labels": "hard", "ipc": 1, "student": "a$b$"}
-    cell["bytes"] = {"labels": 0, "teacher": 0, "public": 110e6}
-    cells = [{**cell, "top1_last": {"mean": 50.0, "sd": None}}]
-    drawn = plot.picture("$x$", cells, "svg", ["a$b$"], [1])
+    size, top1 = Bytes(images=0, labels=0, teacher=0, public=110_000_000), Summary.of([50.0])
+    names: dict[str, Any] = {"method": r"$\frac{", "labels": "hard", "ipc": 1, "student": "a$b$"}
+    cell = GridCell(**names, seeds=[0], commits=[], bytes=size, top1_last=top1, top1_best=top1)
+    drawn = plot.picture("$x$", [cell], "svg", ["a$b$"], [1])
     assert drawn.startswith(b"<?xml") and b"(projector: and a public encoder of 110 MB)" in drawn

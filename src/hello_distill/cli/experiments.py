@@ -62,10 +62,9 @@ def compare(options: Namespace) -> None:
     publishing.check_writable(Path(options.out).parent)
     from hello_distill.experiments.comparison import compare as run
     from hello_distill.recipes import find_comparison
-    from hello_distill.report import terminal
 
     chosen = {"methods": options.methods, "labels": options.labels, "students": options.students}
-    fill("compare", options, run, find_comparison(options.recipe), terminal.comparison, **chosen)
+    fill("compare", options, run, find_comparison(options.recipe), **chosen)
 
 
 def continual_parser() -> ArgumentParser:
@@ -91,10 +90,9 @@ def continual(options: Namespace) -> None:
     publishing.check_writable(Path(options.out).parent)
     from hello_distill.experiments.continual import continual as run
     from hello_distill.recipes import find_continual
-    from hello_distill.report import terminal
 
     chosen = {"methods": options.methods, "steps": options.steps}
-    fill("continual", options, run, find_continual(options.recipe), terminal.continual, **chosen)
+    fill("continual", options, run, find_continual(options.recipe), **chosen)
 
 
 def study_parser() -> ArgumentParser:
@@ -118,24 +116,18 @@ def study(options: Namespace) -> None:
     publishing.check_writable(Path(options.out).parent)
     from hello_distill.experiments.study import study as run
     from hello_distill.recipes import find_study
-    from hello_distill.report import terminal
 
     chosen = {"variants": options.variants, "students": options.students}
-    fill("study", options, run, find_study(options.recipe), terminal.study, **chosen)
+    fill("study", options, run, find_study(options.recipe), **chosen)
 
 
-def fill(
-    name: str,
-    options: Namespace,
-    run: Callable[..., dict[str, Any]],
-    recipe: object,
-    table: Callable[[dict[str, Any]], Any],
-    **chosen: Any,
-) -> None:
+def fill(name: str, options: Namespace, run: Callable[..., dict[str, Any]], recipe: object, **chosen: Any) -> None:
     """Run an experiment into its result file, name this command there, and show the result."""
+    from hello_distill.report import terminal
+
     result = run(options.data, options.out, recipe, ipcs=options.ipc, seeds=options.seeds, **chosen)
     sign(name, options)
-    show(result, table, False)
+    show(result, terminal.result, False)
 
 
 def sign(name: str, options: Namespace) -> None:
@@ -167,4 +159,4 @@ def demo(options: Namespace) -> None:
         from hello_distill.report import terminal
 
         result = make(options.out, find("demo"))
-    show(result, terminal.demo, False)
+    show(result, terminal.result, False)

@@ -33,7 +33,7 @@ def train(options: Namespace) -> None:
 
     with distributed.joined():
         result = api.train(options.artefact, options.data, options.student, options.labels, options.seeds, options.test)
-    show(result, terminal.training, options.json)
+    show(result, terminal.result, options.json)
 
 
 def evaluate_parser() -> ArgumentParser:

@@ -30,6 +30,7 @@ from hello_distill.experiments.grid import (
 from hello_distill.experiments.ledger import Cell, Ledger, Run
 from hello_distill.experiments.tuning import fit_settings, student_settings
 from hello_distill.format.manifest import check_seeds
+from hello_distill.format.results.grids import Bytes, GridCell
 from hello_distill.student import tested, train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
@@ -71,7 +72,7 @@ def compare(
         ledger.add_stages(bench.figures())
 
     ledger.fill(cells, seeds, run)
-    return ledger.read()
+    return ledger.read().content()
 
 
 def _fitted(comparison: Comparison, methods: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -102,9 +103,9 @@ def check(
 def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run:
     """One seed of a cell."""
     start = time.monotonic()
-    twin = ledger.cell(cell._replace(labels=_twin(cell) or ""))
-    if twin is not None and seed in twin["seeds"]:
-        return _copied(bench, cell, twin, twin["seeds"].index(seed))
+    twin = ledger.read().cell(cell._replace(labels=_twin(cell) or "").fields)
+    if twin is not None and seed in twin.seeds:
+        return _copied(bench, cell, twin, twin.seeds.index(seed))
     with context.stage(cell.labels) as stage:
         with bench.labelled(cell, seed, bench.student(cell, settings)) as folder:
             size = artefact_bytes(folder)
@@ -118,10 +119,10 @@ def _twin(cell: Cell) -> str | None:
     return label_kinds.kind(cell.labels).same_students_as if cell.labels in label_kinds.kinds() else None
 
 
-def _copied(bench: Bench, cell: Cell, twin: dict[str, Any], place: int) -> Run:
+def _copied(bench: Bench, cell: Cell, twin: GridCell, run: int) -> Run:
     """The twin's students, at the bytes that these labels take by formula. They rely on no public weights."""
     epochs, batch_size = bench.comparison.training[cell.ipc]
     kind = label_kinds.kind(cell.labels)
     stored = kind().stored_bytes(len(bench.material.train.classes), cell.ipc, epochs, batch_size)
-    last, best = (twin[name]["runs"][place] for name in ("top1_last", "top1_best"))
-    return Run(last, best, {**twin["bytes"], "labels": stored, "teacher": 0, "public": 0}, 0.0, twin["labels"])
+    size = Bytes(images=twin.bytes.images, labels=stored, teacher=0, public=0)
+    return Run(twin.top1_last.runs[run], twin.top1_best.runs[run], size, 0.0, twin.labels)

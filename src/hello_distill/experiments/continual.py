@@ -39,12 +39,15 @@ from hello_distill import labels as label_kinds
 from hello_distill.data import parquet
 from hello_distill.data.images import ImageSet, check_counts
 from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
-from hello_distill.experiments.ledger import Cell, Run, Step
+from hello_distill.experiments.ledger import Cell, Run
 from hello_distill.format import storage
 from hello_distill.format.manifest import check_seeds
+from hello_distill.format.results import grids
+from hello_distill.format.results.entries import Summary
+from hello_distill.format.results.grids import Bytes, Curve, GridCell, GridResult
 from hello_distill.format.specs import StudentSpec
 from hello_distill.labels.sources.hard import HardLabels
-from hello_distill.student import summary, train_student
+from hello_distill.student import train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.training.scores import percent
@@ -143,16 +146,16 @@ def continual(
     drawn = {(count, seed): Arrivals.drawn(len(images.classes), count, seed) for count in steps for seed in seeds}
     check_counts(images, max(ipcs))
 
-    def run(step: Step, seed: int) -> None:
+    def run(step: Cell, seed: int) -> None:
         arrivals, settings = drawn[step.steps, seed], dict(experiment.students[step.method])
         folders = [_artefact(bench, step, arrivals.seen(past), seed) for past in range(1, step.step + 1)]
-        student = bench.student(Cell(*step[:4]), settings)
+        student = bench.student(step, settings)
         ledger.add_run(step, settings, seed, _run(bench, step, arrivals, folders, student, seed))
         ledger.add_stages(_measured(step, arrivals, folders[-1], seed))
         ledger.change(lambda result: _conclude(result, seed, [images.classes[target] for target in arrivals.order]))
 
     ledger.fill(list(_places(experiment.comparison, methods, steps, ipcs)), seeds, run)
-    return ledger.read()
+    return ledger.read().content()
 
 
 def check(experiment: Continual, methods: Sequence[str], ipcs: Sequence[int]) -> None:
@@ -166,7 +169,7 @@ def check(experiment: Continual, methods: Sequence[str], ipcs: Sequence[int]) ->
 
 def _places(
     comparison: Comparison, methods: Sequence[str], steps: Sequence[int], ipcs: Sequence[int]
-) -> Iterator[Step]:
+) -> Iterator[Cell]:
     """Every step of every run."""
     for ipc in ipcs:
         for count in steps:
@@ -174,10 +177,10 @@ def _places(
                 kind = label_kinds.kind(comparison.contenders[method].distiller.labels)
                 for labels in [kind.name + SEEN, kind.name + ALL] if kind.online else [HARD]:
                     for step in range(1, count + 1):
-                        yield Step(method, labels, ipc, comparison.base.student.network, count, step)
+                        yield Cell(method, labels, ipc, comparison.base.student.network, count, step)
 
 
-def _artefact(bench: Bench, step: Step, seen: Sequence[int], seed: int) -> Path:
+def _artefact(bench: Bench, step: Cell, seen: Sequence[int], seed: int) -> Path:
     """The artefact with what a method makes, and labels, knowing the classes seen, or all of them."""
     if not step.labels.endswith(SEEN):
         return bench.images(step.method, step.ipc, seed)
@@ -186,7 +189,7 @@ def _artefact(bench: Bench, step: Step, seen: Sequence[int], seed: int) -> Path:
     return bench.only(seen).images(step.method, step.ipc, seed)
 
 
-def _run(bench: Bench, step: Step, arrivals: Arrivals, folders: Sequence[Path], student: StudentSpec, seed: int) -> Run:
+def _run(bench: Bench, step: Cell, arrivals: Arrivals, folders: Sequence[Path], student: StudentSpec, seed: int) -> Run:
     """One seed of a step: a new network, trained on what is kept and tested on the classes seen.
 
     `folders` are the artefacts from which the images of each step so far are kept.
@@ -195,12 +198,12 @@ def _run(bench: Bench, step: Step, arrivals: Arrivals, folders: Sequence[Path], 
     seen = arrivals.seen(step.step)
     images, image_bytes = kept(bench.material.train.classes, arrivals, folders)
     if len(seen) == 1:
-        return Run(100.0, 100.0, {"images": image_bytes, "labels": 0, "teacher": 0, "public": 0}, 0.0)
+        return Run(100.0, 100.0, Bytes(images=image_bytes, labels=0, teacher=0, public=0), 0.0)
     with context.stage(f"step {step.step} of {step.steps}") as stage:
         memory = TrainingSet(images, labeller(step, seen, folders[-1], images), student)
         score = train_student(memory, bench.test().only(seen), network_seed(seed, step.step))
         stage.figure = f"{step.name}, seed {seed}: top-1 {percent(score.last)} of {len(seen)} classes"
-    sizes = {**artefact_bytes(folders[-1]), "images": image_bytes}
+    sizes = artefact_bytes(folders[-1]).model_copy(update={"images": image_bytes})
     return Run(score.last, score.best, sizes, time.monotonic() - start)
 
 
@@ -222,7 +225,7 @@ def kept(classes: Sequence[str], arrivals: Arrivals, folders: Sequence[Path]) ->
     return ImageSet(images, torch.cat(targets).to(images.device), names), size
 
 
-def labeller(step: Step, seen: Sequence[int], folder: Path, images: ImageSet) -> LabelSource:
+def labeller(step: Cell, seen: Sequence[int], folder: Path, images: ImageSet) -> LabelSource:
     """What labels the images of a step, with a logit for each class seen and no other: an artefact's source."""
     if step.labels == HARD:
         return HardLabels(images.targets, len(seen))
@@ -235,7 +238,7 @@ def network_seed(seed: int, step: int) -> int:
     return int(np.random.default_rng([seed, 7, step]).integers(2**31))
 
 
-def _measured(step: Step, arrivals: Arrivals, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+def _measured(step: Cell, arrivals: Arrivals, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
     """Accuracies of a step's teachers and projector on held-out training images of the classes that they know."""
     seen = arrivals.seen(step.step)
     if step.labels == HARD or len(seen) == 1:
@@ -245,29 +248,29 @@ def _measured(step: Step, arrivals: Arrivals, folder: Path, seed: int) -> dict[s
     return {f"{step.method}, {known}": {name: value for name, value in found.items() if name.endswith("top1")}}
 
 
-def _conclude(result: dict[str, Any], seed: int, order: Sequence[str]) -> None:
+def _conclude(result: GridResult, seed: int, order: list[str]) -> None:
     """Write down the order of a seed, and what follows from all steps."""
-    result.setdefault("class_order", {})[str(seed)] = order
-    result["curves"] = curves(result["cells"], len(order))
+    assert isinstance(result, grids.Continual)
+    result.class_order = {**result.class_order, str(seed): order}
+    result.curves = curves(result.cells, len(order))
 
 
-def curves(cells: Sequence[Mapping[str, Any]], num_classes: int) -> list[dict[str, Any]]:
+def curves(cells: Sequence[GridCell], num_classes: int) -> list[Curve]:
     """Top-1 after each step and its mean over the steps, for the seeds of which all steps are there."""
-    found = []
+    complete = []
     key = ("student", "ipc", "method", "labels", "steps")
-    for names, group in groupby(cells, lambda cell: [cell[name] for name in key]):  # cells are sorted so
+    for names, group in groupby(cells, lambda cell: [getattr(cell, name) for name in key]):  # cells are sorted so
         steps = list(group)
-        seeds = sorted(set.intersection(*(set(cell["seeds"]) for cell in steps)))
-        if len(steps) < steps[0]["steps"] or not seeds:
+        seeds = sorted(set.intersection(*(set(cell.seeds) for cell in steps)))
+        if len(steps) < (steps[0].steps or 0) or not seeds:
             continue
-        runs = [[cell["top1_last"]["runs"][cell["seeds"].index(seed)] for seed in seeds] for cell in steps]
-        found.append(
-            {
-                **dict(zip(key, names, strict=True)),
-                "classes": [num_classes * cell["step"] // cell["steps"] for cell in steps],
-                "seeds": seeds,
-                "top1_by_step": [summary(each) for each in runs],
-                "top1_mean": summary([fmean(each) for each in zip(*runs, strict=True)]),
-            }
+        runs = [[cell.top1_last.runs[cell.seeds.index(seed)] for seed in seeds] for cell in steps]
+        curve = Curve(
+            **dict(zip(key, names, strict=True)),
+            classes=[num_classes * step // len(steps) for step in range(1, len(steps) + 1)],
+            seeds=seeds,
+            top1_by_step=[Summary.of(each) for each in runs],
+            top1_mean=Summary.of([fmean(each) for each in zip(*runs, strict=True)]),
         )
-    return found
+        complete.append(curve)
+    return complete

@@ -11,8 +11,10 @@ from hello_distill.artifact import load
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs, storage
+from hello_distill.format.results import Demo, DemoBytes, DemoRow
+from hello_distill.format.results.entries import Summary
 from hello_distill.relabel import relabel, wanted
-from hello_distill.student import summary, train_students
+from hello_distill.student import train_students
 from hello_distill.system.claims import claimed
 from hello_distill.system.machine import environment
 from hello_distill.system.publishing import write
@@ -46,24 +48,28 @@ def _demo(folder: Path, recipe: Recipe) -> dict[str, Any]:
         "distilled_projector": opened(distilled, None, "projector"),
         "random_projector": opened(projected, None, "projector"),
     }
-    table: dict[str, Any] = {}
+    rows: dict[str, Any] = {}
     for name, artifact in students.items():
         scores = train_students(artifact, test, SEEDS, name.replace("_", " "))
-        table[name] = summary([s.last for s in scores]) | {"best": summary([s.best for s in scores])}
-    table["bytes"] = sizes(distilled)
-    table["figures"] = costs.info(distilled)["figures"]
-    table |= {"data": DATA, "seeds": list(SEEDS), "test_images": len(test), "recipe": recipe.settings()}
-    table |= {"environment": environment(), "seconds": round(time.monotonic() - start)}
-    write(folder / "table.json", storage.as_json(table))
-    return table
+        best = Summary.of([score.best for score in scores])
+        rows[name] = DemoRow(**Summary.of([score.last for score in scores]).content(), best=best)
+    result = Demo(
+        data=DATA,
+        **rows,
+        bytes=sizes(distilled),
+        figures=costs.info(distilled)["figures"],
+        seeds=list(SEEDS),
+        test_images=len(test),
+        recipe=recipe.settings(),
+        seconds=round(time.monotonic() - start),
+        environment=environment(),
+    ).content()
+    write(folder / "table.json", storage.as_json(result))
+    return result
 
 
-def sizes(folder: Path) -> dict[str, int]:
+def sizes(folder: Path) -> DemoBytes:
     """Bytes of an artefact's images and projector, and of the stored labels, with their views, that it replaces."""
-    found = costs.info(folder)
-    stored = next(rung["bytes"] for rung in found["ladder"] if rung["labels"] == "stored float16")
-    return {
-        "images": found["images"]["bytes"],
-        "projector": found["labels"]["bytes"],
-        "stored_labels": stored,
-    }
+    info = costs.info(folder)
+    stored = next(rung["bytes"] for rung in info["ladder"] if rung["labels"] == "stored float16")
+    return DemoBytes(images=info["images"]["bytes"], projector=info["labels"]["bytes"], stored_labels=stored)

@@ -24,6 +24,7 @@ from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.ledger import Cell, Ledger
 from hello_distill.format import costs
 from hello_distill.format.kinds import LabelKind
+from hello_distill.format.results.grids import Bytes
 from hello_distill.format.specs import StudentSpec
 from hello_distill.projector import ProjectorSpec
 from hello_distill.relabel import label_source, recorded, wanted
@@ -223,15 +224,11 @@ def opened(
     return bench, Ledger(file, what, settings)
 
 
-def artefact_bytes(folder: Path) -> dict[str, int]:
+def artefact_bytes(folder: Path) -> Bytes:
     """Bytes of an artefact's images, labels and teacher, and of the public weights that it relies on."""
-    found = costs.info(folder)
-    return {
-        "images": found["images"]["bytes"],
-        "labels": found["labels"]["bytes"],
-        "teacher": found["teacher"]["bytes"],
-        "public": sum(weights["bytes"] for weights in found["public_weights"]),
-    }
+    info = costs.info(folder)
+    sizes = {name: info[name]["bytes"] for name in ("images", "labels", "teacher")}
+    return Bytes(**sizes, public=sum(weights["bytes"] for weights in info["public_weights"]))
 
 
 def kind_of(labels: str) -> str:

@@ -28,9 +28,6 @@ from hello_distill.system.errors import InputError, nearest
 from hello_distill.training.networks import check_name
 from hello_distill.training.scores import percent
 
-THE_RECIPE = "the recipe"
-"""Name of the first variant where the others are tried for its place: these are tested for being better."""
-
 
 @dataclass(frozen=True)
 class Study:
@@ -99,7 +96,7 @@ def study(
     kinds = {name: wanted.comparison.contenders[name].distiller.labels for name in variants}
     cells = [Cell(name, kinds[name], ipc, network) for network in students for ipc in ipcs for name in variants]
     ledger.fill(cells, seeds, run)
-    return ledger.read()
+    return ledger.read().content()
 
 
 def check(wanted: Study, variants: Sequence[str], ipcs: Sequence[int], students: Sequence[str]) -> None:

@@ -115,9 +115,9 @@ def _best(
     for wait in (False, True):  # first what nobody tries, then what others have not finished
         for number, candidate in enumerate(map(dict, candidates)):
             with locked(ledger.claims / f"trial-{name}-{number}", wait) as mine:
-                if mine and not any(done["settings"] == candidate for done in ledger.trials(key)):
+                if mine and not any(done.settings == candidate for done in ledger.read().trials_of(key)):
                     ledger.add_trial(key, candidate, _tried(bench, key, candidate, trial))
-    reached = {json.dumps(done["settings"], sort_keys=True): done["held_top1"] for done in ledger.trials(key)}
+    reached = {json.dumps(done.settings, sort_keys=True): done.held_top1 for done in ledger.read().trials_of(key)}
     return max(candidates, key=lambda candidate: reached[json.dumps(dict(candidate), sort_keys=True)])
 
 

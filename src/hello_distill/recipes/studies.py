@@ -12,7 +12,8 @@ from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison, Contender
-from hello_distill.experiments.study import THE_RECIPE, Study
+from hello_distill.experiments.study import Study
+from hello_distill.format.results.grids import THE_RECIPE
 from hello_distill.format.specs import Queries
 from hello_distill.recipes import comparisons
 from hello_distill.recipes.baselines import gvbsm_small
@@ -154,7 +155,7 @@ def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     """What the paper leaves open, one thing changed at a time against the recipe.
 
     With so many variants the best is partly lucky: a default of ours changes only where a variant's gain on held-out
-    images passes Dunnett's test against the recipe at 5 % (`report.kinds.study.against_first`). The MSE of
+    images passes Dunnett's test against the recipe at 5 % (`report.grids.against_first`). The MSE of
     probabilities is small beside CE, so it is tried with less of that, too; 100 is CLIP's own logit scale.
 
     And what Eq. 6 is worth: its two halves, which are cutting and choosing, left out one by one and together. A pool

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from hello_distill.report import claims, kinds
+from hello_distill.format import results
+from hello_distill.format.results.entries import Result
+from hello_distill.report import claims, sections
 from hello_distill.report.page import Section, render
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, printable
@@ -43,46 +43,38 @@ def report(
     target = Path(out)
     publishing.check_writable(target.parent)
     command = _command(folder, target.name, artefacts, before, data)
-    sections, unknown, contents = read(folder)
-    if summary := claims.section(contents):
-        sections.insert(0, summary)
+    known, unknown = read(folder)
+    summary = claims.section([result for result, _ in known])
+    shown = [*([summary] if summary else []), *(section for _, section in known)]
     if artefacts:
         from hello_distill.report.pictures import Shown, sections_of
 
-        shown = Shown(tuple(map(Path, artefacts)), tuple(map(Path, before)), data)
-        sections += sections_of(shown, command)
-    if not sections and not unknown:
+        asked = Shown(tuple(map(Path, artefacts)), tuple(map(Path, before)), data)
+        shown += sections_of(asked, command)
+    if not shown and not unknown:
         raise InputError(f"{folder} holds no result file (.json); `hello-distill compare` writes one")
-    publishing.write(target, render(f"hello-distill: {folder.resolve().name}", sections, unknown, command))
+    publishing.write(target, render(f"hello-distill: {folder.resolve().name}", shown, unknown, command))
     return target
 
 
-def read(folder: Path) -> tuple[list[Section], list[tuple[str, str]], list[dict[str, Any]]]:
-    """A section for each result file of a known kind, the names of all others with the reason, and what is in the
-    known ones; by name."""
-    sections: list[Section] = []
-    contents: list[dict[str, Any]] = []
+def read(folder: Path) -> tuple[list[tuple[Result, Section]], list[tuple[str, str]]]:
+    """The results in a folder with their sections, and the names of files that hold none with the reason; by name."""
+    known: list[tuple[Result, Section]] = []
     unknown: list[tuple[str, str]] = []
     for file in sorted(folder.glob("*.json")):
         if file.name.startswith("."):
             continue
         name = printable(f"{folder.resolve().name}/{file.name}")
         try:
-            content = _content(file)
-            section = kinds.section(name, content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            unknown.append((name, printable(f"a result of {error.title}, but not whole: {place}: {first['msg']}")))
-        except (OSError, ValueError, RecursionError) as error:
-            unknown.append((name, printable(f"cannot be read: {error}")))
-        else:
-            if section is None:
-                unknown.append((name, f"no kind of result that is known here ({', '.join(kinds.names())})"))
+            if (result := results.read(_content(file))) is None:
+                unknown.append((name, f"no kind of result that is known here ({', '.join(results.NAMES)})"))
             else:
-                sections.append(section)
-                contents.append(content)
-    return sections, unknown, contents
+                section = sections.section(name, result)
+                section.draw()
+                known.append((result, section))
+        except (OSError, ValueError, RecursionError) as error:
+            unknown.append((name, printable(results.reason(error))))
+    return known, unknown
 
 
 def _content(file: Path) -> Any:

@@ -13,17 +13,16 @@ missing says nothing yet.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import scipy.stats
 
-from hello_distill.report.kinds.comparison import Comparison
-from hello_distill.report.kinds.continual import Continual
-from hello_distill.report.kinds.study import LEAST_RUNS, Study, Variant
-from hello_distill.report.page import Section, Table, words
-from hello_distill.report.parts import Summary, experiment
+from hello_distill.format.results.entries import Result, Summary
+from hello_distill.format.results.grids import Comparison, Continual, GridCell, GridResult, Study, StudyRow
+from hello_distill.report.grids import LEAST_RUNS
+from hello_distill.report.page import Section, Table, row, words
 
 HOLDS, FAILS, OPEN, UNTRIED = "holds", "does not hold", "open", "not tried yet"
 HEADLINE = "It is more accurate than RDED, with fewer bytes of labels"
@@ -83,19 +82,15 @@ def difference(ours: Summary, theirs: Summary) -> Difference:
     return contrast([(1, ours), (-1, theirs)])
 
 
-def lines(contents: Iterable[Mapping[str, Any]]) -> list[Line]:
+def lines(results: Iterable[Result | None]) -> list[Line]:
     """Every claim, once for each data set that it was tried on."""
-    studies: dict[str, list[Study]] = {}
-    continual: list[Continual] = []
-    compared: list[Comparison] = []
-    for content in contents:
-        if experiment(content) == "study":
-            found = Study.model_validate(content)
-            studies.setdefault(found.recipe.table or "", []).append(found)
-        elif experiment(content) == "continual" and "curves" in content:
-            continual.append(Continual.model_validate(content))
-        elif {"cells", "trials"} <= content.keys():
-            compared.append(Comparison.model_validate(content))
+    results = list(results)
+    compared = [result for result in results if isinstance(result, Comparison)]
+    continual = [result for result in results if isinstance(result, Continual)]
+    studies: dict[str | None, list[Study]] = {}
+    for result in results:
+        if isinstance(result, Study):
+            studies.setdefault(result.recipe.table, []).append(result)
     return [
         *_each(HEADLINE, compared, _headline),
         *_each("LoRA is the largest step", studies.get("Table 3", []), _largest_step),
@@ -109,14 +104,14 @@ def lines(contents: Iterable[Mapping[str, Any]]) -> list[Line]:
     ]
 
 
-def _each(claim: str, found: list[Any], judge: Callable[[Any], tuple[str, str] | None]) -> list[Line]:
-    judged = [(each, judge(each)) for each in found]
+def _each(claim: str, tried: Sequence[GridResult], judge: Callable[[Any], tuple[str, str] | None]) -> list[Line]:
+    judged = [(each, judge(each)) for each in tried]
     rows = [
         Line(claim, each.data.name, verdict[0], verdict[1] + refitted(each.stages))
         for each, verdict in judged
         if verdict is not None
     ]
-    rows += [Line(claim, each.data.name, DIVERGED, "") for each in found if each.diverged and judge(each) is None]
+    rows += [Line(claim, each.data.name, DIVERGED, "") for each in tried if each.diverged and judge(each) is None]
     return rows or [Line(claim, "", UNTRIED, "")]
 
 
@@ -125,22 +120,19 @@ def refitted(stages: Iterable[str]) -> str:
     return "; teachers or projectors were made more than once" if any(", again" in name for name in stages) else ""
 
 
-def _headline(found: Comparison) -> tuple[str, str] | None:
-    means = {(p.student, p.ipc, p.method, p.labels): p for p in found.cells}
+def _headline(compared: Comparison) -> tuple[str, str] | None:
     sentences, verdicts = [], []
-    for (student, ipc, method, labels), place in sorted(means.items(), key=lambda item: item[0][:2]):
-        rded = means.get((student, ipc, "rded", "teacher"))
-        if (method, labels) != ("hello", "projector") or rded is None or not _finished([place, rded]):
-            continue
-        gain = difference(place.top1_last, rded.top1_last)
-        sizes = f"{place.bytes.labels:,} bytes and a public encoder of {place.bytes.public:,} against"
-        sentences.append(f"{gain} at IPC {ipc}, {sizes} {rded.bytes.teacher:,}")
-        verdicts.append(gain.positive if place.bytes.labels < rded.bytes.teacher else FAILS)
+    for hello, rded in compared.pairs():
+        if _finished([hello, rded]):
+            gain = difference(hello.top1_last, rded.top1_last)
+            sizes = f"{hello.bytes.labels:,} bytes and a public encoder of {hello.bytes.public:,} against"
+            sentences.append(f"{gain} at IPC {hello.ipc}, {sizes} {rded.bytes.teacher:,}")
+            verdicts.append(gain.positive if hello.bytes.labels < rded.bytes.teacher else FAILS)
     return (_together(verdicts), "; ".join(sentences)) if sentences else None
 
 
-def _finished(places: Iterable[Any]) -> bool:
-    return all(len(place.top1_last.runs) >= LEAST_RUNS for place in places)
+def _finished(cells: Iterable[GridCell]) -> bool:
+    return all(len(cell.top1_last.runs) >= LEAST_RUNS for cell in cells)
 
 
 def _together(verdicts: list[str]) -> str:
@@ -151,37 +143,37 @@ def _together(verdicts: list[str]) -> str:
     return ", ".join(f"{kind} in {count} of {len(verdicts)}" for kind, count in counted.items())
 
 
-def _rows(found: Study) -> dict[str, Variant] | None:
+def _rows(study: Study) -> dict[str, StudyRow] | None:
     """The rows of a study of one network and one number of images, in order; None where it is not finished."""
-    cells = {place.method: place for place in found.cells}
-    order = found.recipe.order
+    cells = {cell.method: cell for cell in study.cells}
+    order = study.recipe.order
     whole = set(order) <= set(cells) and _finished(cells.values())
     return {name: cells[name] for name in order} if whole else None
 
 
-def _ablation(found: Study) -> dict[str, Variant] | None:
-    rows = _rows(found)
+def _ablation(study: Study) -> dict[str, StudyRow] | None:
+    rows = _rows(study)
     return rows if rows is not None and {LORA, TEXT, UPDATE} <= set(rows) else None
 
 
-def _largest_step(found: Study) -> tuple[str, str] | None:
+def _largest_step(study: Study) -> tuple[str, str] | None:
     """LoRA's gain less each other gain, with the rows that both share."""
-    if (rows := _ablation(found)) is None:
+    if (rows := _ablation(study)) is None:
         return None
     steps = {after: {after: 1, before: -1} for before, after in pairwise(rows)}
     ahead = []
     for name in steps:
         if name != LORA:
             weights = {row: steps[LORA].get(row, 0) - steps[name].get(row, 0) for row in rows}
-            ahead.append(contrast([(weights[row], place.top1_last) for row, place in rows.items()]).positive)
+            ahead.append(contrast([(weights[row], cell.top1_last) for row, cell in rows.items()]).positive)
     verdict = HOLDS if set(ahead) == {HOLDS} else FAILS if FAILS in ahead else OPEN
     gains = {name: difference(rows[name].top1_last, rows[before].top1_last) for before, name in pairwise(rows)}
     return verdict, ", ".join(f"{name.removeprefix('+ ')} {gain}" for name, gain in gains.items())
 
 
-def _text(found: Study) -> tuple[str, str] | None:
+def _text(study: Study) -> tuple[str, str] | None:
     """What is saved is arithmetic; that nothing is lost is the claim."""
-    if (rows := _ablation(found)) is None:
+    if (rows := _ablation(study)) is None:
         return None
     before, after = rows[LORA], rows[TEXT]
     gain = difference(after.top1_last, before.top1_last)
@@ -190,39 +182,39 @@ def _text(found: Study) -> tuple[str, str] | None:
     return verdict, f"{gain} points; {after.numbers:,} numbers in the place of {before.numbers:,}, {saved:.1f} % less"
 
 
-def _update(found: Study) -> tuple[str, str] | None:
-    if (rows := _ablation(found)) is None:
+def _update(study: Study) -> tuple[str, str] | None:
+    if (rows := _ablation(study)) is None:
         return None
     gain = difference(rows[UPDATE].top1_last, rows[TEXT].top1_last)
     return gain.positive, f"{gain} points"
 
 
-def _flat(found: Study) -> tuple[str, str] | None:
+def _flat(study: Study) -> tuple[str, str] | None:
     """Encoder and head apart: from some rank below the highest on, none differs from the highest."""
-    if (rows := _rows(found)) is None:
+    if (rows := _rows(study)) is None:
         return None
-    by_rule = {name: place for name, place in rows.items() if name.endswith(BY_RULE)}
+    by_rule = {name: cell for name, cell in rows.items() if name.endswith(BY_RULE)}
     base = next(iter(rows)).removesuffix(BY_RULE)
-    heads = {name: place for name, place in rows.items() if name.startswith(base)}
+    heads = {name: cell for name, cell in rows.items() if name.startswith(base)}
     verdicts, sentences = [], []
     for what, sweep in (("encoder", by_rule), ("head", heads)):
-        places = sorted(sweep.values(), key=lambda place: place.numbers)
-        if len(places) < 3:
+        cells = sorted(sweep.values(), key=lambda cell: cell.numbers)
+        if len(cells) < 3:
             continue
-        below = [difference(place.top1_last, places[-1].top1_last) for place in places[:-1]]
+        below = [difference(cell.top1_last, cells[-1].top1_last) for cell in cells[:-1]]
         verdicts.append(below[-1].equal)
-        flat = [place for at, place in enumerate(places[:-1]) if all(gap.equal == HOLDS for gap in below[at:])]
+        flat = [cell for at, cell in enumerate(cells[:-1]) if all(gap.equal == HOLDS for gap in below[at:])]
         where = f"flat from {flat[0].numbers:,} numbers on" if flat else "flat nowhere for sure"
-        means = ", ".join(f"{place.top1_last.mean:.1f} with {place.numbers:,}" for place in places)
+        means = ", ".join(f"{cell.top1_last.mean:.1f} with {cell.numbers:,}" for cell in cells)
         sentences.append(f"{what}: {where} ({means})")
     return (_together(verdicts), "; ".join(sentences)) if sentences else None
 
 
-def _early(found: Study) -> tuple[str, str] | None:
+def _early(study: Study) -> tuple[str, str] | None:
     """Early teachers are better with the fewest images, and their gain is smaller with the most."""
-    by_cell = {(place.ipc, place.method): place.top1_last for place in found.cells}
+    by_cell = {(cell.ipc, cell.method): cell.top1_last for cell in study.cells}
     ipcs = sorted({ipc for ipc, _ in by_cell})
-    if len(ipcs) < 2 or not _finished(found.cells) or not {(i, n) for i in ipcs for n in (EARLY, LATE)} <= set(by_cell):
+    if len(ipcs) < 2 or not _finished(study.cells) or not {(i, n) for i in ipcs for n in (EARLY, LATE)} <= set(by_cell):
         return None
     gains = {ipc: difference(by_cell[ipc, EARLY], by_cell[ipc, LATE]) for ipc in ipcs}
     few, many = ipcs[0], ipcs[-1]
@@ -234,23 +226,23 @@ def _early(found: Study) -> tuple[str, str] | None:
     return verdict, f"early less late teachers: {sentences}"
 
 
-def _pairs(found: Study) -> dict[str, tuple[Summary, Summary]]:
+def _pairs(study: Study) -> dict[str, tuple[Summary, Summary]]:
     """HeLlO's and RDED's accuracy by student, where all of the study's students are there."""
-    by_cell = {(place.student, place.method): place.top1_last for place in found.cells}
+    by_cell = {(cell.student, cell.method): cell.top1_last for cell in study.cells}
     both = sorted(name for name, method in by_cell if method == "hello" and (name, "rded") in by_cell)
-    whole = set(both) == set(found.recipe.networks) and _finished(found.cells)
+    whole = set(both) == set(study.recipe.networks) and _finished(study.cells)
     return {name: (by_cell[name, "hello"], by_cell[name, "rded"]) for name in both} if whole else {}
 
 
-def _carries(found: Study) -> tuple[str, str] | None:
-    gains = {name: difference(*pair) for name, pair in _pairs(found).items()}
+def _carries(study: Study) -> tuple[str, str] | None:
+    gains = {name: difference(*pair) for name, pair in _pairs(study).items()}
     sentences = ", ".join(f"{name} {gain}" for name, gain in gains.items())
     return (_together([gain.positive for gain in gains.values()]), sentences) if gains else None
 
 
-def _swin(found: Study) -> tuple[str, str] | None:
+def _swin(study: Study) -> tuple[str, str] | None:
     """Swin's gain less that of each other student."""
-    pairs = _pairs(found)
+    pairs = _pairs(study)
     if SWIN not in pairs or len(pairs) < 2:
         return None
     hello, rded = pairs[SWIN]
@@ -264,10 +256,10 @@ def _swin(found: Study) -> tuple[str, str] | None:
     return verdict, f"{difference(hello, rded)}; the best other, {best}, {difference(*pairs[best])}"
 
 
-def _steps(found: Continual) -> tuple[str, str] | None:
-    curves = {(curve.steps, curve.method, curve.labels): curve for curve in found.curves}
+def _steps(continual: Continual) -> tuple[str, str] | None:
+    curves = {(curve.steps, curve.method, curve.labels): curve for curve in continual.curves}
     sentences, verdicts = [], []
-    for steps in sorted({curve.steps for curve in found.curves}):
+    for steps in sorted({curve.steps for curve in continual.curves}):
         for knows in ("seen", "all"):
             ours = curves.get((steps, "hello", f"projector-{knows}"))
             theirs = curves.get((steps, "rded", f"teacher-{knows}"))
@@ -287,12 +279,8 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
     return Difference(mean, float(scipy.stats.t.ppf(0.975, len(gaps) - 1)) * spread / math.sqrt(len(gaps)))
 
 
-def section(contents: Iterable[Mapping[str, Any]]) -> Section | None:
-    """The claims as the first section of a report; None where none was tried."""
-    found = lines(contents)
-    if all(line.verdict == UNTRIED for line in found):
-        return None
-    rows = [tuple(map(words, line)) for line in found]
+def table(results: Iterable[Result | None]) -> Table:
+    """Every claim with its verdict."""
     about = [
         "Differences are points of top-1 on the test split after the last epoch, with half of their 95 % confidence "
         "interval. That one is better holds, or does not, where zero lies outside of it, and is open where it lies "
@@ -300,5 +288,12 @@ def section(contents: Iterable[Mapping[str, Any]]) -> Section | None:
         "images and students; teachers and projectors are fitted once, unless the line says more. A study that is not "
         "finished says nothing yet.",
     ]
-    table = Table("The paper's claims, tried here", ("claim", "data", "verdict", "figures"), rows, about)
-    return Section("The paper's claims", "all result files", [table])
+    rows = [row(*line) for line in lines(results)]
+    return Table("The paper's claims, tried here", ("claim", "data", "verdict", "figures"), rows, about)
+
+
+def section(results: Iterable[Result]) -> Section | None:
+    """The claims as the first section of a report; None where none was tried."""
+    claimed = table(results)
+    tried = any(cells[2] != words(UNTRIED) for cells in claimed.rows)
+    return Section("The paper's claims", "all result files", [claimed]) if tried else None

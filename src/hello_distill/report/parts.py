@@ -1,121 +1,69 @@
-"""What result files of several kinds have in common: accuracies, where they were made, curves."""
+"""What sections of several kinds have in common: where a result was made, runs that gave none, curves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from hello_distill.format.results.entries import Environment, Tested
+from hello_distill.format.results.grids import Diverged, GridCell, GridResult
+from hello_distill.report import plot
+from hello_distill.report.page import Gallery, Picture, Table, row
 
-from hello_distill.report import charts
-from hello_distill.report.page import Gallery, Picture, Table, Text, words
-from hello_distill.report.terminal import diverged
-
-Percent = Annotated[float, Field(ge=0, le=100)]
-Tested = dict[str, dict[str, Percent]]
-"""Accuracy by epoch by seed."""
-Environment = dict[str, str | int | None]
+Row = TypeVar("Row", bound=GridCell)
 
 
-class Part(BaseModel):
-    """A part of a result file: numbers are numbers, and finite. Fields that are not shown may be anything."""
-
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, extra="ignore")
-
-
-class Summary(Part):
-    """Mean, standard deviation (n - 1; None for a single run) and the runs, in percent."""
-
-    mean: Percent
-    sd: Percent | None
-    runs: Annotated[list[Percent], Field(min_length=1)]
+def diverged(runs: Sequence[Diverged]) -> str:
+    """A sentence on the runs that gave no result, where there are some."""
+    sentences = [
+        f"{run.method}, {run.labels}, {run.student}, IPC {run.ipc}"
+        + (f", step {run.step} of {run.steps}" if run.step else "")
+        + f", seed {run.seed}"
+        for run in runs
+    ]
+    return f"No result, because training diverged: {'; '.join(sentences)}." if sentences else ""
 
 
-class Data(Part):
-    """The data set's folder."""
-
-    name: str
-
-
-class Diverged(Part):
-    """A run that gave no result."""
-
-    method: str
-    labels: str
-    ipc: int
-    student: str
-    seed: int
-    steps: int | None = None
-    step: int | None = None
+def schedule(result: GridResult, ipc: int) -> str:
+    """Epochs and batch size of students, where the file has them, after a comma."""
+    epochs, batch = [*result.recipe.training.get(str(ipc), ()), None, None][:2]
+    return "" if batch is None else f", {epochs} epochs in batches of {batch}"
 
 
-class Bytes(Part):
-    """What a cell ships, and the public weights that it relies on."""
-
-    images: int
-    labels: int
-    teacher: int
-    public: int
+def commits(result: GridResult) -> str:
+    """The commits that made the cells."""
+    return ", ".join(sorted({commit[:8] for cell in result.cells for commit in cell.commits}))
 
 
-class GridCell(Part):
-    """What cells of comparisons and studies have in common."""
-
-    method: str
-    ipc: int
-    student: str
-    seeds: list[int]
-    commits: list[str]
-    bytes: Bytes
-    top1_last: Summary
-    top1_best: Summary
-    tested: Tested = Field(default_factory=dict)
-
-
-class GridResult(Part):
-    """What comparisons, studies and continual experiments have in common."""
-
-    data: Data
-    environment: Environment
-    more_environments: list[Environment] = Field(default_factory=list)
-    commands: list[str] = Field(default_factory=list)
-    """The calls that filled the file; older files hold none."""
-    diverged: list[Diverged] = Field(default_factory=list)
-
-
-def no_result(runs: Sequence[Diverged]) -> list[Text]:
-    """A paragraph that names the runs without a result, where there are some."""
-    text = diverged({"diverged": [run.model_dump() for run in runs]})
-    return [Text("Runs without a result", [text.strip()])] if text else []
-
-
-def experiment(content: Mapping[str, Any]) -> str | None:
-    """The experiment that a result says it is of, beside comparisons, which say none."""
-    recipe = content.get("recipe")
-    named = recipe.get("experiment") if isinstance(recipe, dict) else None
-    return named if isinstance(named, str) else None
-
-
-def made(environment: Mapping[str, Any], about: Mapping[str, object], more: Sequence[Mapping[str, Any]] = ()) -> Table:
+def made(environment: Environment, about: Mapping[str, object], more: Sequence[Environment] = ()) -> Table:
     """What was run, and where: `about` first, then commit, hardware and versions as the file gives them.
 
     Of `more` machines, what is not as on the first; commits stand with the cells.
     """
     first = ("commit", "device", "gpu", "processor", "machine", "system", "threads", "python", "hello_distill", "torch")
     known = [name for name in first if name in environment]
-    rows = [(words(name), words(value)) for name, value in about.items()]
-    rows += [(words(name), words(_told(environment[name]))) for name in known]
-    others = ", ".join(f"{name} {_told(environment[name])}" for name in sorted(set(environment) - set(known)))
-    rows += [(words("others"), words(others))] if others else []
+    rows = [row(name, str(value)) for name, value in about.items()]
+    rows += [row(name, _stated(environment[name])) for name in known]
+    others = ", ".join(f"{name} {_stated(environment[name])}" for name in sorted(set(environment) - set(known)))
+    rows += [row("others", others)] if others else []
     for other in more:
         apart = [name for name in other if name != "commit" and other[name] != environment.get(name)]
         if apart:
-            rows.append((words("also run on"), words(", ".join(f"{name} {_told(other[name])}" for name in apart))))
+            rows.append(row("also run on", ", ".join(f"{name} {_stated(other[name])}" for name in apart)))
     return Table("What was run", ("what", "value"), rows)
 
 
-def _told(value: str | int | None) -> str:
+def _stated(value: str | int | None) -> str:
     return "unknown" if value is None else str(value)
+
+
+def grouped(cells: Sequence[Row]) -> list[list[Row]]:
+    """The cells of each student and number of images per class, in their order."""
+    groups: dict[tuple[str, int], list[Row]] = {}
+    for cell in cells:
+        groups.setdefault((cell.student, cell.ipc), []).append(cell)
+    return list(groups.values())
 
 
 def mean_by_epoch(tested: Tested) -> dict[int, float]:
@@ -125,6 +73,18 @@ def mean_by_epoch(tested: Tested) -> dict[int, float]:
     return {epoch: sum(curve[epoch] for curve in curves) / len(curves) for epoch in shared}
 
 
+def grid_curves(groups: Sequence[Sequence[Row]], name: Callable[[Row], str], commands: list[str]) -> Gallery | None:
+    """A chart for each group of cells, where the file keeps their epochs."""
+    charted = {f"{cells[0].student}, IPC {cells[0].ipc}": {name(c): c.tested for c in cells} for cells in groups}
+    return learning_curves(charted, commands)
+
+
+def chart(curves: Mapping[str, Mapping[int, float]], by: str, of: str = "") -> Picture:
+    """Accuracy in percent by what is counted, a line for each name."""
+    ends = "; ".join(f"{name} ends at {curve[max(curve)]:.1f} %" for name, curve in curves.items())
+    return Picture("image/svg+xml", partial(plot.curves, curves, by), f"Top-1 by {by}{of}: {ends}", 520)
+
+
 def learning_curves(charted: Mapping[str, Mapping[str, Tested]], commands: list[str]) -> Gallery | None:
     """A chart for each title, with a line for each name; None where no epoch but the last was kept."""
     pictures = []
@@ -132,9 +92,6 @@ def learning_curves(charted: Mapping[str, Mapping[str, Tested]], commands: list[
         curves = {name: mean_by_epoch(tested) for name, tested in lines.items()}
         curves = {name: curve for name, curve in curves.items() if len(curve) > 1}
         if curves:
-            alt = f"Top-1 by epoch, {title}: " + "; ".join(
-                f"{name} ends at {curve[max(curve)]:.1f} %" for name, curve in curves.items()
-            )
-            pictures.append((title, [Picture("image/svg+xml", charts.curves(curves), alt, 520)]))
+            pictures.append((title, [chart(curves, "epoch", f", {title}")]))
     about = ["Mean over the seeds, after each epoch that was tested."]
     return Gallery("Learning curves", pictures, about, commands) if pictures else None

@@ -23,7 +23,7 @@ from hello_distill.data.mapped import in_memory
 from hello_distill.format import costs
 from hello_distill.format.manifest import CONFIG
 from hello_distill.labels.sources.static import static
-from hello_distill.report.page import Figure, Gallery, Picture, Section, Table, Text, count, number, weight, words
+from hello_distill.report.page import Figure, Gallery, Picture, Section, Table, Text, number, row, weight
 from hello_distill.system.errors import InputError, printable
 from hello_distill.training.scores import confusion
 
@@ -83,25 +83,25 @@ def _held(folder: Path, artifact: Artifact, name: str) -> Table:
     """What it holds, states and measured."""
     found, source, versions = costs.info(folder), artifact.manifest["source"], artifact.manifest["versions"]
     rows = [
-        (words("made of"), words(source["name"] or "a data set that it does not name")),
-        (words("classes"), count(found["classes"])),
-        (words("images"), count(found["images"]["count"])),
-        (words("pixels a side"), count(found["images"]["side"])),
-        (words("bytes of images"), weight(found["images"]["bytes"])),
-        (words("labels"), words(found["labels"]["kind"])),
-        (words("bytes of labels"), weight(found["labels"]["bytes"])),
-        (words("bytes of the teacher"), weight(found["teacher"]["bytes"])),
+        row("made of", source["name"] or "a data set that it does not name"),
+        row("classes", found["classes"]),
+        row("images", found["images"]["count"]),
+        row("pixels a side", found["images"]["side"]),
+        row("bytes of images", weight(found["images"]["bytes"])),
+        row("labels", found["labels"]["kind"]),
+        row("bytes of labels", weight(found["labels"]["bytes"])),
+        row("bytes of the teacher", weight(found["teacher"]["bytes"])),
     ]
     if expected := artifact.manifest["expected"]:
         for key, text in (("top1_last", "states, last epoch"), ("top1_best", "states, best epoch")):
             stated = expected[key]
             sd = "" if stated["sd"] is None else f" ± {stated['sd']:.1f}"
             shown = f"{stated['mean']:.1f}{sd} % (n = {len(stated['runs'])})"
-            rows.append((words(text), (Figure(stated["mean"], shown),)))
+            rows.append(row(text, (Figure(stated["mean"], shown),)))
     for key, value in sorted(artifact.manifest["figures"].items()):
         if isinstance(value, float):
-            rows.append((words(key.replace("_", " ")), number(value, ".4g")))
-    rows.append((words("versions"), words(", ".join(f"{key} {value}" for key, value in sorted(versions.items())))))
+            rows.append(row(key.replace("_", " "), number(value, ".4g")))
+    rows.append(row("versions", ", ".join(f"{key} {value}" for key, value in sorted(versions.items()))))
     return Table("What it holds", ("what", "value"), rows, [], [_made(name)])
 
 
@@ -159,7 +159,7 @@ def _confused(folder: Path, artifact: Artifact, data: str, command: str) -> Tabl
     of_class = counts.sum(1)
     pairs = [(int(counts[a, b]), a, b) for a, b in (counts - counts.diag().diag()).nonzero().tolist()]
     rows = [
-        (words(artifact.classes[a]), words(artifact.classes[b]), count(n), number(100 * n / int(of_class[a]), ".1f"))
+        row(artifact.classes[a], artifact.classes[b], n, 100 * n / int(of_class[a]))
         for n, a, b in sorted(pairs, key=lambda pair: (-pair[0], *pair[1:]))[:PAIRS]
     ]
     right = 100 * int(counts.diag().sum()) / max(1, len(test))
@@ -197,7 +197,7 @@ def _picture(images: UInt8[Tensor, "n 3 s s"], alt: str) -> Picture:
     content = io.BytesIO()
     strip.save(content, "png", optimize=True)
     times = 2 if side <= 48 else 1
-    return Picture("image/png", content.getvalue(), printable(alt), times * strip.width, times > 1)
+    return Picture("image/png", content.getvalue, printable(alt), times * strip.width, times > 1)
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -1,17 +1,28 @@
-"""Accuracy against label bytes, drawn from a result of `hello-distill compare`."""
+"""Charts: accuracy against label bytes, as `hello-distill plot` draws it, and learning curves.
+
+On a page their ink follows the reader's light or dark theme, on a transparent ground.
+"""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hello_distill.format.results import read, reason
+from hello_distill.format.results.grids import GridCell, GridResult
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, MachineError
 
 MARKS = {"hard": "x", "static": "v", "teacher": "s", "stored": "D", "pruned": "^", "quantized": "<", "projector": "o"}
+INK = "#010203"
+"""Stands for the theme's ink until the file is written; no chart draws in it."""
+THEME = "<style>:root{color:#1c1e21}@media(prefers-color-scheme:dark){:root{color:#e4e6e9}}</style>"
 
 
 def plot(result: str | Path, out: str | Path | None = None) -> Path:
@@ -22,16 +33,18 @@ def plot(result: str | Path, out: str | Path | None = None) -> Path:
     """
     file = Path(result)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        cells, name = content["cells"], content["data"]["name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is no result of `hello-distill compare`: {error}") from None
-    if not cells:
+        content = read(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} is no result of `hello-distill compare`: {reason(error)}") from None
+    if not isinstance(content, GridResult):
+        raise InputError(f"{file} is no result of `hello-distill compare`")
+    if not (cells := content.cells):
         raise InputError(f"{file} has no finished cell yet; run `hello-distill compare` first")
     target = Path(out) if out else file.with_suffix(".svg")
-    ipcs, students = (sorted({cell[key] for cell in cells}) for key in ("ipc", "student"))
+    ipcs, students = (sorted({getattr(cell, key) for cell in cells}) for key in ("ipc", "student"))
+    suffix = target.suffix.removeprefix(".") or "png"
     try:
-        publishing.write(target, picture(name, cells, target.suffix.removeprefix(".") or "png", students, ipcs))
+        publishing.write(target, picture(content.data.name, cells, suffix, students, ipcs))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{target} cannot be written: {error}; give --out a .svg or .png in a folder that exists"
@@ -60,9 +73,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def picture(
-    data: str, cells: Sequence[dict[str, Any]], form: str, students: Sequence[str], ipcs: Sequence[int]
-) -> bytes:
+def picture(data: str, cells: Sequence[GridCell], form: str, students: Sequence[str], ipcs: Sequence[int]) -> bytes:
     """The panels of some students and numbers of images; colours and the reach of bytes are those of all cells.
 
     Raises ValueError for a form that matplotlib does not write.
@@ -70,16 +81,16 @@ def picture(
     figures = pyplot()
     from matplotlib.lines import Line2D
 
-    colours = {method: f"C{place}" for place, method in enumerate(sorted({cell["method"] for cell in cells}))}
+    colours = {method: f"C{place}" for place, method in enumerate(sorted({cell.method for cell in cells}))}
     size = (4.2 * len(ipcs), 3.6 * len(students) + 0.9)
     figure, panels = figures.subplots(len(students), len(ipcs), figsize=size, sharey=True, squeeze=False)
     for row, student in zip(panels, students, strict=True):
         row[0].set_ylabel("top-1 on the test split (%)")
         for panel, ipc in zip(row, ipcs, strict=True):
-            _points(panel, [cell for cell in cells if (cell["student"], cell["ipc"]) == (student, ipc)], colours)
+            _points(panel, [cell for cell in cells if (cell.student, cell.ipc) == (student, ipc)], colours)
             panel.set_xlim(-300, 3 * max(1000, *map(_shipped, cells)))
             panel.set_title(plain(f"{data}, {student}, IPC {ipc}"), fontsize="medium")
-    shown = {cell["labels"].partition("-")[0] for cell in cells}
+    shown = {cell.labels.partition("-")[0] for cell in cells}
     handles = [Line2D([], [], marker="o", ls="", color=colour, label=plain(name)) for name, colour in colours.items()]
     handles += [
         Line2D([], [], marker=mark, ls="", color="grey", label=name) for name, mark in MARKS.items() if name in shown
@@ -95,27 +106,79 @@ def picture(
         figures.close(figure)
 
 
-def _points(panel: Any, cells: list[dict[str, Any]], colours: dict[str, str]) -> None:
+def _points(panel: Any, cells: Sequence[GridCell], colours: dict[str, str]) -> None:
     """A mark per cell, its kind of labels by form and its method by colour."""
     from matplotlib.ticker import FixedLocator
 
     for cell in cells:
-        mark, colour = MARKS.get(cell["labels"].partition("-")[0], "P"), colours[cell["method"]]
-        score = cell["top1_last"]
-        panel.errorbar(_shipped(cell), score["mean"], yerr=score["sd"] or 0, fmt=mark, color=colour, alpha=0.8)
+        mark, colour = MARKS.get(cell.labels.partition("-")[0], "P"), colours[cell.method]
+        score = cell.top1_last
+        panel.errorbar(_shipped(cell), score.mean, yerr=score.sd or 0, fmt=mark, color=colour, alpha=0.8)
     panel.set_xscale("symlog", linthresh=1000, linscale=0.6)
     panel.xaxis.set_major_locator(FixedLocator([0, *(10**power for power in range(3, 13))]))
     panel.set_xlabel(f"bytes of labels and teacher{_beside(cells)}")
     panel.grid(alpha=0.3)
 
 
-def _beside(cells: Sequence[dict[str, Any]]) -> str:
+def _beside(cells: Sequence[GridCell]) -> str:
     """What some of the cells rely on besides, and do not ship."""
-    public = max((cell["bytes"]["public"] for cell in cells), default=0)
+    public = max((cell.bytes.public for cell in cells), default=0)
     return f"\n(projector: and a public encoder of {public / 1e6:.0f} MB)" if public else ""
 
 
-def _shipped(cell: dict[str, Any]) -> int:
+def _shipped(cell: GridCell) -> int:
     """Bytes beside the images."""
-    shipped: int = cell["bytes"]["labels"] + cell["bytes"]["teacher"]
-    return shipped
+    return cell.bytes.labels + cell.bytes.teacher
+
+
+def accuracy_by_bytes(data: str, cells: Sequence[GridCell], student: str, ipc: int) -> bytes:
+    """The panel of `hello-distill plot` for one student and one number of images per class, of all cells."""
+    with _inked():
+        return _themed(picture(data, cells, "svg", [student], [ipc]))
+
+
+def curves(lines: Mapping[str, Mapping[int, float]], by: str) -> bytes:
+    """Accuracy in percent by epoch, or by something else that is counted, a line for each name."""
+    with _inked():
+        figures = pyplot()
+        rows = -(-len(lines) // 2)
+        figure, axes = figures.subplots(figsize=(5.2, 3.4 + 0.25 * rows))
+        for place, (name, line) in enumerate(lines.items()):
+            epochs = sorted(line)
+            dash = ("-", "--", ":", "-.")[place // 10 % 4]
+            axes.plot(
+                epochs,
+                [line[epoch] for epoch in epochs],
+                dash,
+                marker=".",
+                color=f"C{place % 10}",
+                label=plain(name),
+            )
+        axes.set_xlabel(by)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_ylabel("top-1 on the test split (%)")
+        axes.grid(alpha=0.3)
+        figure.legend(loc="lower center", ncol=min(2, len(lines)), frameon=False, fontsize="small")
+        figure.tight_layout(rect=(0, (0.1 + 0.25 * rows) / (3.4 + 0.25 * rows), 1, 1))
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", metadata={"Date": None})
+        figures.close(figure)
+        return _themed(content.getvalue())
+
+
+@contextmanager
+def _inked() -> Iterator[None]:
+    """matplotlib with the theme's ink. Letters that its fonts lack are no news."""
+    pyplot()
+    import matplotlib
+
+    inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    changes: Any = {**dict.fromkeys(inked, INK), "savefig.transparent": True}
+    with matplotlib.rc_context(changes), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _themed(svg: bytes) -> bytes:
+    text = svg.decode().replace(INK, "currentColor")
+    return re.sub(r"<svg\b[^>]*>", lambda match: match[0] + THEME, text, count=1).encode()

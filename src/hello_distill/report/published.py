@@ -8,7 +8,8 @@ from importlib import resources
 
 from pydantic import BaseModel, ConfigDict
 
-from hello_distill.report.page import Cell, Figure, Table, score, words
+from hello_distill.format.results.grids import Comparison
+from hello_distill.report.page import Cell, Figure, Table, row, score, signed, words
 
 
 class Entry(BaseModel):
@@ -104,33 +105,33 @@ def cell(entries: Iterable[Accuracy]) -> Cell:
     return tuple(parts) or words("")
 
 
-def notes(data: str, students: Iterable[str], entries: Iterable[Accuracy]) -> list[str]:
+def notes(students: Iterable[str], entries: Iterable[Accuracy]) -> list[str]:
     """Where the figures come from, and a sentence why they may differ; nothing where there are none."""
     entries = list(entries)
     if not entries:
         return []
     networks = ", ".join(dict.fromkeys(entry.network for entry in entries))
-    why = f"Published students are {networks}, ours {', '.join(students)}"
+    why = f"published students are {networks}, ours {', '.join(students)}; {published().data[entries[0].data].why}"
     return [
-        f"Why published figures may differ: {why[0].lower()}{why[1:]}; {published().data[entries[0].data].why}.",
+        f"Why published figures may differ: {why}.",
         f"Published: {'; '.join(dict.fromkeys(entry.source for entry in entries))}.",
     ]
 
 
-def gains(ours: Iterable[tuple[str, int, str, float, float]]) -> Table | None:
-    """HeLlO with its projector against RDED with its teacher: ours (data, IPC, student, RDED, HeLlO), the paper's."""
+def gains(result: Comparison) -> Table | None:
+    """HeLlO with its projector against RDED with its teacher: ours, and the paper's."""
+    name = f"{result.data.name}, here"
     rows = [
-        (words(f"{data}, here"), words(ipc), words(student), *_gain(rded, hello))
-        for data, ipc, student, rded, hello in ours
+        row(name, str(hello.ipc), hello.student, *_gain(rded.top1_last.mean, hello.top1_last.mean))
+        for hello, rded in result.pairs()
     ]
     if not rows:
         return None
-    table = [entry for entry in published().accuracies if (entry.paper, entry.place) == ("hello", "Table 1")]
-    by_cell = {(entry.data, entry.ipc, entry.method): entry for entry in table}
-    for (data, ipc, method), entry in by_cell.items():
-        if method == "hello":
-            rded = by_cell[data, ipc, "rded"].top1
-            rows.append((words(f"{data}, the paper"), words(ipc), words(entry.network), *_gain(rded, entry.top1)))
+    table = _of_hello("Table 1")
+    rows += [
+        row(f"{hello.data}, the paper", str(hello.ipc), hello.network, *_gain(rded.top1, hello.top1))
+        for hello, rded in _pairs(table)
+    ]
     head = ("data", "IPC", "student", "RDED, teacher's labels", "HeLlO, projector's labels", "gain")
     return Table(
         "The paper's claim beside ours: HeLlO against RDED",
@@ -146,26 +147,33 @@ def gains(ours: Iterable[tuple[str, int, str, float, float]]) -> Table | None:
 
 def experiment(place: str | None) -> Table | None:
     """The paper's own figures of an experiment, by its table; None where they are not known."""
-    if found := [entry for entry in published().accuracies if (entry.paper, entry.place) == ("hello", place)]:
-        return _architectures(found)
-    if steps := [step for step in published().ablation if step.place == place]:
-        return _ablation(steps)
-    return None
+    if entries := _of_hello(place):
+        return _architectures(entries)
+    steps = [step for step in published().ablation if step.place == place]
+    return _ablation(steps) if steps else None
+
+
+def _of_hello(place: str | None) -> list[Accuracy]:
+    return [entry for entry in published().accuracies if (entry.paper, entry.place) == ("hello", place)]
+
+
+def _pairs(entries: list[Accuracy]) -> list[tuple[Accuracy, Accuracy]]:
+    """HeLlO's figures and RDED's beside them."""
+    cells = {(entry.data, entry.ipc, entry.network, entry.method): entry for entry in entries}
+    return [(hello, cells[(*key[:3], "rded")]) for key, hello in cells.items() if key[3] == "hello"]
 
 
 def _architectures(entries: list[Accuracy]) -> Table:
-    by_cell = {(entry.network, entry.method): entry for entry in entries}
-    rows = []
-    for (network, method), hello in by_cell.items():
-        if method == "hello":
-            gain = _gain(by_cell[network, "rded"].top1, hello.top1)
-            rows.append((words(f"{hello.data}, IPC {hello.ipc}"), words(network), *gain))
+    rows = [
+        row(f"{hello.data}, IPC {hello.ipc}", hello.network, *_gain(rded.top1, hello.top1))
+        for hello, rded in _pairs(entries)
+    ]
     head = ("data", "student", "RDED, teacher's labels", "HeLlO, projector's labels", "gain")
     return Table(f"The paper's {entries[0].place}", head, rows, [f"The paper: {entries[0].source}."])
 
 
 def _ablation(steps: list[Step]) -> Table:
-    rows = [(words(step.step), score(step.top1, None), words(step.parameters)) for step in steps]
+    rows = [row(step.step, step.top1, step.parameters) for step in steps]
     first = steps[0]
     head = (f"step ({first.data}, IPC {first.ipc}), each with all before it", "top-1", "stored numbers")
     paper = published().papers[first.paper]
@@ -173,6 +181,5 @@ def _ablation(steps: list[Step]) -> Table:
     return Table(f"The paper's {first.place}", head, rows, [note])
 
 
-def _gain(rded: float, hello: float) -> tuple[Cell, Cell, Cell]:
-    gain = hello - rded
-    return score(rded, None), score(hello, None), (Figure(gain, f"{gain:+.1f}"),)
+def _gain(rded: float, hello: float) -> tuple[float, float, Cell]:
+    return rded, hello, signed(hello - rded)

@@ -1,0 +1,152 @@
+"""Sections of all kinds of result files; here those of files that are written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any
+
+from hello_distill.format.results import Budgets, Demo, DemoRow, Form, Preset, Presets, Training
+from hello_distill.format.results.entries import Result
+from hello_distill.format.results.grids import Comparison, Continual, Study
+from hello_distill.report import grids, page, published
+from hello_distill.report.page import Block, Section, Table, Text
+from hello_distill.report.parts import learning_curves, made
+
+FORM = ("bytes", "encoder rank", "head rank", "precision", "agreement, %", "error")
+ROWS = {
+    "random_hard": "(a) random real images, hard labels",
+    "distilled_hard": "(b) distilled images, hard labels",
+    "distilled_projector": "(c) distilled images, projector's labels",
+    "random_projector": "(d) random real images, projector's labels",
+}
+
+
+def budgets(file: str, result: Budgets) -> Section:
+    """Of `scripts/budgets.py`: what each budget buys, and the whole curve."""
+    cuts = sorted(result.artefacts.values(), key=lambda cut: -cut.budget)
+    curve = {_form(point): (point.agreement, page.number(point.error, ".3g")) for point in result.curve}
+    chosen = []
+    for cut in cuts:
+        form = _form(cut)
+        row = page.row(page.weight(cut.budget), *form, *curve.get(form, (None, None)), cut.projector_test_top1)
+        chosen.append(row)
+    rows = [page.row(*form, *figures) for form, figures in curve.items()]
+    knee = (
+        f"From {result.knee.bytes:,} bytes on (ranks {result.knee.encoder_rank} and {result.knee.head_rank}, "
+        f"{result.knee.precision}) more of them buy less than half a point of agreement."
+    )
+    lines = [result.command]
+    tables = [
+        Table("What was chosen", ("budget", *FORM, "its own top-1 on test images"), chosen, [], lines),
+        Table("Faithfulness to the uncut projector", FORM, rows, [knee], lines),
+    ]
+    title = f"Projectors cut to label budgets ({result.data.name})"
+    return Section(title, file, [made(result.environment, {}), *tables], tables)
+
+
+def _form(form: Form) -> tuple[int, int, int, str]:
+    return form.bytes, form.encoder_rank, form.head_rank, form.precision
+
+
+def demo(file: str, result: Demo) -> Section:
+    """Of `hello-distill demo`: accuracies and bytes."""
+    head = ("students trained on", "last epoch", "best epoch", "n", "label bytes")
+    rows = []
+    students: dict[str, DemoRow] = {name: getattr(result, name) for name in ROWS}
+    for name, row in students.items():
+        labels = page.weight(result.bytes.projector if name.endswith("projector") else 0)
+        rows.append(page.row(ROWS[name], row, row.best, len(row.runs), labels))
+    sizes = [
+        page.row("images", page.weight(result.bytes.images)),
+        page.row("projector", page.weight(result.bytes.projector)),
+        page.row("stored float16 labels for the same training would take", page.weight(result.bytes.stored_labels)),
+    ]
+    a, b, d = (
+        f"{result.distilled_projector.mean - students[name].mean:+.1f}"
+        for name in ("random_hard", "distilled_hard", "random_projector")
+    )
+    notes = [
+        f"Top-1 in percent on the test split. (c) is {a} points from (a), {b} from (b) and {d} from (d).",
+        "The spread is over students; (a) and (d) are one draw of images.",
+    ]
+    tables = [Table("Accuracies", head, rows, notes), Table("Bytes", ("what", "bytes"), sizes)]
+    about = {"data": result.data, "test images": f"{result.test_images:,}", "seconds": result.seconds}
+    return Section(f"The demonstration: {result.data}", file, [made(result.environment, about), *tables], tables)
+
+
+def training(file: str, result: Training) -> Section:
+    """Of `hello-distill train --json`: accuracies and their way through the epochs."""
+    head = ("student", "labels", "epochs", "last epoch", "best epoch", "n")
+    scores = result.top1_last, result.top1_best, len(result.seeds)
+    row = page.row(result.student, result.labels, result.epochs, *scores)
+    note = f"Top-1 in percent on {result.test_images:,} images {result.test or 'of the test split'}."
+    tables = [Table("Accuracies", head, [row], [note])]
+    text = Text("Learning curves", ["This file keeps the last and the best of the tested epochs alone."])
+    curves = learning_curves({result.student: {result.labels: result.tested}}, [])
+    data = PurePath(result.data).name
+    about = made(result.environment, {"data": data, "test images": f"{result.test_images:,}"})
+    return Section(f"Students on {data}", file, [about, *tables, curves or text], tables)
+
+
+def presets(file: str, result: Presets) -> Section:
+    """Of `scripts/presets.py`: a row for each recipe and number of images, beside what is published."""
+    head = ("recipe", "data", "IPC", "student", "labels", "last epoch", "best epoch", "n", "its teacher", "published")
+    rows, known = [], []
+    for preset in result.presets:
+        entries = published.beside(preset.data, preset.settings.method, preset.labels, preset.ipc)
+        known += entries
+        names = preset.recipe, preset.data, preset.ipc, preset.student, preset.labels
+        scores = preset.top1_last, preset.top1_best, len(preset.seeds), _teacher(preset)
+        rows.append(page.row(*names, *scores, published.cell(entries)))
+    about = "The spread is over students of one draw of images; teachers are measured on held-out training images."
+    commands = [preset.command for preset in result.presets]
+    notes = published.notes(list(dict.fromkeys(preset.student for preset in result.presets)), known)
+    tables = [Table("Accuracies", head, rows, [about, *notes], commands)] if rows else []
+    data = ", ".join(sorted({preset.data for preset in result.presets}))
+    blocks = [*_machines(result), *tables, *_epochs(result, commands)]
+    return Section(f"Methods as their authors' code runs them: {data}", file, blocks, tables)
+
+
+def _teacher(preset: Preset) -> float | None:
+    """Accuracy of the method's teacher on held-out training images, where it was measured."""
+    known = [value for name, value in preset.figures.items() if name.endswith("teacher_top1")]
+    return known[0] if known and isinstance(known[0], float) else None
+
+
+def _machines(result: Presets) -> list[Table]:
+    """Where the presets were made, and which of them where."""
+    recipes: dict[str, list[Preset]] = {}
+    for preset in result.presets:
+        recipes.setdefault(str(preset.environment), []).append(preset)
+    return [made(some[0].environment, {"recipes": ", ".join(p.recipe for p in some)}) for some in recipes.values()]
+
+
+def _epochs(result: Presets, commands: list[str]) -> list[Block]:
+    """Learning curves, and the epochs of presets that have none."""
+    curves = learning_curves(
+        {f"{p.recipe}, IPC {p.ipc}, {p.student}": {p.labels: p.tested} for p in result.presets}, commands
+    )
+    texts = [
+        f"{p.recipe}, IPC {p.ipc}: tested after {', '.join(map(str, p.tested_epochs))} epochs; the file keeps the last "
+        "and the best alone, so there is no curve to draw."
+        for p in result.presets
+        if not p.tested
+    ]
+    return [*([curves] if curves else []), *([Text("Tested epochs", texts)] if texts else [])]
+
+
+KINDS: dict[type[Result], Callable[[str, Any], Section]] = {
+    Budgets: budgets,
+    Comparison: grids.comparison,
+    Continual: grids.continual,
+    Demo: demo,
+    Presets: presets,
+    Study: grids.study,
+    Training: training,
+}
+
+
+def section(file: str, result: Result) -> Section:
+    """The part of a page that shows a result."""
+    return KINDS[type(result)](file, result)
