@@ -57,6 +57,11 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
+def one_line(error: object) -> str:
+    """What a library says, on one line."""
+    return " ".join(str(error).split())
+
+
 def listed(items: Sequence[str], limit: int = 5) -> str:
     """The first few, and how many more there are."""
     shown = ", ".join(printable(item) for item in items[:limit])
