@@ -99,7 +99,7 @@ def test_stored_labels_are_as_large_as_published(ipc: int, told: str) -> None:
     optim = recipes.find("imagenet1k", ipc).student.optim
     logits = sizes.logit_bytes(1000, 1000 * ipc, optim.epochs)
     assert size(logits) == told and logits == 600_000_000 * ipc
-    files = sizes.stored_bytes(1000, ipc, optim.epochs, optim.batch_size)
+    files = sizes.stored_bytes(1000, 1000 * ipc, optim.epochs, optim.batch_size)
     assert 1 < files / logits < 1.01
 
 

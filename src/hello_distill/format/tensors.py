@@ -71,20 +71,19 @@ def read_as(file: Path, layout: Layout) -> dict[str, Tensor]:
     Raises ArtifactError for anything else, before memory is given to it.
     """
     check_layout(file, layout)
-    found = read(file)
-    for name, tensor in found.items():
+    tensors = read(file)
+    for name, tensor in tensors.items():
         check_finite(file, name, tensor)
-    return found
+    return tensors
 
 
 def check_layout(file: Path, layout: Layout) -> None:
     """Raise ArtifactError where a file holds other tensors than those of the layout."""
-    found = layout_of(file)
-    if differing := sorted(name for name in {*found, *layout} if found.get(name) != layout.get(name)):
-        name = differing[0]
-        raise ArtifactError(
-            f"{file} does not fit: {name} is {found.get(name, 'missing')} and should be {layout.get(name, 'absent')}"
-        )
+    actual = layout_of(file)
+    for name in sorted({*actual, *layout}):
+        kind, expected = actual.get(name, "missing"), layout.get(name, "absent")
+        if name not in layout or kind != expected:
+            raise ArtifactError(f"{file} does not fit: {name} is {kind} and should be {expected}")
 
 
 def check_finite(file: Path, name: str, tensor: Tensor) -> None:
