@@ -16,17 +16,7 @@ from typing import Any
 
 from hello_distill.system.errors import MachineError
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pillow",
-    "datasets",
-    "open_clip_torch",
-    "timm",
-    "peft",
-    "safetensors",
-)
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "datasets", "open_clip_torch", "timm", "peft", "safetensors")
 
 
 def device() -> str:
@@ -102,15 +92,15 @@ def commit() -> str | None:
 
     Asked once a process: the source may change while it runs.
     """
-    git = ["git", "-C", str(Path(__file__).parent)]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
-        ).stdout
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head + ("+" if changed.strip() else "")
 
 
 def processor() -> str:
@@ -148,11 +138,10 @@ def versions() -> dict[str, Any]:
     """Versions of Python and of the packages that shape a result, and the number of threads."""
     import torch
 
-    found = {name: metadata.version(name) for name in PACKAGES}
     return {
         "hello_distill": metadata.version("hello-distill"),
         "python": platform.python_version(),
-        **found,
+        **{name: metadata.version(name) for name in PACKAGES},
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
     }

@@ -68,9 +68,8 @@ def seat() -> str:
 def _started(pid: int) -> str | None:
     """When a process began; None where it has ended."""
     try:
-        state, *rest = (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        state, *rest = line.rpartition(")")[2].split()
     except (OSError, ValueError):
         return UNSEEN if _runs(pid) else None
     return None if state in "ZX" else rest[18]
@@ -82,5 +81,5 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
     return True

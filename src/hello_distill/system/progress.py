@@ -19,7 +19,7 @@ class Stage:
 
 
 class Progress:
-    """Silent progress: what library calls use unless told otherwise."""
+    """Silent progress: what library calls use unless another is given."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -64,12 +64,7 @@ class ConsoleProgress(Progress):
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
-        columns = (
-            TextColumn("{task.description:<24}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
+        columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Bars(*columns, console=self.console, transient=True) as bars:
             yield from bars.track(items, total=total, description=what)
 
