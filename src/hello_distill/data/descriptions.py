@@ -21,8 +21,8 @@ SAVED = "dataset_dict.json"
 
 def front(text: str) -> str:
     """The YAML at the head of a card; empty where there is none."""
-    found = FRONT.match(text.replace("\r\n", "\n"))
-    return found[1] if found else ""
+    match = FRONT.match(text.replace("\r\n", "\n"))
+    return match[1] if match else ""
 
 
 def check_contained(source: str, caches: Sequence[Path]) -> None:
@@ -31,8 +31,8 @@ def check_contained(source: str, caches: Sequence[Path]) -> None:
     By links, by pipes and devices, or by the files that its descriptions name: `datasets` would follow all of them.
     """
     roots = (Path(source).resolve(), *caches)
-    for place, inner, files in os.walk(source):
-        for path in (Path(place, name) for name in (*inner, *files)):
+    for folder, inner, files in os.walk(source):
+        for path in (Path(folder, name) for name in (*inner, *files)):
             real = Path(os.path.realpath(path))
             if not any(real.is_relative_to(root) for root in roots):
                 raise InputError(f"{path} is a link that leads out of {source}; put the file itself there, or a copy")

@@ -9,10 +9,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import datasets
 import numpy as np
 from PIL import Image
 
+from hello_distill.data.parquet import packed
 from hello_distill.system.cache import once
 from hello_distill.system.errors import MachineError
 from hello_distill.system.machine import cache_folder
@@ -114,21 +114,16 @@ def _run(command: list[str], folder: Path) -> None:
 def _converted(raw: Path) -> dict[str, bytes]:
     """Four IDX files to two Parquet files with PNG images and class names, in memory."""
     parts = {}
-    datasets.disable_progress_bars()
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASSES))})
     for split, prefix in PARTS.items():
         pictures = _idx(raw / f"{prefix}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
         labels = _idx(raw / f"{prefix}-labels-idx1-ubyte.gz", 8)
-        records = {"image": [{"bytes": _png(picture), "path": None} for picture in pictures], "label": labels.tolist()}
-        buffer = io.BytesIO()
-        datasets.Dataset.from_dict(records, features=features).to_parquet(buffer)
-        parts[split] = buffer.getvalue()
+        images = [{"bytes": _png(picture), "path": None} for picture in pictures]
+        parts[split] = packed(images, labels.tolist(), CLASSES)
     return parts
 
 
 def _idx(file: Path, header: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    with gzip.open(file) as content:
-        return np.frombuffer(content.read()[header:], np.uint8)
+    return np.frombuffer(gzip.decompress(file.read_bytes()), np.uint8, offset=header)
 
 
 def _png(picture: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> bytes:

@@ -67,8 +67,8 @@ def _licence(card: Path, root: Path) -> list[str | None]:
         node = yaml.compose("\n".join(FIELD.findall(head))[:LARGEST], yaml.SafeLoader)
     except (ValueError, RecursionError, yaml.YAMLError):
         node = None
-    found = {key.value: _text(value) for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
-    return [found.get(name) for name in ("license", "license_name", "license_link")]
+    fields = {key.value: _text(value) for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+    return [fields.get(name) for name in ("license", "license_name", "license_link")]
 
 
 def _text(node: yaml.Node) -> str | None:

@@ -1,4 +1,4 @@
-"""Kept images that stay in a file: indexed as a tensor of pixels is, and read when they are asked for."""
+"""Memory-mapped images: indexed as a tensor of pixels is, and read when they are asked for."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Mapped:
 
 
 KeptImages: TypeAlias = Pixels | Mapped
-"""Images (n 3 h w, uint8) in memory or in a file; an index gives pixels in memory either way."""
+"""Images (n 3 h w, uint8) in memory or memory-mapped; an index gives pixels in memory either way."""
 
 
 def part(images: KeptImages, index: Tensor) -> UInt8[Tensor, "m 3 h w"] | Mapped:
-    """The images at these rows; those in a file stay there."""
+    """The images at these rows; memory-mapped ones stay in their file."""
     return images.part(index) if isinstance(images, Mapped) else images[index]
 
 

@@ -44,31 +44,29 @@ def cycle(targets: Targets, guesses: Targets, classes: int) -> list[tuple[int, i
     a second one.
     """
     pairs, counts = torch.unique(targets * classes + guesses, return_counts=True)
-    target, most, own, total = [0] * classes, [0] * classes, [0] * classes, [0] * classes
+    total, right = (torch.bincount(of, minlength=classes).tolist() for of in (targets, targets[targets == guesses]))
+    guess, most = [0] * classes, [0] * classes
     for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-        place, taken = divmod(pair, classes)
-        total[place] += count
-        if taken == place:
-            own[place] = count
-        if count > most[place]:
-            target[place], most[place] = taken, count
-    found: dict[int, int] = {}
-    for start in range(len(target)):
-        ring = _ring(start, target)
-        next_class, same = (sum(counted[place] for place in ring) for counted in (most, own))
-        agreed = 4 * next_class > sum(total[place] for place in ring) and 2 * next_class > 3 * len(ring)
+        target, taken = divmod(pair, classes)
+        if count > most[target]:
+            guess[target], most[target] = taken, count
+    exchanged: dict[int, int] = {}
+    for start in range(classes):
+        ring = _ring(start, guess)
+        images, next_class, same = (sum(counted[target] for target in ring) for counted in (total, most, right))
+        agreed = 4 * next_class > images and 2 * next_class > 3 * len(ring)
         if agreed and next_class - same > SIGNIFICANT * math.sqrt(next_class + same):
-            found |= {place: target[place] for place in ring}
-    return sorted(found.items())
+            exchanged |= {target: guess[target] for target in ring}
+    return sorted(exchanged.items())
 
 
-def _ring(start: int, target: Sequence[int]) -> list[int]:
+def _ring(start: int, guess: Sequence[int]) -> list[int]:
     """The cycle of pointers that a class lies on; empty where it lies on none, or points to itself."""
     ring = [start]
-    while (place := target[ring[-1]]) != start:
-        if place in ring:
+    while (target := guess[ring[-1]]) != start:
+        if target in ring:
             return []
-        ring.append(place)
+        ring.append(target)
     return ring if len(ring) > 1 else []
 
 

@@ -25,7 +25,7 @@ from hello_distill.data.fashion_mnist import fashion_mnist
 from hello_distill.data.images import ImageSet, Split
 from hello_distill.data.order import check_classes_match
 from hello_distill.system import context
-from hello_distill.system.errors import InputError, MachineError, listed, nearest
+from hello_distill.system.errors import InputError, MachineError, listed, nearest, one_line
 from hello_distill.system.machine import device, rest_offline_if_unreachable
 from hello_distill.system.room import FULL
 
@@ -96,14 +96,14 @@ def _located(source: str) -> _Folders | _Tables:
 
 def parted(source: str) -> tuple[str, str | None]:
     """A source without the list of its classes, and that list's file or name."""
-    place, mark, chosen = source.rpartition(CHOSEN)
-    return (place, chosen) if mark else (source, None)
+    whole, mark, chosen = source.rpartition(CHOSEN)
+    return (whole, chosen) if mark else (source, None)
 
 
 def short_name(source: str) -> str:
     """A source as a result names it: without the folders above it, and above the list of its classes."""
-    place, chosen = parted(source)
-    name = Path(place).resolve().name
+    whole, chosen = parted(source)
+    name = Path(whole).resolve().name
     return name if chosen is None else f"{name}{CHOSEN}{Path(chosen).name}"
 
 
@@ -206,7 +206,7 @@ def _load(source: str, path: str) -> Mapping[str, datasets.Dataset]:
     except MemoryError:
         raise
     except Exception as error:  # of nearly any class, for a description made to harm
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        reason = f"{type(error).__name__}: {one_line(error)[:500]}"
         raise InputError(f"{source} is no image data set that `datasets` can open ({reason})") from None
 
 
@@ -251,8 +251,8 @@ def _table_split(
         raise InputError(f"{source}, split {name}: a label is {highest}, but there are {len(classes)} classes")
     if unlabelled := sum(label < 0 for label in labels):
         raise InputError(f"{source}, split {name}: {unlabelled} images have no label; remove them")
-    own = [Path(source).resolve()] if Path(source).is_dir() else []
-    return _checked(Split(source, name, table, classes, (*own, *_caches())))
+    folder = [Path(source).resolve()] if Path(source).is_dir() else []
+    return _checked(Split(source, name, table, classes, (*folder, *_caches())))
 
 
 def _caches() -> list[Path]:
