@@ -215,7 +215,7 @@ def test_too_little_memory_is_told_before_it_is_taken(
     train = open_training(str(sources["tree"]))
     monkeypatch.setenv("HELLO_DISTILL_IMAGES", "memory")
     with pytest.raises(MachineError, match=r"GiB of memory are free; set a smaller `max_side`"):
-        train.decode(400_000)
+        train.read(400_000)
 
 
 def test_an_unreachable_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

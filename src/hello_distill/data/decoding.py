@@ -6,6 +6,7 @@ before pixels are decoded; and whatever is wrong with a file ends in `Unreadable
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import stat
@@ -111,9 +112,8 @@ def picture(content: bytes) -> Image.Image:
     except Image.DecompressionBombError:
         raise Unreadable("too many pixels", f"at most {MAX_PIXELS:,}") from None
     except Exception as error:  # of nearly any class, for a file made to harm
-        raise Unreadable(
-            "truncated" if _is_short_riff(content) else _damage(error), one_line(error)[:200] or type(error).__name__
-        ) from None
+        reason = "truncated" if _is_short_riff(content) else _damage(error)
+        raise Unreadable(reason, one_line(error)[:200] or type(error).__name__) from None
 
 
 def square(picture: Image.Image, side: int) -> Image.Image:
@@ -215,11 +215,9 @@ def _kind(content: bytes) -> str:
 
 def _is_text(start: bytes) -> bool:
     try:
-        text = start.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(start) - 3:  # else only the last letter was cut
-            return False
-        text = start[: error.start].decode("utf-8")
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)  # the last letter may be cut
+    except UnicodeDecodeError:
+        return False
     return all(letter.isprintable() or letter.isspace() for letter in text)
 
 

@@ -81,18 +81,13 @@ def _unpacked(scratch: Path) -> Path:
     check_room(scratch, FETCHED, rough=True)
     lists = scratch / "lists"
     (lists / "partial").mkdir(parents=True)
-    for options in ([], ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={scratch}"]):
-        if options:
-            _run(["apt-get", *options, "update"], scratch)
-        try:
-            _run(["apt-get", *options, "download", PACKAGE], scratch)
-        except subprocess.SubprocessError:
-            continue
-        break
-    package = next(scratch.glob(f"{PACKAGE}_*.deb"), None)
-    if package is None:
-        raise OSError("apt-get knows no such package")
-    _run(["dpkg-deb", "-x", str(package), str(scratch / "package")], scratch)
+    try:
+        _run(["apt-get", "download", PACKAGE], scratch)
+    except subprocess.SubprocessError:  # no index of packages, or an old one
+        apt = ["apt-get", "-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={scratch}"]
+        _run([*apt, "update"], scratch)
+        _run([*apt, "download", PACKAGE], scratch)
+    _run(["dpkg-deb", "-x", *map(str, scratch.glob(f"{PACKAGE}_*.deb")), str(scratch / "package")], scratch)
     return scratch / "package" / DEBIAN
 
 

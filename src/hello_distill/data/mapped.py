@@ -42,10 +42,6 @@ class Mapped:
         rows = self.rows[index.cpu() if isinstance(index, Tensor) else index]
         return torch.from_numpy(self.file.take(rows.numpy(), axis=0)).to(self.device)
 
-    def part(self, index: Tensor) -> Mapped:
-        """The images at these rows, in this order."""
-        return Mapped(self.file, self.rows[index.cpu()], self.device)
-
     def to(self, device: str) -> Mapped:
         """The same images; what is read of them goes to another device."""
         return Mapped(self.file, self.rows, torch.device(device))
@@ -57,7 +53,9 @@ KeptImages: TypeAlias = Pixels | Mapped
 
 def part(images: KeptImages, index: Tensor) -> UInt8[Tensor, "m 3 h w"] | Mapped:
     """The images at these rows; memory-mapped ones stay in their file."""
-    return images.part(index) if isinstance(images, Mapped) else images[index]
+    if isinstance(images, Mapped):
+        return Mapped(images.file, images.rows[index.cpu()], images.device)
+    return images[index]
 
 
 def in_memory(images: KeptImages) -> Pixels:

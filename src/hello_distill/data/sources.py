@@ -82,7 +82,8 @@ def _located(source: str) -> _Folders | _Tables:
         return _Tables(source, str(fashion_mnist()))
     folder = Path(source)
     if folder.is_dir():
-        return _Tables(source, source) if _is_data_set(folder) else _Folders(source)
+        marks = ("*.parquet", "*/*.parquet", "dataset_dict.json")
+        return _Tables(source, source) if any(any(folder.glob(mark)) for mark in marks) else _Folders(source)
     if HUB_ID.fullmatch(source) and not source.startswith("."):
         rest_offline_if_unreachable()
         return _Tables(source, source)
@@ -105,10 +106,6 @@ def short_name(source: str) -> str:
     whole, chosen = parted(source)
     name = Path(whole).resolve().name
     return name if chosen is None else f"{name}{CHOSEN}{Path(chosen).name}"
-
-
-def _is_data_set(folder: Path) -> bool:
-    return any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet")) or (folder / "dataset_dict.json").exists()
 
 
 class _Folders(NamedTuple):

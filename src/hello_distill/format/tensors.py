@@ -100,13 +100,10 @@ def layout_of(file: Path) -> Layout:
             if length > LARGEST_HEAD:
                 raise ValueError(f"its head takes {length} bytes, and {LARGEST_HEAD} are allowed")
             head = json.loads(content.read(length), object_pairs_hook=_once)
-        parts = {name: tensor for name, tensor in head.items() if name != METADATA}
+        parts = {name: tensor for name, tensor in head.items() if name != "__metadata__"}
         return {name: (str(part["dtype"]), tuple(map(index, part["shape"]))) for name, part in parts.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}; get the artefact again") from None
-
-
-METADATA = "__metadata__"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -109,26 +109,21 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
-def gpu() -> dict[str, str]:
-    """`gpu` and the name of the GPU that is used; empty where none is."""
+def environment() -> dict[str, Any]:
+    """What a result must say of where it was made: commit, versions, hardware, of a GPU its name."""
     import torch
 
     used = device()
     on_gpu = used.startswith("cuda") and torch.cuda.is_available()
-    return {"gpu": torch.cuda.get_device_name(used)} if on_gpu else {}
-
-
-def environment() -> dict[str, Any]:
-    """What a result must say of where it was made: commit, versions, hardware."""
     return {
         **versions(),
         "commit": commit(),
-        "device": device(),
-        **gpu(),
+        "device": used,
+        **({"gpu": torch.cuda.get_device_name(used)} if on_gpu else {}),
         "processor": processor(),
         "system": platform.system(),
     }

@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
+@dataclass
 class Stage:
     """A named piece of work; set `figure` to what its line should say."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.figure = ""
+    name: str
+    figure: str = ""
 
 
 class Progress:

@@ -27,15 +27,15 @@ Kinds = Mapping[str, Any]
 
 def expected(kind: Any) -> str:
     """What a value of a type looks like, in words."""
-    inner = get_args(kind)
+    origin, inner = get_origin(kind), get_args(kind)
     if kind in WORDS:
         return WORDS[kind]
-    if get_origin(kind) is Literal:
+    if origin is Literal:
         return "one of " + ", ".join(map(str, inner))
-    if get_origin(kind) in (Union, types.UnionType):
+    if origin in (Union, types.UnionType):
         return " or ".join(map(expected, inner))
-    if get_origin(kind) in (tuple, list):
-        length = "" if get_origin(kind) is list or Ellipsis in inner else f" of {len(inner)}"
+    if origin in (tuple, list):
+        length = "" if origin is list or Ellipsis in inner else f" of {len(inner)}"
         return f"a list{length}, each {expected(inner[0])}"
     if dataclasses.is_dataclass(kind):
         return "fields such as " + dataclasses.fields(kind)[0].name
