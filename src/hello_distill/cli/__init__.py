@@ -108,12 +108,7 @@ def run(command: Callable[[], None]) -> int:
     except OSError as error:
         return failed(f"{one_line(error)}; put that right and run the same command again", 3)
     except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+        said = str(error)  # torch's are RuntimeErrors, and differ by device
+        if isinstance(error, RuntimeError) and "out of memory" not in said and "can't allocate memory" not in said:
             raise
         return failed("memory is full; close other programs, or lower batch sizes or `max_side` in a --config file", 3)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error says so: Python's own, or torch's, which are RuntimeErrors and differ by device."""
-    words = ("out of memory", "can't allocate memory")
-    return isinstance(error, MemoryError) or any(each in str(error) for each in words)

@@ -38,7 +38,10 @@ def examine() -> dict[str, Any]:
         "versions": {"python": platform.python_version()},
         "cores": len(os.sched_getaffinity(0)),
         "memory": memory(),
-        "disk": {"cache": disk(cache_folder()), "here": disk(Path.cwd())},
+        "disk": {
+            name: {"folder": str(folder), "free": room.free(folder)}
+            for name, folder in (("cache", cache_folder()), ("here", Path.cwd()))
+        },
         "caches": {"hello-distill": cache(cache_folder())},
         "encoders": {"lite": [], "hub": [], "folders": []},
         "variables": variables(),
@@ -78,11 +81,6 @@ def problems_here() -> Iterator[str]:
     for name in variables():
         if name.startswith("HELLO_DISTILL_") and name not in OURS:
             yield f"the variable {name} is unknown and has no effect: {nearest(name, OURS)}"
-
-
-def disk(folder: Path) -> dict[str, Any]:
-    """A folder with the free bytes of its disk."""
-    return {"folder": str(folder), "free": room.free(folder)}
 
 
 def cache(folder: Path) -> dict[str, Any]:

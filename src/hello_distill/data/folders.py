@@ -143,9 +143,7 @@ def chosen_classes(source: str, chosen: str, known: Sequence[str]) -> frozenset[
 
 def _lines(source: str, chosen: str) -> list[str]:
     shipped = {file.stem: file for file in LISTS.glob("*.txt")}
-    file = Path(chosen)
-    if not file.is_file() and chosen in shipped:
-        file = shipped[chosen]
+    file = Path(chosen) if Path(chosen).is_file() else shipped.get(chosen, Path(chosen))
     try:
         return file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ import torch
 
 from hello_distill.data.folders import folded
 from hello_distill.data.images import ImageSet
-from hello_distill.system.errors import ArtifactError, InputError
+from hello_distill.system.errors import ArtifactError, InputError, listed
 from hello_distill.types import Logits, Targets
 
 SIGNIFICANT = 3.5
@@ -27,11 +27,9 @@ def check_order(logits: Logits, images: ImageSet, what: str) -> None:
     `logits` (n c) are the source's for these images, `what` names it in the message. Two exchanged classes are found
     from about 20 images of each on; with fewer, only a larger disorder is, and with one image of each none.
     """
-    exchanged = cycle(images.targets.cpu(), logits.argmax(1).cpu(), len(images.classes))
-    if exchanged:
-        pairs = ", ".join(f"{images.classes[a]!r} for {images.classes[b]!r}" for a, b in exchanged[:3])
-        more = f" and {len(exchanged) - 3} more" if len(exchanged) > 3 else ""
-        raise ArtifactError(f"{what} has its classes in another order than the images: it takes {pairs}{more}")
+    if exchanged := cycle(images.targets.cpu(), logits.argmax(1).cpu(), len(images.classes)):
+        pairs = listed([f"{images.classes[a]!r} for {images.classes[b]!r}" for a, b in exchanged], 3)
+        raise ArtifactError(f"{what} has its classes in another order than the images: it takes {pairs}")
 
 
 def cycle(targets: Targets, guesses: Targets, classes: int) -> list[tuple[int, int]]:

@@ -150,7 +150,7 @@ class _Tables(NamedTuple):
 
     def training(self) -> Split:
         tables, columns, classes = self._opened()
-        return _table_split(self.source, "train", tables["train"], columns, classes)
+        return self._split("train", tables["train"], columns, classes)
 
     def test(self, name: str | None) -> Split:
         tables, columns, classes = self._opened()
@@ -160,10 +160,22 @@ class _Tables(NamedTuple):
             )
         for test in folders.TEST_NAMES if name is None else (name,):  # a usual one without labels is passed over
             if test in tables and (name or min(_labels(tables[test], columns["label"]), default=-1) >= 0):
-                return _table_split(self.source, test, tables[test], columns, classes)
+                return self._split(test, tables[test], columns, classes)
         raise InputError(
             f"{self.source} has no labelled test split; add one called test or validation, or {folders.NAME_ONE}"
         )
+
+    def _split(self, name: str, table: datasets.Dataset, columns: dict[str, str], classes: tuple[str, ...]) -> Split:
+        table = table.select_columns(list(columns.values()))
+        table = table.rename_columns({column: role for role, column in columns.items() if column != role})
+        table = table.cast_column("image", datasets.Image(decode=False))
+        labels = _labels(table, "label")
+        if (highest := max(labels, default=-1)) >= len(classes):
+            raise InputError(f"{self.source}, split {name}: a label is {highest}, but there are {len(classes)} classes")
+        if unlabelled := sum(label < 0 for label in labels):
+            raise InputError(f"{self.source}, split {name}: {unlabelled} images have no label; remove them")
+        folder = [Path(self.source).resolve()] if Path(self.source).is_dir() else []
+        return _checked(Split(self.source, name, table, classes, (*folder, *_caches())))
 
     def _opened(self) -> tuple[Mapping[str, datasets.Dataset], dict[str, str], tuple[str, ...]]:
         """Its tables, the columns of image and label, and the classes."""
@@ -236,20 +248,6 @@ def _classes(source: str, table: datasets.Dataset, column: str) -> tuple[str, ..
 def _labels(table: datasets.Dataset, column: str) -> list[int]:
     """The labels, -1 where there is none."""
     return [-1 if label is None else label for label in table[column][:]]
-
-
-def _table_split(
-    source: str, name: str, table: datasets.Dataset, columns: dict[str, str], classes: tuple[str, ...]
-) -> Split:
-    table = table.select_columns(list(columns.values())).rename_columns({v: k for k, v in columns.items() if v != k})
-    table = table.cast_column("image", datasets.Image(decode=False))
-    labels = _labels(table, "label")
-    if (highest := max(labels, default=-1)) >= len(classes):
-        raise InputError(f"{source}, split {name}: a label is {highest}, but there are {len(classes)} classes")
-    if unlabelled := sum(label < 0 for label in labels):
-        raise InputError(f"{source}, split {name}: {unlabelled} images have no label; remove them")
-    folder = [Path(source).resolve()] if Path(source).is_dir() else []
-    return _checked(Split(source, name, table, classes, (*folder, *_caches())))
 
 
 def _caches() -> list[Path]:

@@ -16,6 +16,8 @@ from hello_distill.format import sizes
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.types import Logits
 
+FLOATS = {"float32": torch.float32, "float16": torch.float16, "float8": torch.float8_e4m3fn}
+
 
 class LabelCodec(ABC):
     """Logits to columns of numbers and back. Its fields are its settings."""
@@ -45,13 +47,8 @@ class Plain(LabelCodec):
 
     name: str = "float16"
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """torch's type."""
-        return {"float32": torch.float32, "float16": torch.float16, "float8": torch.float8_e4m3fn}[self.name]
-
     def encode(self, logits: Logits) -> dict[str, Tensor]:
-        return {"logits": logits.to(self.dtype)}
+        return {"logits": logits.to(FLOATS[self.name])}
 
     def decode(self, columns: dict[str, Tensor], num_classes: int) -> Logits:
         return columns["logits"].float()

@@ -34,7 +34,7 @@ def info(folder: str | Path) -> dict[str, Any]:
     manifest = verification.check_sizes(folder)
     files = manifest["files"]
     kept, student, labels = manifest["images"], manifest["student"], manifest["labels"]
-    stored = sizes.logit_bytes(len(manifest["classes"]), kept["count"], student["optim"]["epochs"])
+    stored = sizes.tensor_bytes("F16", (student["optim"]["epochs"], kept["count"], len(manifest["classes"])))
     part = part_of(labels)
     size, networks = shipped(files, part.files()), part.classifiers()
     return {

@@ -108,11 +108,6 @@ def recording_bytes(images: int, per_epoch: int, batches: int, columns: Columns)
     return {"labels": labels, "index": total - labels, "total": total}
 
 
-def logit_bytes(classes: int, images: int, epochs: int) -> int:
-    """The papers' count of stored labels: one float16 logit row for every view of a training, and nothing else."""
-    return tensor_bytes("F16", (epochs, images, classes))
-
-
 def num_batches(images: int, batch_size: int) -> int:
     """Batches in an epoch."""
     return max(1, math.ceil(images / batch_size))

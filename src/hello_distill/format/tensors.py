@@ -35,7 +35,9 @@ def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | Non
     try:
         safetensors.torch.save_file(tensors, file, metadata)
     except safetensors.SafetensorError as error:
-        raise _of_the_system(error, file) from None
+        if not (number := re.search(r"os error (\d+)", str(error))):
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(file)) from None
     publishing.permit(file)
 
 
@@ -49,12 +51,6 @@ def finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point():
         return True
     return bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())
-
-
-def _of_the_system(error: safetensors.SafetensorError, file: Path) -> Exception:
-    """The library's error as the system's own, where it tells its number."""
-    number = re.search(r"os error (\d+)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1])), str(file)) if number else error
 
 
 def read(file: Path) -> dict[str, Tensor]:

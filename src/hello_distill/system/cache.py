@@ -21,14 +21,12 @@ def locked(file: Path, wait: bool = True) -> Iterator[bool]:
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(file)
     try:
-        lock.acquire(blocking=wait)
+        held = lock.acquire(blocking=wait)
     except filelock.Timeout:
         yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    else:
+        with held:
+            yield True
 
 
 def once(target: Path, make: Callable[[], object], parts: Collection[str] = (), together: bool = False) -> Path:

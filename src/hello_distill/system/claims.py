@@ -42,11 +42,6 @@ class Claim:
         """Where the output is written until it is complete."""
         return _folder(self.target) / "partial"
 
-    def of_this_thread(self, target: Path) -> bool:
-        """Whether it is the claim on a target, and this thread of this process has it."""
-        me = (os.getpid(), threading.get_ident())
-        return (self.owner.pid, self.thread) == me and self.target.absolute() == target.absolute()
-
     def release(self) -> None:
         """Give the claim up, with what was not published. May be called again where it was interrupted."""
         folder = _folder(self.target)
@@ -76,11 +71,12 @@ def claimed(out: str | Path) -> Iterator[Claim]:
     Of several processes that train together the first holds it, and the others write nothing.
     """
     target = Path(out)
+    mine = (os.getpid(), threading.get_ident(), target.absolute())
     check_absent(target)
     if launched().rank > 0:
         yield Claim(target, Owner.me())
-    elif held := next((claim for claim in _held if claim.of_this_thread(target)), None):
-        yield held
+    elif held := [claim for claim in _held if (claim.owner.pid, claim.thread, claim.target.absolute()) == mine]:
+        yield held[0]
     else:
         with reserved(target) as claim:
             check_absent(target)
