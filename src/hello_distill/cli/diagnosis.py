@@ -107,9 +107,9 @@ def cache_problems(caches: dict[str, Any]) -> list[str]:
     """Caches that cannot be written to."""
     variable = {"hello-distill": "HELLO_DISTILL_CACHE", "Hub": "HF_HOME", "datasets": "HF_HOME"}
     return [
-        f"the cache of {name} at {kept['folder']} is not writable; set {variable[name]} to a folder that is"
-        for name, kept in caches.items()
-        if not kept["writable"]
+        f"the cache of {name} at {facts['folder']} is not writable; set {variable[name]} to a folder that is"
+        for name, facts in caches.items()
+        if not facts["writable"]
     ]
 
 

@@ -33,14 +33,14 @@ def info(folder: str | Path) -> dict[str, Any]:
     """
     manifest = verification.check_sizes(folder)
     files = manifest["files"]
-    kept, student, labels = manifest["images"], manifest["student"], manifest["labels"]
-    stored = sizes.tensor_bytes("F16", (student["optim"]["epochs"], kept["count"], len(manifest["classes"])))
+    images, student, labels = manifest["images"], manifest["student"], manifest["labels"]
+    stored = sizes.tensor_bytes("F16", (student["optim"]["epochs"], images["count"], len(manifest["classes"])))
     part = part_of(labels)
     size, networks = shipped(files, part.files()), part.classifiers()
     return {
         "classes": len(manifest["classes"]),
         "ipc": manifest["ipc"],
-        "images": {"count": kept["count"], "side": kept["side"], "bytes": files[IMAGES]["bytes"]},
+        "images": {"count": images["count"], "side": images["side"], "bytes": files[IMAGES]["bytes"]},
         "labels": {
             "kind": labels["kind"],
             "parameters": labels["parameters"],
@@ -79,7 +79,7 @@ def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
         above = 1 if ours is not None and ours < teacher else None
         rungs.append({"labels": "teacher float16", "bytes": teacher, "smaller_from_ipc": above, "stated": True})
     for form, stated in forms.items():
-        kept = form == part.form()
-        size = ours if kept else stated
-        rungs.append({"labels": form, "bytes": size, "smaller_from_ipc": None, "stated": not kept})
+        here = form == part.form()
+        size = ours if here else stated
+        rungs.append({"labels": form, "bytes": size, "smaller_from_ipc": None, "stated": not here})
     return rungs

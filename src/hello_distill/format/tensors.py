@@ -27,7 +27,7 @@ LARGEST_HEAD = 2**20
 def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a file that others may read, too.
 
-    Raises DivergedError for numbers that are not finite, OSError where the disk is full.
+    Raises DivergedError for non-finite numbers, OSError where the disk is full.
     """
     for name, tensor in tensors.items():
         if not finite(tensor):

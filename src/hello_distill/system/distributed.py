@@ -132,9 +132,9 @@ def followed(value: float) -> float:
         return value
     import torch
 
-    kept = torch.tensor(value, dtype=torch.float64, device=device())
-    follow([kept])
-    return kept.item()
+    number = torch.tensor(value, dtype=torch.float64, device=device())
+    follow([number])
+    return number.item()
 
 
 def state(model: nn.Module) -> list[Tensor]:

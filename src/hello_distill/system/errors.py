@@ -24,7 +24,7 @@ class InputError(HelloError):
 
 
 class DivergedError(InputError):
-    """A training came to a loss that is no finite number."""
+    """A training came to a non-finite loss."""
 
 
 class MachineError(HelloError):
