@@ -25,22 +25,15 @@ if TYPE_CHECKING:
     from hello_distill.system.errors import ArtifactError, HelloError, InputError, MachineError
 
 _HOMES = {
-    "Artifact": ("artifact", "Artifact"),
-    "ArtifactError": ("system.errors", "ArtifactError"),
-    "Context": ("system.context", "Context"),
-    "HelloError": ("system.errors", "HelloError"),
-    "InputError": ("system.errors", "InputError"),
-    "MachineError": ("system.errors", "MachineError"),
-    "Recipe": ("distillers.recipe", "Recipe"),
-    "distill": ("api", "distill"),
-    "info": ("format.costs", "info"),
-    "load": ("artifact", "load"),
-    "recipe": ("recipes", "find"),
-    "record": ("api", "record"),
-    "reproduce": ("api", "reproduce"),
-    "train": ("api", "train"),
-    "verify": ("api", "verify"),
+    **dict.fromkeys(("distill", "record", "reproduce", "train", "verify"), "api"),
+    **dict.fromkeys(("Artifact", "load"), "artifact"),
+    **dict.fromkeys(("ArtifactError", "HelloError", "InputError", "MachineError"), "system.errors"),
+    "Context": "system.context",
+    "Recipe": "distillers.recipe",
+    "info": "format.costs",
+    "recipe": "recipes",
 }
+"""Names with their modules. They stand in `__all__`, too, which type checkers read, and above for the documentation."""
 
 __all__ = [
     "Artifact",
@@ -64,8 +57,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    return getattr(module, "find" if name == "recipe" else name)
 
 
 def __dir__() -> list[str]:

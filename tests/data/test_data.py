@@ -59,7 +59,7 @@ def test_every_layout_gives_the_same_images_and_names(sources: dict[str, Path], 
             for path in sorted((sources["tree"] / "train" / name).iterdir())
         ]
     )
-    images = train.decode(SIDE)
+    images = train.read(SIDE)[0]
     assert torch.equal(images.images, torch.from_numpy(reference).permute(0, 3, 1, 2))
     assert images.targets.tolist() == sorted(images.targets.tolist())
     assert train.native_side() == SIDE
@@ -171,7 +171,7 @@ def test_files_that_are_no_images_are_named_together(tmp_path: Path) -> None:
     train = open_training(str(tree))
     assert train.native_side() == SIDE
     with pytest.raises(InputError, match=r"2 of 9 images cannot be read: .*circle/notes.txt \(text\), .*cross/0.png"):
-        train.decode(SIDE)
+        train.read(SIDE)[1].check(max_bad=0.0)
 
 
 def test_data_sets_without_what_is_needed(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_too_little_memory_is_told_before_it_is_taken(
     train = open_training(str(sources["tree"]))
     monkeypatch.setenv("HELLO_DISTILL_IMAGES", "memory")
     with pytest.raises(MachineError, match=r"GiB of memory are free; set a smaller `max_side`"):
-        train.decode(400_000)
+        train.read(400_000)
 
 
 def test_an_unreachable_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +255,7 @@ def test_fashion_mnist_is_converted_once_and_kept(
     train, test = open_training("fashion-mnist"), open_test("fashion-mnist")
     assert train.classes[0] == "t-shirt" and len(train.classes) == 10
     for split, prefix in ((train, "train"), (test, "t10k")):
-        images = split.decode(28)
+        images = split.read(28)[0]
         assert torch.equal(images.images[:, 1], torch.from_numpy(raw[1][prefix]))
         assert images.targets.tolist() == list(range(10)) * 3
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["fashion-mnist"]  # no scratch is left

@@ -53,7 +53,7 @@ def both(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ImageSet, Image
     train = open_training(str(folder))
     found = []
     for place in ("memory", "file"):
-        monkeypatch.setenv(reading.PLACES, place)
+        monkeypatch.setenv(reading.STORAGE, place)
         found.append(train.read(SIDE))
     assert found[0][1] == found[1][1] and [bad.reason for bad in found[0][1].bad] == ["empty file", "text", "HTML"]
     assert isinstance(found[0][0].images, torch.Tensor) and isinstance(found[1][0].images, Mapped)
@@ -97,7 +97,7 @@ def test_what_is_trained_from_a_file_is_the_same(
     """The artefact of a whole run, and the students trained from it; a folder of stages serves both."""
     accuracies = []
     for place in ("memory", "file"):
-        monkeypatch.setenv(reading.PLACES, place)
+        monkeypatch.setenv(reading.STORAGE, place)
         distill(str(tree), tmp_path / place, recipe, stages=tmp_path / f"stages-{place}")
         accuracies.append(train(tmp_path / place, str(tree), seeds=[0])["top1_last"]["runs"])
     assert files(tmp_path / "memory") == files(tmp_path / "file") and accuracies[0] == accuracies[1]
@@ -121,7 +121,7 @@ def test_an_artefact_may_hold_images_of_a_file(
 def test_the_file_is_made_once_and_anew_where_anything_changed(
     tree: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(reading.PLACES, "file")
+    monkeypatch.setenv(reading.STORAGE, "file")
     folder = write_tree(tmp_path / "shapes")
     decoded: list[object] = []
     real = decoding.decode
@@ -150,7 +150,7 @@ def test_the_file_is_made_once_and_anew_where_anything_changed(
 
 
 def test_another_process_finds_the_file(tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(reading.PLACES, "file")
+    monkeypatch.setenv(reading.STORAGE, "file")
     code = f"from hello_distill.data.sources import open_training; open_training({str(tree)!r}).read({SIDE})"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
     before = {path.name: path.stat().st_ino for path in (cache / "decoded").iterdir()}
@@ -170,7 +170,7 @@ def saved(folder: Path) -> str:
 
 def test_tables_that_hold_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = saved(tmp_path / "saved")
-    monkeypatch.setenv(reading.PLACES, "file")
+    monkeypatch.setenv(reading.STORAGE, "file")
     train, test = open_training(source), open_test(source)
     assert torch.equal(in_memory(train.read(SIDE)[0].images), drawn(5, seed=4).images)
 
@@ -189,7 +189,7 @@ def test_tables_that_hold_their_images(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("place", ["memory", "file"])
 def test_several_processes_give_what_one_gives(broken: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(reading.PLACES, place)
+    monkeypatch.setenv(reading.STORAGE, place)
     monkeypatch.setattr(reading, "BLOCK", 5)
     alone, told = open_training(str(broken)).read(SIDE)
     monkeypatch.setattr(reading, "FEW", 0)
@@ -219,7 +219,7 @@ def killed_in_a_worker(*given: object) -> list[reading.Fault]:
 def test_a_killed_process_is_told_and_leaves_nothing(
     tree: Path, place: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(reading.PLACES, place)
+    monkeypatch.setenv(reading.STORAGE, place)
     for name, value in (("FEW", 0), ("workers", lambda: 2), ("BLOCK", 8), ("_decode_block", killed_in_a_worker)):
         monkeypatch.setattr(reading, name, value)
     with pytest.raises(MachineError, match="a process that decodes images was killed; see whether memory is full"):
@@ -262,7 +262,7 @@ def test_kills_while_decoding_leave_nothing_that_is_taken_for_whole(
     tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL at five times: no file, no process; the next run clears up and gives the right images."""
-    monkeypatch.setenv(reading.PLACES, "file")
+    monkeypatch.setenv(reading.STORAGE, "file")
     for delay in (0.0, 0.1, 0.2, 0.4, 0.55):
         run = subprocess.Popen(
             [sys.executable, "-c", f"SOURCE = {str(tree)!r}\n{SLOW}"], stdout=subprocess.PIPE, env={**os.environ}
@@ -279,26 +279,26 @@ def test_kills_while_decoding_leave_nothing_that_is_taken_for_whole(
         assert not list(children()), "processes that decode end with the one that started them"
         assert not [path for path in cache.glob("decoded/*") if not path.name.startswith(".")]
     file = open_training(str(tree)).read(SIDE)[0]
-    monkeypatch.setenv(reading.PLACES, "memory")
+    monkeypatch.setenv(reading.STORAGE, "memory")
     assert torch.equal(in_memory(file.images), open_training(str(tree)).read(SIDE)[0].images)
     assert len(list(cache.glob("decoded/*"))) == len(list(cache.glob("decoded/.*"))) + 1 == 1
 
 
 def test_the_rule_is_half_of_the_free_memory(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(reading.PLACES, raising=False)
+    monkeypatch.delenv(reading.STORAGE, raising=False)
     size = 48 * 3 * SIDE**2
     for free, kind in ((2 * size, torch.Tensor), (2 * size - 1, Mapped)):
         monkeypatch.setattr(reading, "memory", lambda free=free: {"all": 10 * size, "free": free})
         assert isinstance(open_training(str(tree)).read(SIDE)[0].images, kind)
     monkeypatch.setattr(reading, "memory", lambda: {"all": 10 * size, "free": size - 1})
-    monkeypatch.setenv(reading.PLACES, "memory")
+    monkeypatch.setenv(reading.STORAGE, "memory")
     with pytest.raises(MachineError, match=r"train: 48 images of 32 pixels take 0\.0 GiB, 0\.0 GiB of memory are free"):
         open_training(str(tree)).read(SIDE)
     assert 0 < machine.memory()["free"] <= machine.memory()["all"]
 
 
 def test_a_place_that_is_none_is_told(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(reading.PLACES, "disk")
+    monkeypatch.setenv(reading.STORAGE, "disk")
     told = "^HELLO_DISTILL_IMAGES is 'disk'; set it to memory or to file, or not at all$"
     with pytest.raises(InputError, match=told):
         open_training(str(tree)).read(SIDE)
@@ -307,7 +307,7 @@ def test_a_place_that_is_none_is_told(tree: Path, monkeypatch: pytest.MonkeyPatc
 def test_no_room_for_the_file_is_told_before_anything_is_decoded(
     tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(reading.PLACES, "file")
+    monkeypatch.setenv(reading.STORAGE, "file")
     monkeypatch.setattr(room, "free", lambda target: 147_455)
     monkeypatch.setattr(reading, "_decode_block", killed_in_a_worker)
     with pytest.raises(MachineError, match=r"it needs 147,456 bytes, and 147,455 are free; make room"):
@@ -317,7 +317,7 @@ def test_no_room_for_the_file_is_told_before_anything_is_decoded(
 
 @pytest.mark.parametrize("spoil", ["shorter", "no facts", "no list"])
 def test_a_file_that_was_changed_is_told(tree: Path, cache: Path, spoil: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(reading.PLACES, "file")
+    monkeypatch.setenv(reading.STORAGE, "file")
     open_training(str(tree)).read(SIDE)
     (folder,) = (cache / "decoded").iterdir()
     if spoil == "shorter":

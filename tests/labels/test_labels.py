@@ -127,7 +127,7 @@ def test_bytes_on_disk_are_those_of_the_formula(name: str, taught: Path, tmp_pat
         )
         made = relabel(given, tmp_path / f"{name}{epochs}", options)
         found = hd.info(made)
-        assert found["labels"]["bytes"] == sizes.stored_bytes(4, 2, epochs, batch_size, **how)
+        assert found["labels"]["bytes"] == sizes.stored_bytes(4, 8, epochs, batch_size, **how)
         assert found["labels"]["bytes"] == sum(p.stat().st_size for p in (made / "labels").iterdir())
         assert 0 < found["labels"]["index_bytes"] < found["labels"]["bytes"]
         assert found["teacher"]["bytes"] == 0
@@ -140,7 +140,7 @@ def test_a_recording_is_cut_into_files_at_the_end_of_an_epoch(
     monkeypatch.setattr(sizes, "SHARD", 1)
     cut = relabel(taught, tmp_path / "cut", wanted("stored"))
     assert [len(list((f / "labels").iterdir())) for f in (whole, cut)] == [1, 3]
-    assert hd.info(cut)["labels"]["bytes"] == sizes.stored_bytes(4, 2, 3, 4)
+    assert hd.info(cut)["labels"]["bytes"] == sizes.stored_bytes(4, 8, 3, 4)
     pairs = zip(artifacts.load(whole).loader(epoch=2), artifacts.load(cut).loader(epoch=2), strict=True)
     for one, other in pairs:
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
@@ -152,7 +152,7 @@ def test_published_sizes_of_stored_labels() -> None:
         views, columns = 300 * ipc * 1000, sizes.label_columns("float16", 1000)
         logits = views * sizes.tensor_bytes(*columns["logits"])
         assert logits == pytest.approx(expected, rel=1e-4)
-        assert sizes.stored_bytes(1000, ipc, 300, 1000) == pytest.approx(logits + 15 * views, rel=1e-3)
+        assert sizes.stored_bytes(1000, 1000 * ipc, 300, 1000) == pytest.approx(logits + 15 * views, rel=1e-3)
     assert sizes.view_bytes(sizes.label_columns("topk", 1000, 10)) == 4 * 10 + 15
     assert sizes.kept_batches(300, 1 / 40) == 7 and sizes.kept_batches(3, 1 / 40) == 1
 
@@ -208,7 +208,7 @@ def test_the_ladder_counts_what_relabelling_writes(artefact: Path, taught: Path,
     assert rungs["teacher float16"]["bytes"] == hd.info(taught)["teacher"]["bytes"]
     from_ipc = rungs["stored float16"]["smaller_from_ipc"]
     ours = hd.info(artefact)["labels"]["bytes"]
-    assert sizes.stored_bytes(4, from_ipc, 3, 4) > ours >= sizes.stored_bytes(4, from_ipc - 1, 3, 4)
+    assert sizes.stored_bytes(4, 4 * from_ipc, 3, 4) > ours >= sizes.stored_bytes(4, 4 * (from_ipc - 1), 3, 4)
 
 
 def test_the_ladder_has_top_10_from_eleven_classes_on(artefact: Path) -> None:

@@ -97,9 +97,9 @@ def test_info_prints_the_projectors_bytes(
 def test_stored_labels_are_as_large_as_published(ipc: int, told: str) -> None:
     """HeLlO's 572 MB at IPC 1 and 110 GB at IPC 200, SRe2L's and LPLD's in between; files are a little larger."""
     optim = recipes.find("imagenet1k", ipc).student.optim
-    logits = sizes.logit_bytes(1000, 1000 * ipc, optim.epochs)
+    logits = sizes.tensor_bytes("F16", (optim.epochs, 1000 * ipc, 1000))
     assert size(logits) == told and logits == 600_000_000 * ipc
-    files = sizes.stored_bytes(1000, ipc, optim.epochs, optim.batch_size)
+    files = sizes.stored_bytes(1000, 1000 * ipc, optim.epochs, optim.batch_size)
     assert 1 < files / logits < 1.01
 
 

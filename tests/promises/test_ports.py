@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for registry in (METHODS, KINDS):
         registry.names()
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
-        monkeypatch.setitem(vars(registry), "_offered", {})
+        monkeypatch.setitem(vars(registry), "_offered", metadata.EntryPoints())
     yield folder
     for name in ("averages_of_mine", "smoothed_of_mine"):
         sys.modules.pop(name, None)

@@ -198,7 +198,7 @@ def test_an_heir_of_an_old_claim_does_not_inherit_a_new_one(tmp_path: Path) -> N
     """Who looked at a claim, slept, and acts when another run holds a new one, must not come in."""
     late = owners.Owner.me()._replace(token="late")
     with claims.claimed(tmp_path / "a") as claim:
-        claims._placed(claim.target, late, tmp_path / ".a.claim" / "after-0000")
+        claims._make_claim(claim.target, late, tmp_path / ".a.claim" / "after-0000")
         assert claims._owners(tmp_path / ".a.claim") == [claim.owner]
     assert not list(tmp_path.iterdir())
 

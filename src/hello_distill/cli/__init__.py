@@ -1,4 +1,7 @@
-"""The command `hello-distill`: one function that declares the options of each command and one that runs it."""
+"""The command `hello-distill`: for each command a function that declares its options, and one that runs it.
+
+The first line that `--help` of a command shows is the docstring of the function that declares its options.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +19,25 @@ from hello_distill.cli.options import ArgumentParser
 from hello_distill.cli.output import console, failed
 from hello_distill.system import distributed
 from hello_distill.system.context import Context
-from hello_distill.system.errors import HelloError, InputError
+from hello_distill.system.errors import HelloError, InputError, one_line
 from hello_distill.system.stopping import SENTENCE, stoppable
 
-COMMANDS: dict[str, tuple[Callable[[], ArgumentParser], Callable[[Namespace], None], str]] = {
-    "distill": (artefacts.distill_parser, artefacts.distill, "images to artefact"),
-    "train": (students.train_parser, students.train, "artefact to trained students and their accuracy"),
-    "evaluate": (students.evaluate_parser, students.evaluate, "does an artefact reach the accuracy that it states"),
-    "verify": (artefacts.verify_parser, artefacts.verify, "is an artefact what it says"),
-    "labels": (artefacts.labels_parser, artefacts.labels, "the same images with other labels"),
-    "export": (artefacts.export_parser, artefacts.export, "an artefact's images as a class-per-folder tree"),
-    "info": (artefacts.info_parser, artefacts.info, "what an artefact holds and costs"),
-    "compare": (experiments.compare_parser, experiments.compare, "methods and labels side by side"),
-    "continual": (experiments.continual_parser, experiments.continual, "classes that arrive in steps"),
-    "study": (experiments.study_parser, experiments.study, "one of the paper's experiments: variants side by side"),
-    "plot": (reports.plot_parser, reports.plot, "a picture of a comparison"),
-    "report": (reports.report_parser, reports.report, "results and artefacts as one page"),
-    "demo": (experiments.demo_parser, experiments.demo, "the whole way on Fashion-MNIST"),
-    "recipes": (reports.recipes_parser, reports.recipes, "named settings for distill, compare, continual and study"),
-    "doctor": (reports.doctor_parser, reports.doctor, "what is installed and at hand, and what is amiss"),
+COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace], None], str]] = {
+    "distill": (artefacts.distill_options, artefacts.distill, "images to artefact"),
+    "train": (students.train_options, students.train, "artefact to trained students and their accuracy"),
+    "evaluate": (students.evaluate_options, students.evaluate, "does an artefact reach the accuracy that it states"),
+    "verify": (artefacts.verify_options, artefacts.verify, "is an artefact what it says"),
+    "labels": (artefacts.labels_options, artefacts.labels, "the same images with other labels"),
+    "export": (artefacts.export_options, artefacts.export, "an artefact's images as a class-per-folder tree"),
+    "info": (artefacts.info_options, artefacts.info, "what an artefact holds and costs"),
+    "compare": (experiments.compare_options, experiments.compare, "methods and labels side by side"),
+    "continual": (experiments.continual_options, experiments.continual, "classes that arrive in steps"),
+    "study": (experiments.study_options, experiments.study, "one of the paper's experiments: variants side by side"),
+    "plot": (reports.plot_options, reports.plot, "a picture of a comparison"),
+    "report": (reports.report_options, reports.report, "results and artefacts as one page"),
+    "demo": (experiments.demo_options, experiments.demo, "the whole way on Fashion-MNIST"),
+    "recipes": (reports.recipes_options, reports.recipes, "named settings for distill, compare, continual and study"),
+    "doctor": (reports.doctor_options, reports.doctor, "what is installed and at hand, and what is amiss"),
 }
 
 
@@ -48,7 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    return run(lambda: perform(parsed(sys.argv[1:] if arguments is None else arguments)))
+
+    def command() -> None:
+        perform(parsed(sys.argv[1:] if arguments is None else arguments))
+
+    return run(command)
 
 
 def parsed(arguments: list[str]) -> Namespace:
@@ -58,21 +65,26 @@ def parsed(arguments: list[str]) -> Namespace:
     parser.add_argument("--version", action="version", version=version, help="Say the version and exit.")
     commands = parser.add_subcommands(title="commands", metavar="{" + ",".join(COMMANDS) + "}")
     named = next((word for word in arguments if not word.startswith("-")), None)
-    for name, (make, _, help_line) in COMMANDS.items():
-        commands.add_subcommand(name, make() if name == named else ArgumentParser(), help=help_line)
+    for name, (declare, _, help_line) in COMMANDS.items():
+        command = ArgumentParser(description=declare.__doc__)
+        if name == named:
+            declare(command)
+        commands.add_subcommand(name, command, help=help_line)
     return parser.parse_args(arguments)
 
 
-SHARED = ("distill", "train")
+MULTI_PROCESS = ("distill", "train")
 """Commands that several processes do together."""
 
 
 def perform(chosen: Namespace) -> None:
-    """Run a command. Raises InputError where several processes were started for one that they do not share."""
+    """Run a command. Raises InputError where several processes were started for one that is not of `MULTI_PROCESS`."""
     name, options = chosen.subcommand, chosen[chosen.subcommand]
-    if distributed.launched().processes > 1 and name not in SHARED:
+    if distributed.launched().processes > 1 and name not in MULTI_PROCESS:
         apart = "; several of them with one --out share the work" if name in ("compare", "continual", "study") else ""
-        raise InputError(f"torchrun is for {' and '.join(SHARED)}; start `hello-distill {name}` without it{apart}")
+        raise InputError(
+            f"torchrun is for {' and '.join(MULTI_PROCESS)}; start `hello-distill {name}` without it{apart}"
+        )
     with Context(console(), options.get("max_bad", Context.max_bad)):
         COMMANDS[name][1](options)
 
@@ -94,15 +106,9 @@ def run(command: Callable[[], None]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:
-        return failed(f"{' '.join(str(error).split())}; put that right and run the same command again", 3)
+        return failed(f"{one_line(error)}; put that right and run the same command again", 3)
     except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+        said = str(error)  # torch's are RuntimeErrors, and differ by device
+        if isinstance(error, RuntimeError) and "out of memory" not in said and "can't allocate memory" not in said:
             raise
         return failed("memory is full; close other programs, or lower batch sizes or `max_side` in a --config file", 3)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error says so: Python's own, or torch's, which are RuntimeErrors and differ by device."""
-    return isinstance(error, MemoryError) or any(
-        words in str(error) for words in ("out of memory", "can't allocate memory")
-    )

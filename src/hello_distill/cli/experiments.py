@@ -16,13 +16,11 @@ from hello_distill.system import publishing
 from hello_distill.system.claims import claimed
 
 
-def result_parser(description: str, recipes: str, recipe: str | None = "small") -> ArgumentParser:
+def add_result(parser: ArgumentParser, recipes: str, recipe: str | None = "small") -> None:
     """The first options of all commands that fill a result file; without a `recipe` one must be named."""
-    parser = ArgumentParser(description=description)
     parser.add_argument("data", help="as for `distill`")
     parser.add_argument("--out", required=True, help="result file (JSON); what it holds is not computed again")
     parser.add_argument("--recipe", default=recipe, required=recipe is None, help=recipes)
-    return parser
 
 
 def add_ipc(parser: ArgumentParser) -> None:
@@ -36,12 +34,9 @@ def add_seeds(parser: ArgumentParser, meaning: str) -> None:
     add_max_bad(parser)
 
 
-def compare_parser() -> ArgumentParser:
-    """Options of `hello-distill compare`."""
-    parser = result_parser(
-        "Methods and labels side by side, every cell resumable, into one result file.",
-        "small (10 classes, 32 pixels, two cores) or many (200 classes)",
-    )
+def compare_options(parser: ArgumentParser) -> None:
+    """Methods and labels side by side, every cell resumable, into one result file."""
+    add_result(parser, "small (10 classes, 32 pixels, two cores) or many (200 classes)")
     add_ipc(parser)
     parser.add_argument(
         "--methods", nargs="+", default=["random", "rded", "rded-encoder", "hello"], help="also sre2l, gvbsm"
@@ -54,7 +49,6 @@ def compare_parser() -> ArgumentParser:
     )
     parser.add_argument("--students", nargs="+", default=["convnet3"], help="networks, as for `train`")
     add_seeds(parser, "one run of each cell for each seed")
-    return parser
 
 
 def compare(options: Namespace) -> None:
@@ -67,12 +61,9 @@ def compare(options: Namespace) -> None:
     fill("compare", options, run, find_comparison(options.recipe), **chosen)
 
 
-def continual_parser() -> ArgumentParser:
-    """Options of `hello-distill continual`."""
-    parser = result_parser(
-        "Classes that arrive in steps: a new network at each, trained on the distilled images so far.",
-        "small (10 classes, 32 pixels, two cores) or many (20 classes)",
-    )
+def continual_options(parser: ArgumentParser) -> None:
+    """Classes that arrive in steps: a new network at each, trained on the distilled images so far."""
+    add_result(parser, "small (10 classes, 32 pixels, two cores) or many (20 classes)")
     parser.add_argument("--steps", type=PositiveInt, nargs="+", default=[5, 10], help="steps that divide the classes")
     add_ipc(parser)
     parser.add_argument(
@@ -82,7 +73,6 @@ def continual_parser() -> ArgumentParser:
         help="hello and rded each with a labeller of the classes seen so far and, apart, one of all classes; random",
     )
     add_seeds(parser, "each draws an order of the classes, images and networks")
-    return parser
 
 
 def continual(options: Namespace) -> None:
@@ -95,10 +85,10 @@ def continual(options: Namespace) -> None:
     fill("continual", options, run, find_continual(options.recipe), **chosen)
 
 
-def study_parser() -> ArgumentParser:
-    """Options of `hello-distill study`."""
-    parser = result_parser(
-        "One of the paper's experiments: variants that differ in one thing, side by side, into one file.",
+def study_options(parser: ArgumentParser) -> None:
+    """One of the paper's experiments: variants that differ in one thing, side by side, into one file."""
+    add_result(
+        parser,
         "architectures (Table 2), ablation (Table 3), ranks and stages (Table 4), choices (what the paper leaves "
         "open), crops (whole images or crops, four methods): 10 classes of 32 pixels, two cores; architectures-many "
         "and ablation-many: 20 classes; mosaics: photographs of 64 pixels",
@@ -108,7 +98,6 @@ def study_parser() -> ArgumentParser:
     add_ipc(parser)
     parser.add_argument("--students", nargs="+", help="some of its networks (default: all)")
     add_seeds(parser, "one run of each variant for each seed")
-    return parser
 
 
 def study(options: Namespace) -> None:
@@ -122,19 +111,15 @@ def study(options: Namespace) -> None:
 
 
 def fill(name: str, options: Namespace, run: Callable[..., dict[str, Any]], recipe: object, **chosen: Any) -> None:
-    """Run an experiment into its result file, name this command there, and show the result."""
+    """Run an experiment into its result file and show the result.
+
+    The file names this command, without the folders above data and result.
+    """
+    from hello_distill.data.sources import short_name
+    from hello_distill.experiments import ledger
     from hello_distill.report import terminal
 
     result = run(options.data, options.out, recipe, ipcs=options.ipc, seeds=options.seeds, **chosen)
-    sign(name, options)
-    show(result, terminal.result, False)
-
-
-def sign(name: str, options: Namespace) -> None:
-    """Name this command in the result that it has filled, without the folders above data and result."""
-    from hello_distill.data.sources import short_name
-    from hello_distill.experiments import ledger
-
     words = ["hello-distill", name, short_name(options.data)]
     for option, value in options.as_dict().items():
         if option != "data" and value is not None:
@@ -142,13 +127,12 @@ def sign(name: str, options: Namespace) -> None:
             words += [f"--{option.replace('_', '-')}", *map(str, shown if isinstance(shown, list) else [shown])]
     if Path(options.out).exists():
         ledger.sign(Path(options.out), shlex.join(words))
+    show(result, terminal.result)
 
 
-def demo_parser() -> ArgumentParser:
-    """Options of `hello-distill demo`."""
-    parser = ArgumentParser(description="Distil Fashion-MNIST offline and show what the labels are worth: minutes.")
+def demo_options(parser: ArgumentParser) -> None:
+    """Distil Fashion-MNIST offline and show what the labels are worth: minutes."""
     parser.add_argument("--out", required=True, help="folder for artefacts and table.json; must not exist yet")
-    return parser
 
 
 def demo(options: Namespace) -> None:
@@ -159,4 +143,4 @@ def demo(options: Namespace) -> None:
         from hello_distill.report import terminal
 
         result = make(options.out, find("demo"))
-    show(result, terminal.result, False)
+    show(result, terminal.result)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import jsonargparse
 
 from hello_distill.system.context import Context
-from hello_distill.system.errors import InputError, nearest
+from hello_distill.system.errors import InputError, nearest, one_line
 from hello_distill.system.settings import expected
 
 
@@ -21,14 +21,10 @@ def read_config(file: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InputError(f"config {file} cannot be read: {' '.join(str(error).split())}") from None
+        raise InputError(f"config {file} cannot be read: {one_line(error)}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise InputError(f"config {file} must hold fields of a recipe, such as `ipc: 10`")
     return content
-
-
-VALUE = re.compile(r"Got value: (.*)|base 10: '(.*)'|to float: '(.*)'|: (\S+) does not conform")
-"""Where jsonargparse's messages quote what was given."""
 
 
 class ArgumentParser(jsonargparse.ArgumentParser):
@@ -41,6 +37,11 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         """Say what is wrong and end the process with 2."""
         parser = getattr(ex, "subcommand_parser", None) or self
         self.exit(2, f"hello-distill: {sentence(parser, message)}\n")
+
+
+def add_artefact(parser: ArgumentParser) -> None:
+    """The argument of all commands that open an artefact."""
+    parser.add_argument("artefact", help="folder that `distill` wrote")
 
 
 def add_max_bad(parser: ArgumentParser) -> None:
@@ -69,68 +70,56 @@ def add_json(parser: ArgumentParser) -> None:
 
 def sentence(parser: argparse.ArgumentParser, message: str) -> str:
     """What argparse or jsonargparse has to say, for people; their own words, on one line, where it is something new."""
-    message = " ".join(message.split())
-    for pattern, tell in TELLERS:
-        if found := re.match(pattern, message):
-            return tell(parser, found)
+    message = one_line(message)
+    if match := re.match(r"unrecognized arguments: (.*)", message):
+        return _unknown(parser, match[1].split())
+    if match := re.match(r"argument \S+: invalid choice: '(.*?)'", message):
+        return f"unknown command {match[1]!r}: {nearest(match[1], _commands(parser))}"
+    if message.startswith('expected "subcommand" to be one of'):
+        return f"no command given; there are {', '.join(_commands(parser))}; `{parser.prog} --help` says what each does"
+    if match := re.match(r"the following arguments are required: (.*)", message):
+        return _missing(parser, match[1].split(", "))
+    if match := re.match(r"argument (?:-\w/)?(\S+): (expected .* argument|ignored explicit argument)", message):
+        return f"{match[1]} {'needs a' if match[2].startswith('expected') else 'takes no'} value"
+    if match := re.match(r'Parser key "(.*?)"(?: element \d+)?: (.*)', message):
+        return _wrong_type(parser, match[1], match[2])
     return f"{message}; see `{_called(parser)} --help`"
 
 
-def _unknown(parser: argparse.ArgumentParser, found: re.Match[str]) -> str:
-    given = found[1].split()
-    shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]
-    options = [name for action in shown for name in action.option_strings if name.startswith("--")]
-    wrong = next((word for word in given if word.startswith("-")), None)
+def _unknown(parser: argparse.ArgumentParser, arguments: list[str]) -> str:
+    wrong = next((word for word in arguments if word.startswith("-")), None)
     if wrong is None:
-        return f"{given[0]!r} is one argument too many; see `{_called(parser)} --help`"
+        return f"{arguments[0]!r} is one argument too many; see `{_called(parser)} --help`"
     name = wrong.partition("=")[0]
-    return f"unknown option {name}: {nearest(name, options)}"
+    known = [option for option in parser._option_string_actions if option.startswith("--")]
+    return f"unknown option {name}: {nearest(name, known)}"
 
 
-def _choice(parser: argparse.ArgumentParser, found: re.Match[str]) -> str:
-    return f"unknown command {found[1]!r}: {nearest(found[1], _commands(parser))}"
-
-
-def _no_command(parser: argparse.ArgumentParser, found: re.Match[str]) -> str:
-    return f"no command given; there are {', '.join(_commands(parser))}; `{_called(parser)} --help` says what each does"
-
-
-def _missing(parser: argparse.ArgumentParser, found: re.Match[str]) -> str:
-    command = found[1].partition(".")[0]
-    names = [name.removeprefix(f"{command}.") for name in found[1].split(", ")]
+def _missing(parser: argparse.ArgumentParser, names: list[str]) -> str:
+    command = names[0].partition(".")[0]
     inner = _commands(parser).get(command, parser)
-    return f"`{_called(inner)}` needs {' and '.join(_shown(inner, name) for name in names)}"
+    return f"`{_called(inner)}` needs {' and '.join(_shown(inner, name.removeprefix(f'{command}.')) for name in names)}"
 
 
-def _no_value(parser: argparse.ArgumentParser, found: re.Match[str]) -> str:
-    return f"{found[1].split('/')[-1]} needs a value" if "expected" in found[2] else f"{found[1]} takes no value"
-
-
-def _wrong_type(parser: argparse.ArgumentParser, found: re.Match[str]) -> str:
-    action = next((action for action in parser._actions if action.dest == found[1]), None)
+def _wrong_type(parser: argparse.ArgumentParser, name: str, complaint: str) -> str:
+    action = _action(parser, name)
     kind = getattr(action, "_typehint", None) or getattr(action, "type", None)
-    value = VALUE.search(found[2])
+    value = re.search(r"Got value: (.*)|base 10: '(.*)'|to float: '(.*)'|: (\S+) does not conform", complaint)
     given = f", not {next(filter(None, value.groups()), '')!r}" if value else ""
-    return f"{_shown(parser, found[1])} must be {expected(kind)}{given}"
-
-
-TELLERS = (
-    (r"unrecognized arguments: (.*)", _unknown),
-    (r"argument \S+: invalid choice: '(.*?)'", _choice),
-    (r'expected "subcommand" to be one of', _no_command),
-    (r"the following arguments are required: (.*)", _missing),
-    (r"argument (\S+): (expected .* argument|ignored explicit argument)", _no_value),
-    (r'Parser key "(.*?)"(?: element \d+)?: (.*)', _wrong_type),
-)
+    return f"{_shown(parser, name)} must be {expected(kind)}{given}"
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     return next((action.choices for action in parser._actions if isinstance(action.choices, dict)), {})
 
 
+def _action(parser: argparse.ArgumentParser, name: str) -> argparse.Action | None:
+    return next((action for action in parser._actions if action.dest == name), None)
+
+
 def _shown(parser: argparse.ArgumentParser, name: str) -> str:
     """An argument as a user writes it: `--out`, or DATA."""
-    action = next((action for action in parser._actions if action.dest == name), None)
+    action = _action(parser, name)
     return action.option_strings[-1] if action and action.option_strings else name.upper()
 
 

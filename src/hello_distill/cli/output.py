@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hello_distill.system import distributed
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 SECONDS_FOR_THE_FIRST = 5.0
 
 
-def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json: bool) -> None:
+def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json: bool = False) -> None:
     """Print a result for machines or for people. Texts of a stranger's artefact are shown as they are.
 
     Of several processes the first prints.
@@ -30,6 +31,12 @@ def show(result: dict[str, Any], table: Callable[[dict[str, Any]], Any], as_json
     from rich.console import Console
 
     Console(soft_wrap=True, highlight=False, markup=False, emoji=False).print(table(result))
+
+
+def say_ready(folder: Path) -> None:
+    """Name an artefact that was made. Of several processes the first prints."""
+    if distributed.launched().rank == 0:
+        print(f"{folder} is ready; `hello-distill info {folder}` says what it holds")
 
 
 def console() -> Progress:

@@ -15,12 +15,10 @@ from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, MachineError
 
 
-def plot_parser() -> ArgumentParser:
-    """Options of `hello-distill plot`."""
-    parser = ArgumentParser(description="Draw accuracy against label bytes from a result of `compare`.")
+def plot_options(parser: ArgumentParser) -> None:
+    """Draw accuracy against label bytes from a result of `compare`."""
     parser.add_argument("result", help="file that `compare` wrote")
     parser.add_argument("--out", help="picture to write (PNG or SVG); default: beside the result, as SVG")
-    return parser
 
 
 def plot(options: Namespace) -> None:
@@ -30,9 +28,8 @@ def plot(options: Namespace) -> None:
     print(f"{draw(options.result, options.out)} is ready")
 
 
-def report_parser() -> ArgumentParser:
-    """Options of `hello-distill report`."""
-    parser = ArgumentParser(description="Make one page of result files and artefacts that opens from disk.")
+def report_options(parser: ArgumentParser) -> None:
+    """Make one page of result files and artefacts that opens from disk."""
     parser.add_argument("results", help="folder of result files (.json)")
     parser.add_argument("--out", required=True, help="page to write (.html)")
     parser.add_argument("--artefact", action="append", default=[], help="folder that `distill` wrote; may be repeated")
@@ -44,7 +41,6 @@ def report_parser() -> ArgumentParser:
     )
     parser.add_argument("--data", help="what the artefacts were distilled from: which classes do their labels confuse")
     add_max_bad(parser)
-    return parser
 
 
 def report(options: Namespace) -> None:
@@ -56,13 +52,9 @@ def report(options: Namespace) -> None:
     print(f"{page} is ready")
 
 
-def recipes_parser() -> ArgumentParser:
-    """Options of `hello-distill recipes`."""
-    parser = ArgumentParser(
-        description="List the recipes; `show NAME` prints one's settings as YAML, fit for --config."
-    )
+def recipes_options(parser: ArgumentParser) -> None:
+    """List the recipes; `show NAME` prints one's settings as YAML, fit for --config."""
     parser.add_argument("show", nargs="*", default=[], metavar="show NAME", help="settings of a recipe of `distill`")
-    return parser
 
 
 def recipes(options: Namespace) -> None:
@@ -90,11 +82,9 @@ def recipes(options: Namespace) -> None:
             print(f"  {name:<18} {(make.__doc__ or '').splitlines()[0]}")
 
 
-def doctor_parser() -> ArgumentParser:
-    """Options of `hello-distill doctor`."""
-    parser = ArgumentParser(description="Say what is installed and at hand on this machine, and what is amiss.")
+def doctor_options(parser: ArgumentParser) -> None:
+    """Say what is installed and at hand on this machine, and what is amiss."""
     add_json(parser)
-    return parser
 
 
 def doctor(options: Namespace) -> None:

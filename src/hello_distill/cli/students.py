@@ -5,17 +5,16 @@ from __future__ import annotations
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, add_test
+from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_max_bad, add_test
 from hello_distill.cli.output import show
 from hello_distill.system import distributed
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import ArtifactError
 
 
-def train_parser() -> ArgumentParser:
-    """Options of `hello-distill train`."""
-    parser = ArgumentParser(description="Train students from a saved artefact and test them on the real test split.")
-    parser.add_argument("artefact", help="folder that `distill` wrote")
+def train_options(parser: ArgumentParser) -> None:
+    """Train students from a saved artefact and test them on the real test split."""
+    add_artefact(parser)
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
     add_test(parser)
     parser.add_argument("--student", help="network (default: the artefact's own): torchvision's, convnet3, timm/NAME")
@@ -23,7 +22,6 @@ def train_parser() -> ArgumentParser:
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")
     add_max_bad(parser)
     add_json(parser)
-    return parser
 
 
 def train(options: Namespace) -> None:
@@ -36,17 +34,15 @@ def train(options: Namespace) -> None:
     show(result, terminal.result, options.json)
 
 
-def evaluate_parser() -> ArgumentParser:
-    """Options of `hello-distill evaluate`."""
-    parser = ArgumentParser(description="Train students as an artefact records it: do they reach what it states?")
-    parser.add_argument("artefact", help="folder that `distill` wrote")
+def evaluate_options(parser: ArgumentParser) -> None:
+    """Train students as an artefact records it: do they reach what it states?"""
+    add_artefact(parser)
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
     add_test(parser)
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", help="one student each (default: those it states)")
     parser.add_argument("--record", help="folder for a copy that states what these students reach; must not exist yet")
     add_max_bad(parser)
     add_json(parser)
-    return parser
 
 
 def evaluate(options: Namespace) -> None:

@@ -6,6 +6,7 @@ before pixels are decoded; and whatever is wrong with a file ends in `Unreadable
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import stat
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from hello_distill.system.errors import MachineError
+from hello_distill.system.errors import MachineError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 """Formats that are opened, AVIF where Pillow can. EPS never is: it is a program, and Pillow would run it."""
@@ -95,7 +96,8 @@ def picture(content: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's, of sizes and tags: what counts is raised here
             with Image.open(io.BytesIO(content), formats=formats()) as opened:
-                _check_pixels(opened.size)
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise Unreadable("too many pixels", f"{opened.width} x {opened.height}, at most {MAX_PIXELS:,}")
                 if opened.format == "PNG" and content.rfind(b"IEND") < 0:  # Pillow is content with all pixels
                     raise Unreadable("truncated")
                 return _to_rgb(ImageOps.exif_transpose(opened), opened.info.get("icc_profile"))
@@ -110,7 +112,8 @@ def picture(content: bytes) -> Image.Image:
     except Image.DecompressionBombError:
         raise Unreadable("too many pixels", f"at most {MAX_PIXELS:,}") from None
     except Exception as error:  # of nearly any class, for a file made to harm
-        raise Unreadable("truncated" if _is_short_riff(content) else _damage(error), _one_line(error)) from None
+        reason = "truncated" if _is_short_riff(content) else _damage(error)
+        raise Unreadable(reason, one_line(error)[:200] or type(error).__name__) from None
 
 
 def square(picture: Image.Image, side: int) -> Image.Image:
@@ -125,11 +128,6 @@ def formats() -> tuple[str, ...]:
     """The formats of FORMATS that this Pillow has."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _check_pixels(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise Unreadable("too many pixels", f"{size[0]} x {size[1]}, at most {MAX_PIXELS:,}")
 
 
 def _too_many_bytes(count: int) -> Unreadable:
@@ -217,11 +215,9 @@ def _kind(content: bytes) -> str:
 
 def _is_text(start: bytes) -> bool:
     try:
-        text = start.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(start) - 3:  # else only the last letter was cut
-            return False
-        text = start[: error.start].decode("utf-8")
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)  # the last letter may be cut
+    except UnicodeDecodeError:
+        return False
     return all(letter.isprintable() or letter.isspace() for letter in text)
 
 
@@ -234,7 +230,3 @@ def _damage(error: Exception) -> str:
 def _is_short_riff(content: bytes) -> bool:
     """Whether a WebP file ends before the length in its header, of which Pillow says nothing."""
     return content[:4] == b"RIFF" and 8 + int.from_bytes(content[4:8], "little") > len(content) >= 12
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -21,8 +21,8 @@ SAVED = "dataset_dict.json"
 
 def front(text: str) -> str:
     """The YAML at the head of a card; empty where there is none."""
-    found = FRONT.match(text.replace("\r\n", "\n"))
-    return found[1] if found else ""
+    match = FRONT.match(text.replace("\r\n", "\n"))
+    return match[1] if match else ""
 
 
 def check_contained(source: str, caches: Sequence[Path]) -> None:
@@ -31,21 +31,19 @@ def check_contained(source: str, caches: Sequence[Path]) -> None:
     By links, by pipes and devices, or by the files that its descriptions name: `datasets` would follow all of them.
     """
     roots = (Path(source).resolve(), *caches)
-    for place, inner, files in os.walk(source):
-        for path in (Path(place, name) for name in (*inner, *files)):
+    for folder, inner, files in os.walk(source):
+        for path in (Path(folder, name) for name in (*inner, *files)):
             real = Path(os.path.realpath(path))
             if not any(real.is_relative_to(root) for root in roots):
                 raise InputError(f"{path} is a link that leads out of {source}; put the file itself there, or a copy")
             if not real.is_dir() and not real.is_file():
                 raise InputError(f"{path} is no ordinary file; remove it")
-    for file in [Path(source, name) for name in CARDS] + _of_saved(Path(source)):
-        if out := next((name for name in _named_by(file) if _leads_out(name)), None):
-            raise InputError(f"{file} names {out[:200]!r}, which is not in that folder; name files in it")
-
-
-def _of_saved(folder: Path) -> list[Path]:
-    saved = folder / SAVED
-    return [saved, *sorted(folder.glob("*/state.json"))] if saved.exists() else []
+    saved = Path(source, SAVED)
+    states = [saved, *sorted(Path(source).glob("*/state.json"))] if saved.exists() else []
+    for file in [*(Path(source, name) for name in CARDS), *states]:
+        for name in _named_by(file):
+            if "://" in name or name.startswith(("/", "~")) or ".." in Path(name).parts:
+                raise InputError(f"{file} names {name[:200]!r}, which is not in that folder; name files in it")
 
 
 def _named_by(file: Path) -> list[str]:
@@ -75,7 +73,3 @@ def _data_files(root: yaml.Node | None) -> Iterator[str]:
             waiting += [(inner, wanted) for inner in node.value]
         elif isinstance(node, yaml.MappingNode):
             waiting += [(value, wanted or key.value in ("data_files", "data_dir")) for key, value in node.value]
-
-
-def _leads_out(name: str) -> bool:
-    return "://" in name or name.startswith(("/", "~")) or ".." in Path(name).parts

@@ -9,10 +9,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import datasets
 import numpy as np
 from PIL import Image
 
+from hello_distill.data.parquet import packed
 from hello_distill.system.cache import once
 from hello_distill.system.errors import MachineError
 from hello_distill.system.machine import cache_folder
@@ -81,18 +81,13 @@ def _unpacked(scratch: Path) -> Path:
     check_room(scratch, FETCHED, rough=True)
     lists = scratch / "lists"
     (lists / "partial").mkdir(parents=True)
-    for options in ([], ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={scratch}"]):
-        if options:
-            _run(["apt-get", *options, "update"], scratch)
-        try:
-            _run(["apt-get", *options, "download", PACKAGE], scratch)
-        except subprocess.SubprocessError:
-            continue
-        break
-    package = next(scratch.glob(f"{PACKAGE}_*.deb"), None)
-    if package is None:
-        raise OSError("apt-get knows no such package")
-    _run(["dpkg-deb", "-x", str(package), str(scratch / "package")], scratch)
+    try:
+        _run(["apt-get", "download", PACKAGE], scratch)
+    except subprocess.SubprocessError:  # no index of packages, or an old one
+        apt = ["apt-get", "-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={scratch}"]
+        _run([*apt, "update"], scratch)
+        _run([*apt, "download", PACKAGE], scratch)
+    _run(["dpkg-deb", "-x", *map(str, scratch.glob(f"{PACKAGE}_*.deb")), str(scratch / "package")], scratch)
     return scratch / "package" / DEBIAN
 
 
@@ -114,21 +109,16 @@ def _run(command: list[str], folder: Path) -> None:
 def _converted(raw: Path) -> dict[str, bytes]:
     """Four IDX files to two Parquet files with PNG images and class names, in memory."""
     parts = {}
-    datasets.disable_progress_bars()
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASSES))})
     for split, prefix in PARTS.items():
         pictures = _idx(raw / f"{prefix}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28)
         labels = _idx(raw / f"{prefix}-labels-idx1-ubyte.gz", 8)
-        records = {"image": [{"bytes": _png(picture), "path": None} for picture in pictures], "label": labels.tolist()}
-        buffer = io.BytesIO()
-        datasets.Dataset.from_dict(records, features=features).to_parquet(buffer)
-        parts[split] = buffer.getvalue()
+        images = [{"bytes": _png(picture), "path": None} for picture in pictures]
+        parts[split] = packed(images, labels.tolist(), CLASSES)
     return parts
 
 
 def _idx(file: Path, header: int) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    with gzip.open(file) as content:
-        return np.frombuffer(content.read()[header:], np.uint8)
+    return np.frombuffer(gzip.decompress(file.read_bytes()), np.uint8, offset=header)
 
 
 def _png(picture: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> bytes:

@@ -75,24 +75,15 @@ def images_of(source: str, split: Path, classes: Sequence[str]) -> tuple[list[st
 
     Raises InputError naming the class folders that hold folders.
     """
-    paths: list[str] = []
-    targets: list[int] = []
-    nested: list[str] = []
-    for target, name in enumerate(classes):
-        folder = split / name
-        if not folder.is_dir():
-            continue
-        if inner := folders_in(source, folder):
-            nested.append(f"{name} ({inner[0]}/)")
-        files = files_in(folder)
-        paths += [str(folder / file) for file in files]
-        targets += [target] * len(files)
-    if nested:
+    folders = {target: split / name for target, name in enumerate(classes) if (split / name).is_dir()}
+    inner = {folder.name: folders_in(source, folder) for folder in folders.values()}
+    if nested := [f"{name} ({names[0]}/)" for name, names in inner.items() if names]:
         raise InputError(
             f"{split}: class folders hold folders: {listed(nested)}; images in them would be lost: "
             "move them up into the class folder, or the folders elsewhere"
         )
-    return paths, targets
+    files = [(str(folder / file), target) for target, folder in folders.items() for file in files_in(folder)]
+    return [path for path, _ in files], [target for _, target in files]
 
 
 def folders_in(source: str, folder: Path) -> list[str]:
@@ -152,9 +143,7 @@ def chosen_classes(source: str, chosen: str, known: Sequence[str]) -> frozenset[
 
 def _lines(source: str, chosen: str) -> list[str]:
     shipped = {file.stem: file for file in LISTS.glob("*.txt")}
-    file = Path(chosen)
-    if not file.is_file() and chosen in shipped:
-        file = shipped[chosen]
+    file = Path(chosen) if Path(chosen).is_file() else shipped.get(chosen, Path(chosen))
     try:
         return file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:

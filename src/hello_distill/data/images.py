@@ -32,7 +32,7 @@ from hello_distill.types import Targets
 class ImageSet:
     """Square uint8 RGB images (n 3 side side) with integer classes (n) and the classes' names.
 
-    A set that is large for this machine lies in a file (`mapped`); an index reads from it.
+    A set that is large for this machine is memory-mapped (`mapped`); an index reads from its file.
     """
 
     images: KeptImages
@@ -52,7 +52,7 @@ class ImageSet:
         return ImageSet(part(self.images, index), self.targets[index], self.classes)
 
     def to(self, device: str) -> ImageSet:
-        """The same images, kept on another device; those in a file stay there, and go to it when they are read."""
+        """The same images on another device; memory-mapped ones go to it when they are read."""
         return ImageSet(self.images.to(device), self.targets.to(device), self.classes)
 
     def counts(self) -> dict[str, int]:
@@ -65,9 +65,7 @@ class ImageSet:
 
     def only(self, chosen: Sequence[int]) -> ImageSet:
         """The images of some classes, renumbered in the order in which these are given."""
-        places = torch.full((len(self.classes),), -1, device=self.targets.device)
-        places[list(chosen)] = torch.arange(len(chosen), device=self.targets.device)
-        targets = places[self.targets]
+        targets = _renumbered(self.targets, chosen, len(self.classes))
         names = tuple(self.classes[target] for target in chosen)
         return ImageSet(part(self.images, targets >= 0), targets[targets >= 0], names)
 
@@ -90,12 +88,8 @@ class Split:
 
     @property
     def targets(self) -> Targets:
-        found = torch.from_numpy(np.asarray(self.table["label"][:], dtype=np.int64))
-        if self.numbers is None:
-            return found
-        places = torch.full((max(self.numbers) + 1,), -1)
-        places[list(self.numbers)] = torch.arange(len(self.numbers))
-        return places[found]
+        labels = torch.from_numpy(np.asarray(self.table["label"][:], dtype=np.int64))
+        return labels if self.numbers is None else _renumbered(labels, self.numbers, max(self.numbers) + 1)
 
     def counts(self) -> dict[str, int]:
         """Images per class."""
@@ -132,24 +126,19 @@ class Split:
                 sides.append(min(decode(record["image"], self.roots).size))
         return sides
 
-    def decode(self, side: int) -> ImageSet:
+    def read(self, side: int) -> tuple[ImageSet, Skipped]:
         """All images: shorter side brought to `side` pixels, then the centre square (bicubic).
 
-        Raises InputError naming the files that are no images, MachineError where memory cannot hold them.
+        Those that cannot be read are left out, with their targets, and reported. Raises MachineError where memory
+        cannot hold the images.
         """
-        images, skipped = self.read(side)
-        skipped.check(max_bad=0.0)
-        return images
-
-    def read(self, side: int) -> tuple[ImageSet, Skipped]:
-        """As `decode`, but images that cannot be read are left out, with their targets, and reported."""
         part = None if self.rows is None else tuple(self.rows.tolist())
-        found = reading.read(reading.Source(self.table, self.roots, part, side), self.name)
+        images, rows, faults = reading.read(reading.Source(self.table, self.roots, part, side), self.name)
         targets, bad = self.targets, []
-        for row, reason, detail in found.faults:
+        for row, reason, detail in faults:
             name = self._name(row, self.table[row]["image"])
             bad.append(Bad(name, self.classes[int(targets[row])], reason, detail))
-        kept = ImageSet(found.images, targets[found.rows], self.classes)
+        kept = ImageSet(images, targets[rows], self.classes)
         return kept, Skipped(self.source, self.name, len(self.table), tuple(bad))
 
     def _name(self, row: int, image: dict[str, Any] | None) -> str:
@@ -158,6 +147,13 @@ class Split:
         if path and image and image["bytes"] is None:
             return path
         return f"row {row if self.rows is None else int(self.rows[row])}" + (f" ({path})" if path else "")
+
+
+def _renumbered(labels: Targets, chosen: Sequence[int], count: int) -> Targets:
+    """Labels below `count` by their index in `chosen`; -1 for those that are not in it."""
+    indices = torch.full((count,), -1, device=labels.device)
+    indices[list(chosen)] = torch.arange(len(chosen), device=labels.device)
+    return indices[labels]
 
 
 def counted(targets: Targets, classes: tuple[str, ...]) -> dict[str, int]:

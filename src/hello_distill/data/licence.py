@@ -17,9 +17,6 @@ from hello_distill.format.fields import LONGEST_TEXT
 from hello_distill.format.manifest import CARD
 from hello_distill.system.errors import printable
 
-KNOWN = {"fashion-mnist": ("zalandoresearch/fashion-mnist", "mit")}
-"""Sources that this package fetches by itself."""
-
 
 class Source(NamedTuple):
     """What an artefact says of the data set it was made from."""
@@ -32,8 +29,7 @@ class Source(NamedTuple):
 
 
 UNKNOWN = Source()
-
-
+FASHION_MNIST = Source("zalandoresearch/fashion-mnist", "mit")
 FIELD = re.compile(r"^license(?:_name|_link)?:.*(?:\n[ \t-].*|\n(?=\n))*", re.MULTILINE)
 """A field of a card's front matter that concerns the licence, with its further lines."""
 LARGEST = 2**15
@@ -43,8 +39,8 @@ LARGEST = 2**15
 def source_of(data: str) -> Source:
     """Name and licence of a source, as `hello_distill.data.images` names it; of a folder never its path."""
     data, _ = parted(data)
-    if data in KNOWN:
-        return Source(*KNOWN[data])
+    if data == "fashion-mnist":
+        return FASHION_MNIST
     if Path(data).is_dir():
         return Source(None, *_licence(Path(data, CARD), Path(data)))
     if HUB_ID.fullmatch(data):
@@ -67,8 +63,8 @@ def _licence(card: Path, root: Path) -> list[str | None]:
         node = yaml.compose("\n".join(FIELD.findall(head))[:LARGEST], yaml.SafeLoader)
     except (ValueError, RecursionError, yaml.YAMLError):
         node = None
-    found = {key.value: _text(value) for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
-    return [found.get(name) for name in ("license", "license_name", "license_link")]
+    fields = {key.value: _text(value) for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
+    return [fields.get(name) for name in ("license", "license_name", "license_link")]
 
 
 def _text(node: yaml.Node) -> str | None:

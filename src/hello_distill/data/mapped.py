@@ -1,4 +1,4 @@
-"""Kept images that stay in a file: indexed as a tensor of pixels is, and read when they are asked for."""
+"""Memory-mapped images: indexed as a tensor of pixels is, and read when they are asked for."""
 
 from __future__ import annotations
 
@@ -42,22 +42,20 @@ class Mapped:
         rows = self.rows[index.cpu() if isinstance(index, Tensor) else index]
         return torch.from_numpy(self.file.take(rows.numpy(), axis=0)).to(self.device)
 
-    def part(self, index: Tensor) -> Mapped:
-        """The images at these rows, in this order."""
-        return Mapped(self.file, self.rows[index.cpu()], self.device)
-
     def to(self, device: str) -> Mapped:
         """The same images; what is read of them goes to another device."""
         return Mapped(self.file, self.rows, torch.device(device))
 
 
 KeptImages: TypeAlias = Pixels | Mapped
-"""Images (n 3 h w, uint8) in memory or in a file; an index gives pixels in memory either way."""
+"""Images (n 3 h w, uint8) in memory or memory-mapped; an index gives pixels in memory either way."""
 
 
 def part(images: KeptImages, index: Tensor) -> UInt8[Tensor, "m 3 h w"] | Mapped:
-    """The images at these rows; those in a file stay there."""
-    return images.part(index) if isinstance(images, Mapped) else images[index]
+    """The images at these rows; memory-mapped ones stay in their file."""
+    if isinstance(images, Mapped):
+        return Mapped(images.file, images.rows[index.cpu()], images.device)
+    return images[index]
 
 
 def in_memory(images: KeptImages) -> Pixels:

@@ -13,7 +13,7 @@ import torch
 
 from hello_distill.data.folders import folded
 from hello_distill.data.images import ImageSet
-from hello_distill.system.errors import ArtifactError, InputError
+from hello_distill.system.errors import ArtifactError, InputError, listed
 from hello_distill.types import Logits, Targets
 
 SIGNIFICANT = 3.5
@@ -27,11 +27,9 @@ def check_order(logits: Logits, images: ImageSet, what: str) -> None:
     `logits` (n c) are the source's for these images, `what` names it in the message. Two exchanged classes are found
     from about 20 images of each on; with fewer, only a larger disorder is, and with one image of each none.
     """
-    exchanged = cycle(images.targets.cpu(), logits.argmax(1).cpu(), len(images.classes))
-    if exchanged:
-        pairs = ", ".join(f"{images.classes[a]!r} for {images.classes[b]!r}" for a, b in exchanged[:3])
-        more = f" and {len(exchanged) - 3} more" if len(exchanged) > 3 else ""
-        raise ArtifactError(f"{what} has its classes in another order than the images: it takes {pairs}{more}")
+    if exchanged := cycle(images.targets.cpu(), logits.argmax(1).cpu(), len(images.classes)):
+        pairs = listed([f"{images.classes[a]!r} for {images.classes[b]!r}" for a, b in exchanged], 3)
+        raise ArtifactError(f"{what} has its classes in another order than the images: it takes {pairs}")
 
 
 def cycle(targets: Targets, guesses: Targets, classes: int) -> list[tuple[int, int]]:
@@ -44,31 +42,29 @@ def cycle(targets: Targets, guesses: Targets, classes: int) -> list[tuple[int, i
     a second one.
     """
     pairs, counts = torch.unique(targets * classes + guesses, return_counts=True)
-    target, most, own, total = [0] * classes, [0] * classes, [0] * classes, [0] * classes
+    total, right = (torch.bincount(of, minlength=classes).tolist() for of in (targets, targets[targets == guesses]))
+    guess, most = [0] * classes, [0] * classes
     for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-        place, taken = divmod(pair, classes)
-        total[place] += count
-        if taken == place:
-            own[place] = count
-        if count > most[place]:
-            target[place], most[place] = taken, count
-    found: dict[int, int] = {}
-    for start in range(len(target)):
-        ring = _ring(start, target)
-        next_class, same = (sum(counted[place] for place in ring) for counted in (most, own))
-        agreed = 4 * next_class > sum(total[place] for place in ring) and 2 * next_class > 3 * len(ring)
+        target, taken = divmod(pair, classes)
+        if count > most[target]:
+            guess[target], most[target] = taken, count
+    exchanged: dict[int, int] = {}
+    for start in range(classes):
+        ring = _ring(start, guess)
+        images, next_class, same = (sum(counted[target] for target in ring) for counted in (total, most, right))
+        agreed = 4 * next_class > images and 2 * next_class > 3 * len(ring)
         if agreed and next_class - same > SIGNIFICANT * math.sqrt(next_class + same):
-            found |= {place: target[place] for place in ring}
-    return sorted(found.items())
+            exchanged |= {target: guess[target] for target in ring}
+    return sorted(exchanged.items())
 
 
-def _ring(start: int, target: Sequence[int]) -> list[int]:
+def _ring(start: int, guess: Sequence[int]) -> list[int]:
     """The cycle of pointers that a class lies on; empty where it lies on none, or points to itself."""
     ring = [start]
-    while (place := target[ring[-1]]) != start:
-        if place in ring:
+    while (target := guess[ring[-1]]) != start:
+        if target in ring:
             return []
-        ring.append(place)
+        ring.append(target)
     return ring if len(ring) > 1 else []
 
 

@@ -27,14 +27,17 @@ UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBo
 
 
 def encoded(data: ImageSet, encode: Callable[[Image.Image], bytes], extension: str) -> bytes:
-    """The file's bytes, with each image encoded. Made in memory: on a full disk `to_parquet` ends the process."""
+    """The file's bytes, with each image encoded."""
     pictures = [Image.fromarray(image) for image in in_memory(data.images).permute(0, 2, 3, 1).cpu().numpy()]
     records = [{"bytes": encode(picture), "path": f"{row:06d}.{extension}"} for row, picture in enumerate(pictures)]
-    columns = {"image": records, "label": data.targets.tolist()}
-    table = datasets.Dataset.from_dict(columns, features=features(data.classes))
+    return packed(records, data.targets.tolist(), data.classes)
+
+
+def packed(images: list[dict[str, Any]], labels: list[int], classes: Sequence[str]) -> bytes:
+    """Image files and labels as Parquet. Made in memory: on a full disk `to_parquet` ends the process."""
     datasets.disable_progress_bars()
     buffer = io.BytesIO()
-    table.to_parquet(buffer)
+    datasets.Dataset.from_dict({"image": images, "label": labels}, features=features(classes)).to_parquet(buffer)
     return buffer.getvalue()
 
 

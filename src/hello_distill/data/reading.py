@@ -1,6 +1,6 @@
-"""All images of a table decoded, by several processes, into memory or into a file of the cache.
+"""All images of a table decoded, by several worker processes, into memory or into a memory-mapped file of the cache.
 
-The file is for sets that memory would not hold with ease. It is made once, found again by later runs, and shared by
+The file is for sets that memory would not hold with ease. It is made once, used again by later runs, and shared by
 those that run at the same time. Which of the two it is changes no pixel and no order.
 """
 
@@ -35,10 +35,10 @@ from hello_distill.system import cache, context, distributed, publishing
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.system.machine import cache_folder, device, memory
 
-PLACES = "HELLO_DISTILL_IMAGES"
-"""The variable that says where decoded images are kept: `memory` or `file`. Where it is not set, `fits` decides."""
+STORAGE = "HELLO_DISTILL_IMAGES"
+"""The variable that says where decoded images are stored: `memory` or `file`. Where it is not set, `fits` decides."""
 BLOCK = 64
-"""Images that a process decodes before it is given more."""
+"""Images that a worker decodes before it is given more."""
 FEW = 1000
 """So many images and fewer are decoded by this process alone."""
 IMAGES, FACTS = "images.u8", "images.json"
@@ -46,7 +46,7 @@ IMAGES, FACTS = "images.u8", "images.json"
 
 Block: TypeAlias = UInt8[np.ndarray, "b 3 h w"]
 Put: TypeAlias = Callable[[int, Block], None]
-"""Keep a block of images, the first of which has this row."""
+"""Store a block of images, the first of which has this row."""
 
 
 class Fault(NamedTuple):
@@ -57,7 +57,7 @@ class Fault(NamedTuple):
     detail: str
 
 
-class Found(NamedTuple):
+class Decoded(NamedTuple):
     """What a source holds."""
 
     images: KeptImages
@@ -84,16 +84,16 @@ class Source(NamedTuple):
         return len(self.table), 3, self.side, self.side
 
 
-def read(source: Source, name: str) -> Found:
+def read(source: Source, name: str) -> Decoded:
     """The images of a source that can be decoded, in their order, and what is wrong with the others.
 
-    Raises MachineError where there is no room for them, InputError where PLACES has no such place.
+    Raises MachineError where there is no room for them, InputError where STORAGE is neither of the two.
     """
     size = int(np.prod(source.shape))
-    place = os.environ.get(PLACES) or ("memory" if fits(size) else "file")
-    if place not in ("memory", "file"):
-        raise InputError(f"{PLACES} is {place!r}; set it to memory or to file, or not at all")
-    if place == "file":
+    storage = os.environ.get(STORAGE) or ("memory" if fits(size) else "file")
+    if storage not in ("memory", "file"):
+        raise InputError(f"{STORAGE} is {storage!r}; set it to memory or to file, or not at all")
+    if storage == "file":
         return _from_file(source, name)
     check_memory(source.shape, name)
     images = np.frombuffer(mmap.mmap(-1, size), np.uint8).reshape(source.shape)  # which other processes can write to
@@ -103,7 +103,7 @@ def read(source: Source, name: str) -> Found:
 
     faults = _decode(source, put, name)
     whole, rows = torch.from_numpy(images), _good(source, faults)
-    return Found(whole[rows] if faults else whole, rows, faults)
+    return Decoded(whole[rows] if faults else whole, rows, faults)
 
 
 def fits(size: int) -> bool:
@@ -135,7 +135,7 @@ def _good(source: Source, faults: Sequence[Fault]) -> Int64[Tensor, "n"]:
     return torch.nonzero(good).flatten()
 
 
-def _from_file(source: Source, name: str) -> Found:
+def _from_file(source: Source, name: str) -> Decoded:
     folder = cache_folder() / "decoded" / key(source)
     if not folder.is_dir():
         publishing.check_writable(folder.parent)
@@ -143,7 +143,7 @@ def _from_file(source: Source, name: str) -> Found:
     try:
         faults = [Fault(*fault) for fault in json.loads((folder / FACTS).read_text(encoding="utf-8"))]
         rows = _good(source, faults)
-        return Found(Mapped.open(folder / IMAGES, source.side, rows), rows, faults)
+        return Decoded(Mapped.open(folder / IMAGES, source.side, rows), rows, faults)
     except (OSError, ValueError, TypeError):
         raise MachineError(
             f"{folder} is no longer as it was written; remove it and run the same command again"
@@ -195,21 +195,21 @@ def _described(path: str | bytes) -> str:
 
 
 def _digest(lines: Iterator[str]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for line in lines:
-        found.update(f"{line}\n".encode())
-    return found.hexdigest()
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()
 
 
 def _decode(source: Source, put: Put, name: str) -> list[Fault]:
-    """Decode every row and keep it; gives the rows that could not be, ascending. Their pixels are zero."""
+    """Decode every row and store it; gives the rows that could not be, ascending. Their pixels are zero."""
     count = len(source.table)
     blocks = [range(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
     faults: list[Fault] = []
 
     def rows() -> Iterator[int]:
-        for block, found in zip(blocks, _decoded(source, put, blocks), strict=True):
-            faults.extend(found)
+        for block, bad in zip(blocks, _decoded(source, put, blocks), strict=True):
+            faults.extend(bad)
             yield from block
 
     for _ in context.track(rows(), count, f"decoding {name}"):
@@ -218,7 +218,7 @@ def _decode(source: Source, put: Put, name: str) -> list[Fault]:
 
 
 def _decoded(source: Source, put: Put, blocks: Sequence[range]) -> Iterator[list[Fault]]:
-    """The faults of each block, in the order of the blocks, once its images are kept."""
+    """The faults of each block, in the order of the blocks, once its images are stored."""
     processes = min(workers(), len(blocks))
     if processes == 1 or len(source.table) <= FEW:
         yield from (_decode_block(source, put, block) for block in blocks)
@@ -235,7 +235,7 @@ def _decoded(source: Source, put: Put, blocks: Sequence[range]) -> Iterator[list
 
 
 def workers() -> int:
-    """Processes that may decode at the same time: the processors that this process may use, shared with its like."""
+    """Workers that may decode at the same time: the processors that this process may use, shared with its like."""
     return max(1, len(os.sched_getaffinity(0)) // distributed.launched().beside)
 
 
@@ -254,11 +254,11 @@ def _decode_block(source: Source, put: Put, block: range) -> list[Fault]:
 
 
 _task: list[tuple[Source, Put]] = []
-"""Of a process that decodes: its source, and what keeps the images. It is born with both, and they are never sent."""
+"""Of a worker: its source, and what stores the images. It is born with both, and they are never sent."""
 
 
 def _begin(source: Source, put: Put) -> None:
-    """Start a process that decodes: signals are its parent's affair, and it ends when that ends."""
+    """Start a worker: signals are its parent's affair, and it ends when that ends."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

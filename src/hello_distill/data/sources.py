@@ -25,7 +25,7 @@ from hello_distill.data.fashion_mnist import fashion_mnist
 from hello_distill.data.images import ImageSet, Split
 from hello_distill.data.order import check_classes_match
 from hello_distill.system import context
-from hello_distill.system.errors import InputError, MachineError, listed, nearest
+from hello_distill.system.errors import InputError, MachineError, listed, nearest, one_line
 from hello_distill.system.machine import device, rest_offline_if_unreachable
 from hello_distill.system.room import FULL
 
@@ -82,7 +82,8 @@ def _located(source: str) -> _Folders | _Tables:
         return _Tables(source, str(fashion_mnist()))
     folder = Path(source)
     if folder.is_dir():
-        return _Tables(source, source) if _is_data_set(folder) else _Folders(source)
+        marks = ("*.parquet", "*/*.parquet", "dataset_dict.json")
+        return _Tables(source, source) if any(any(folder.glob(mark)) for mark in marks) else _Folders(source)
     if HUB_ID.fullmatch(source) and not source.startswith("."):
         rest_offline_if_unreachable()
         return _Tables(source, source)
@@ -96,19 +97,15 @@ def _located(source: str) -> _Folders | _Tables:
 
 def parted(source: str) -> tuple[str, str | None]:
     """A source without the list of its classes, and that list's file or name."""
-    place, mark, chosen = source.rpartition(CHOSEN)
-    return (place, chosen) if mark else (source, None)
+    whole, mark, chosen = source.rpartition(CHOSEN)
+    return (whole, chosen) if mark else (source, None)
 
 
 def short_name(source: str) -> str:
     """A source as a result names it: without the folders above it, and above the list of its classes."""
-    place, chosen = parted(source)
-    name = Path(place).resolve().name
+    whole, chosen = parted(source)
+    name = Path(whole).resolve().name
     return name if chosen is None else f"{name}{CHOSEN}{Path(chosen).name}"
-
-
-def _is_data_set(folder: Path) -> bool:
-    return any(folder.glob("*.parquet")) or any(folder.glob("*/*.parquet")) or (folder / "dataset_dict.json").exists()
 
 
 class _Folders(NamedTuple):
@@ -153,7 +150,7 @@ class _Tables(NamedTuple):
 
     def training(self) -> Split:
         tables, columns, classes = self._opened()
-        return _table_split(self.source, "train", tables["train"], columns, classes)
+        return self._split("train", tables["train"], columns, classes)
 
     def test(self, name: str | None) -> Split:
         tables, columns, classes = self._opened()
@@ -163,10 +160,22 @@ class _Tables(NamedTuple):
             )
         for test in folders.TEST_NAMES if name is None else (name,):  # a usual one without labels is passed over
             if test in tables and (name or min(_labels(tables[test], columns["label"]), default=-1) >= 0):
-                return _table_split(self.source, test, tables[test], columns, classes)
+                return self._split(test, tables[test], columns, classes)
         raise InputError(
             f"{self.source} has no labelled test split; add one called test or validation, or {folders.NAME_ONE}"
         )
+
+    def _split(self, name: str, table: datasets.Dataset, columns: dict[str, str], classes: tuple[str, ...]) -> Split:
+        table = table.select_columns(list(columns.values()))
+        table = table.rename_columns({column: role for role, column in columns.items() if column != role})
+        table = table.cast_column("image", datasets.Image(decode=False))
+        labels = _labels(table, "label")
+        if (highest := max(labels, default=-1)) >= len(classes):
+            raise InputError(f"{self.source}, split {name}: a label is {highest}, but there are {len(classes)} classes")
+        if unlabelled := sum(label < 0 for label in labels):
+            raise InputError(f"{self.source}, split {name}: {unlabelled} images have no label; remove them")
+        folder = [Path(self.source).resolve()] if Path(self.source).is_dir() else []
+        return _checked(Split(self.source, name, table, classes, (*folder, *_caches())))
 
     def _opened(self) -> tuple[Mapping[str, datasets.Dataset], dict[str, str], tuple[str, ...]]:
         """Its tables, the columns of image and label, and the classes."""
@@ -206,7 +215,7 @@ def _load(source: str, path: str) -> Mapping[str, datasets.Dataset]:
     except MemoryError:
         raise
     except Exception as error:  # of nearly any class, for a description made to harm
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        reason = f"{type(error).__name__}: {one_line(error)[:500]}"
         raise InputError(f"{source} is no image data set that `datasets` can open ({reason})") from None
 
 
@@ -239,20 +248,6 @@ def _classes(source: str, table: datasets.Dataset, column: str) -> tuple[str, ..
 def _labels(table: datasets.Dataset, column: str) -> list[int]:
     """The labels, -1 where there is none."""
     return [-1 if label is None else label for label in table[column][:]]
-
-
-def _table_split(
-    source: str, name: str, table: datasets.Dataset, columns: dict[str, str], classes: tuple[str, ...]
-) -> Split:
-    table = table.select_columns(list(columns.values())).rename_columns({v: k for k, v in columns.items() if v != k})
-    table = table.cast_column("image", datasets.Image(decode=False))
-    labels = _labels(table, "label")
-    if (highest := max(labels, default=-1)) >= len(classes):
-        raise InputError(f"{source}, split {name}: a label is {highest}, but there are {len(classes)} classes")
-    if unlabelled := sum(label < 0 for label in labels):
-        raise InputError(f"{source}, split {name}: {unlabelled} images have no label; remove them")
-    own = [Path(source).resolve()] if Path(source).is_dir() else []
-    return _checked(Split(source, name, table, classes, (*own, *_caches())))
 
 
 def _caches() -> list[Path]:

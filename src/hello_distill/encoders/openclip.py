@@ -76,19 +76,19 @@ def _download(name: str, hub_entry: str) -> Path:
 def _assemble(
     name: str, model: Any, tokenizer: Any, file: Path, preprocessing: dict[str, Any], size: int | None
 ) -> Encoder:
-    own = model.visual.image_size
-    own = own[0] if isinstance(own, tuple | list) else own
-    if size not in (None, own):
-        raise InputError(f"encoder {name!r} takes images of {own} pixels only; leave `size` out or set it to {own}")
+    side = model.visual.image_size
+    side = side[0] if isinstance(side, tuple | list) else side
+    if size not in (None, side):
+        raise InputError(f"encoder {name!r} takes images of {side} pixels only; leave `size` out or set it to {side}")
     visual = frozen(model.visual)
-    features = visual(torch.zeros(1, 3, own, own))
+    features = visual(torch.zeros(1, 3, side, side))
     if not isinstance(features, torch.Tensor) or features.ndim != 2:
         raise InputError(f"encoder {name!r} gives no single feature vector per image; choose another model")
     return Encoder(
         name=name,
         visual=visual,
         encode_text=_TextTower(model.eval().requires_grad_(False), tokenizer),
-        size=own,
+        size=side,
         width=features.shape[1],
         mean=tuple(preprocessing.get("mean", open_clip.OPENAI_DATASET_MEAN)),
         std=tuple(preprocessing.get("std", open_clip.OPENAI_DATASET_STD)),

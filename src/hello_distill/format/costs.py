@@ -33,14 +33,14 @@ def info(folder: str | Path) -> dict[str, Any]:
     """
     manifest = verification.check_sizes(folder)
     files = manifest["files"]
-    kept, student, labels = manifest["images"], manifest["student"], manifest["labels"]
-    stored = sizes.logit_bytes(len(manifest["classes"]), kept["count"], student["optim"]["epochs"])
+    images, student, labels = manifest["images"], manifest["student"], manifest["labels"]
+    stored = sizes.tensor_bytes("F16", (student["optim"]["epochs"], images["count"], len(manifest["classes"])))
     part = part_of(labels)
     size, networks = shipped(files, part.files()), part.classifiers()
     return {
         "classes": len(manifest["classes"]),
         "ipc": manifest["ipc"],
-        "images": {"count": kept["count"], "side": kept["side"], "bytes": files[IMAGES]["bytes"]},
+        "images": {"count": images["count"], "side": images["side"], "bytes": files[IMAGES]["bytes"]},
         "labels": {
             "kind": labels["kind"],
             "parameters": labels["parameters"],
@@ -67,28 +67,19 @@ def ladder(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     forms = part.forms()
     ours = shipped(manifest["files"], part.files()) if forms else None
 
-    def stored(count: int, **how: Any) -> int:
-        return sizes.stored_bytes_of(classes, count, optim["epochs"], optim["batch_size"], **how)
+    def rung(name: str, size: Callable[[int], int]) -> dict[str, Any]:
+        above = None if ours is None else sizes.first_ipc_above(lambda ipc: size(classes * ipc), ours)
+        return {"labels": name, "bytes": size(images), "smaller_from_ipc": above, "stated": False}
 
-    def static(count: int) -> int:
-        return sizes.safetensors_bytes({"logits": ("F16", (count, classes))})
-
-    def per_class(way: Callable[[int], int], ipc: int) -> int:
-        return way(classes * ipc)
-
-    ways: dict[str, Callable[[int], int]] = {
-        name: partial(stored, **how) for name, how in LADDER.items() if how.get("k", 0) < classes
-    }
-    ways["static float16"] = static
-    rungs: list[dict[str, Any]] = []
-    for name, way in ways.items():
-        above = sizes.first_ipc_above(partial(per_class, way), ours) if ours is not None else None
-        rungs.append({"labels": name, "bytes": way(images), "smaller_from_ipc": above, "stated": False})
+    training = {"epochs": optim["epochs"], "batch_size": optim["batch_size"]}
+    stored = {name: settings for name, settings in LADDER.items() if settings.get("k", 0) < classes}
+    rungs = [rung(name, partial(sizes.stored_bytes, classes, **training, **stored[name])) for name in stored]
+    rungs.append(rung("static float16", lambda count: sizes.safetensors_bytes({"logits": ("F16", (count, classes))})))
     if teacher := manifest["figures"].get("teacher_bytes"):
         above = 1 if ours is not None and ours < teacher else None
         rungs.append({"labels": "teacher float16", "bytes": teacher, "smaller_from_ipc": above, "stated": True})
     for form, stated in forms.items():
-        kept = form == part.form()
-        size = ours if kept else stated
-        rungs.append({"labels": form, "bytes": size, "smaller_from_ipc": None, "stated": not kept})
+        here = form == part.form()
+        size = ours if here else stated
+        rungs.append({"labels": form, "bytes": size, "smaller_from_ipc": None, "stated": not here})
     return rungs

@@ -122,10 +122,9 @@ class LabelKind:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> LabelKind:
         """The kind with these options. Raises InputError for options that it has not, or whose values are wrong."""
-        names = {each.name for each in fields(cls)}
         for name in given:
-            if name not in names:
-                others = [kind for kind in KINDS.names() if name in {each.name for each in fields(KINDS.find(kind))}]
+            if name not in cls.options():
+                others = [kind for kind in KINDS.names() if name in KINDS.find(kind).options()]
                 raise InputError(f"--{name} is for {' or '.join(others)} labels, not {cls.name}")
         return cls(**given)
 
@@ -136,7 +135,7 @@ class LabelKind:
 
     def with_seed(self, seed: int) -> LabelKind:
         """The same with another seed, where it has one."""
-        return replace(self, seed=seed) if "seed" in {each.name for each in fields(self)} else self  # type: ignore[call-arg]
+        return replace(self, seed=seed) if "seed" in self.options() else self  # type: ignore[call-arg]
 
     def check(self, classes: int) -> None:
         """Raise InputError where labels of so many classes gain nothing by these options."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -34,7 +36,7 @@ def decode(name: str, kept: dict[str, Tensor], shape: tuple[int, ...], precision
     if not precision.startswith("int"):
         return kept[name].float().view(shape)
     turned = (shape[1], shape[0], *shape[2:]) if "lora_B" in name else shape
-    width = sizes.numbers(turned[1:])
+    width = math.prod(turned[1:])
     whole = kept[name].float() if precision == "int8" else unpacked(kept[name], width)
     rows = whole.view(turned[0], width) * kept[f"{name}.scale"][:, None]
     return by_rank(name, rows.view(turned)).contiguous()
@@ -61,13 +63,13 @@ def unpacked(kept: Tensor, width: int) -> Tensor:
 
 def layout(shapes: dict[str, tuple[int, ...]], precision: Precision) -> sizes.Layout:
     """Types and shapes of what `encode` gives for matrices of those shapes, for the byte count."""
-    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    kinds: dict[str, tuple[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
         if precision in ("float32", "float16"):
-            found[name] = ("F32" if precision == "float32" else "F16", tuple(shape))
+            kinds[name] = ("F32" if precision == "float32" else "F16", tuple(shape))
             continue
         rank = shape[1] if "lora_B" in name else shape[0]
-        width = sizes.numbers(shape) // rank
-        found[name] = ("I8", (rank, width)) if precision == "int8" else ("U8", (rank, -(-width // 2)))
-        found[f"{name}.scale"] = ("F32", (rank,))
-    return found
+        width = math.prod(shape) // rank
+        kinds[name] = ("I8", (rank, width)) if precision == "int8" else ("U8", (rank, -(-width // 2)))
+        kinds[f"{name}.scale"] = ("F32", (rank,))
+    return kinds

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -28,14 +29,9 @@ Columns = Mapping[str, tuple[str, tuple[int, ...]]]
 """Name of a column to its type and the shape of one entry."""
 
 
-def numbers(shape: Iterable[int]) -> int:
-    """How many numbers a tensor of that shape has."""
-    return math.prod(shape)
-
-
 def tensor_bytes(kind: str, shape: Iterable[int]) -> int:
     """Bytes of a tensor without any header."""
-    return ITEM[kind] * numbers(shape)
+    return ITEM[kind] * math.prod(shape)
 
 
 def safetensors_bytes(layout: Layout, metadata: Mapping[str, str] | None = None) -> int:
@@ -112,27 +108,15 @@ def recording_bytes(images: int, per_epoch: int, batches: int, columns: Columns)
     return {"labels": labels, "index": total - labels, "total": total}
 
 
-def logit_bytes(classes: int, images: int, epochs: int) -> int:
-    """The papers' count of stored labels: one float16 logit row for every view of a training, and nothing else."""
-    return tensor_bytes("F16", (epochs, images, classes))
-
-
 def num_batches(images: int, batch_size: int) -> int:
     """Batches in an epoch."""
     return max(1, math.ceil(images / batch_size))
 
 
 def stored_bytes(
-    classes: int, ipc: int, epochs: int, batch_size: int, codec: str = "float16", keep: float = 1.0, k: int = 0
-) -> int:
-    """Bytes of stored labels for the training of a student, of which the share `keep` of all batches is kept."""
-    return stored_bytes_of(classes, classes * ipc, epochs, batch_size, codec, keep, k)
-
-
-def stored_bytes_of(
     classes: int, images: int, epochs: int, batch_size: int, codec: str = "float16", keep: float = 1.0, k: int = 0
 ) -> int:
-    """The same for a number of images in all, where classes have unequal ones."""
+    """Bytes of stored labels for the training of a student, of which the share `keep` of all batches is kept."""
     per_epoch = num_batches(images, batch_size)
     kept = kept_batches(epochs * per_epoch, keep)
     return recording_bytes(images, per_epoch, kept, label_columns(codec, classes, k))["total"]
@@ -150,8 +134,4 @@ def first_ipc_above(size: Callable[[int], int], limit: int, most: int = 2**20) -
         if high >= most:
             return None
         high *= 2
-    low = high // 2 + 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if size(middle) > limit else (middle + 1, high)
-    return high
+    return bisect_right(range(high), limit, lo=high // 2 + 1, key=size)

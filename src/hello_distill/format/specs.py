@@ -173,5 +173,5 @@ def first_fault(error: ValidationError, name: str = "") -> str:
     if error.error_count() > 1000:
         return f"{error.error_count()} fields are not as they must be"
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(part) for part in (*[name] * bool(name), *first["loc"]))[:120]
-    return f"`{place}`: {first['msg']}" if place else first["msg"]
+    field_name = ".".join(str(part) for part in (*[name] * bool(name), *first["loc"]))[:120]
+    return f"`{field_name}`: {first['msg']}" if field_name else first["msg"]

@@ -30,18 +30,13 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     file = Path(folder) / MANIFEST
     if not os.path.lexists(file):
         raise InputError(f"{folder} is no artefact: it has no {MANIFEST}; make one with `hello-distill distill`")
-    return manifests.parse(_text(file), file)
-
-
-def _text(file: Path) -> bytes:
-    """Bytes of an ordinary file of no more than the largest size. Raises ArtifactError for another."""
-    found = file.lstat()
-    if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
+    status = file.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
         raise ArtifactError(
             f"{file} is no ordinary file of at most {LARGEST_FILE} bytes; get the artefact again, or copy the files "
             "themselves where it is a link"
         )
-    return file.read_bytes()
+    return manifests.parse(file.read_bytes(), file)
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ LARGEST_HEAD = 2**20
 def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a file that others may read, too.
 
-    Raises DivergedError for numbers that are not finite, OSError where the disk is full.
+    Raises DivergedError for non-finite numbers, OSError where the disk is full.
     """
     for name, tensor in tensors.items():
         if not finite(tensor):
@@ -35,7 +35,9 @@ def write(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | Non
     try:
         safetensors.torch.save_file(tensors, file, metadata)
     except safetensors.SafetensorError as error:
-        raise _of_the_system(error, file) from None
+        if not (number := re.search(r"os error (\d+)", str(error))):
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(file)) from None
     publishing.permit(file)
 
 
@@ -49,12 +51,6 @@ def finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point():
         return True
     return bool(torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor).all())
-
-
-def _of_the_system(error: safetensors.SafetensorError, file: Path) -> Exception:
-    """The library's error as the system's own, where it tells its number."""
-    number = re.search(r"os error (\d+)", str(error))
-    return OSError(int(number[1]), os.strerror(int(number[1])), str(file)) if number else error
 
 
 def read(file: Path) -> dict[str, Tensor]:
@@ -71,20 +67,19 @@ def read_as(file: Path, layout: Layout) -> dict[str, Tensor]:
     Raises ArtifactError for anything else, before memory is given to it.
     """
     check_layout(file, layout)
-    found = read(file)
-    for name, tensor in found.items():
+    tensors = read(file)
+    for name, tensor in tensors.items():
         check_finite(file, name, tensor)
-    return found
+    return tensors
 
 
 def check_layout(file: Path, layout: Layout) -> None:
     """Raise ArtifactError where a file holds other tensors than those of the layout."""
-    found = layout_of(file)
-    if differing := sorted(name for name in {*found, *layout} if found.get(name) != layout.get(name)):
-        name = differing[0]
-        raise ArtifactError(
-            f"{file} does not fit: {name} is {found.get(name, 'missing')} and should be {layout.get(name, 'absent')}"
-        )
+    actual = layout_of(file)
+    for name in sorted({*actual, *layout}):
+        kind, expected = actual.get(name, "missing"), layout.get(name, "absent")
+        if name not in layout or kind != expected:
+            raise ArtifactError(f"{file} does not fit: {name} is {kind} and should be {expected}")
 
 
 def check_finite(file: Path, name: str, tensor: Tensor) -> None:
@@ -101,13 +96,10 @@ def layout_of(file: Path) -> Layout:
             if length > LARGEST_HEAD:
                 raise ValueError(f"its head takes {length} bytes, and {LARGEST_HEAD} are allowed")
             head = json.loads(content.read(length), object_pairs_hook=_once)
-        parts = {name: tensor for name, tensor in head.items() if name != METADATA}
+        parts = {name: tensor for name, tensor in head.items() if name != "__metadata__"}
         return {name: (str(part["dtype"]), tuple(map(index, part["shape"]))) for name, part in parts.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read: {error}; get the artefact again") from None
-
-
-METADATA = "__metadata__"
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

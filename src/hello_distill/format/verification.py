@@ -28,16 +28,16 @@ def check_sizes(folder: str | Path) -> dict[str, Any]:
     root = Path(folder)
     manifest = storage.read_manifest(root)
     listed = {*manifest["files"], MANIFEST, SUMS}
-    found = dict(islice(_files(root), len(listed) + 100))
-    for name in sorted({*found, *listed}):
+    present = dict(islice(_files(root), len(listed) + 100))
+    for name in sorted({*present, *listed}):
         if name not in listed:
             raise ArtifactError(f"{root / name} is no part of the artefact; remove it or get the artefact again")
-        if name not in found:
+        if name not in present:
             raise ArtifactError(f"{root / name} is missing; get the artefact again")
     for name, entry in sorted(manifest["files"].items()):
-        if found[name] != entry["bytes"]:
+        if present[name] != entry["bytes"]:
             raise ArtifactError(
-                f"{root / name} has {found[name]} bytes and should have {entry['bytes']}; get the artefact again"
+                f"{root / name} has {present[name]} bytes and should have {entry['bytes']}; get the artefact again"
             )
     return manifest
 

@@ -30,4 +30,4 @@ class Stored(RecordedKind):
         return RecordedLabels(self.name, self.recorded(data, student, online), None)
 
     def stored_bytes(self, classes: int, ipc: int, epochs: int, batch_size: int) -> int:
-        return sizes.stored_bytes(classes, ipc, epochs, batch_size)
+        return sizes.stored_bytes(classes, classes * ipc, epochs, batch_size)

@@ -1,4 +1,4 @@
-"""What is made once and kept under a hash: whoever wants the same waits, and what is kept is whole."""
+"""What is made once and cached under a hash: whoever wants the same waits, and what is cached is whole."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ def locked(file: Path, wait: bool = True) -> Iterator[bool]:
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(file)
     try:
-        lock.acquire(blocking=wait)
+        held = lock.acquire(blocking=wait)
     except filelock.Timeout:
         yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    else:
+        with held:
+            yield True
 
 
 def once(target: Path, make: Callable[[], object], parts: Collection[str] = (), together: bool = False) -> Path:
@@ -58,8 +56,9 @@ def once(target: Path, make: Callable[[], object], parts: Collection[str] = (), 
 def _held(target: Path) -> Iterator[None]:
     """Have a target to oneself. Where a file system keeps no locks, its claim holds on one machine all the same."""
     lock = target.with_name(f".{target.name}.lock")
-    with locked(lock), reserved(target, wait=True):
+    with locked(lock):
         try:
-            yield
+            with reserved(target, wait=True):
+                yield
         finally:
             lock.unlink(missing_ok=True)  # who waits for it sees that it is gone, and makes another

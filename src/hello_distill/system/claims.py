@@ -42,11 +42,6 @@ class Claim:
         """Where the output is written until it is complete."""
         return _folder(self.target) / "partial"
 
-    def of_this_thread(self, target: Path) -> bool:
-        """Whether it is the claim on a target, and this thread of this process has it."""
-        me = (os.getpid(), threading.get_ident())
-        return (self.owner.pid, self.thread) == me and self.target.absolute() == target.absolute()
-
     def release(self) -> None:
         """Give the claim up, with what was not published. May be called again where it was interrupted."""
         folder = _folder(self.target)
@@ -76,11 +71,12 @@ def claimed(out: str | Path) -> Iterator[Claim]:
     Of several processes that train together the first holds it, and the others write nothing.
     """
     target = Path(out)
+    mine = (os.getpid(), threading.get_ident(), target.absolute())
     check_absent(target)
     if launched().rank > 0:
         yield Claim(target, Owner.me())
-    elif held := next((claim for claim in _held if claim.of_this_thread(target)), None):
-        yield held
+    elif held := [claim for claim in _held if (claim.owner.pid, claim.thread, claim.target.absolute()) == mine]:
+        yield held[0]
     else:
         with reserved(target) as claim:
             check_absent(target)
@@ -137,7 +133,7 @@ def _inherit(target: Path, me: Owner, wait: bool) -> None:
                 raise _refusal(target, owners[-1])
             time.sleep(0.2)
             continue
-        _placed(target, me, folder / f"after-{owners[-1].token}" if owners else folder)
+        _make_claim(target, me, folder / f"after-{owners[-1].token}" if owners else folder)
         if _owners(folder)[-1:] == [me]:
             sweep(target)
             return
@@ -155,13 +151,13 @@ def _refusal(target: Path, owner: Owner) -> InputError:
     )
 
 
-def _placed(target: Path, owner: Owner, place: Path) -> None:
-    """Put a folder with the owner's name in its place, unless another is there."""
+def _make_claim(target: Path, owner: Owner, claim: Path) -> None:
+    """Make the folder of a claim, with its owner's name in it, unless there is one."""
     draft = beside(target)
     try:
         draft.mkdir()
         (draft / "owner.json").write_text(json.dumps(owner._asdict()), encoding="utf-8")
-        draft.rename(place)
+        draft.rename(claim)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
             raise
@@ -172,11 +168,11 @@ def _placed(target: Path, owner: Owner, place: Path) -> None:
 def _owners(folder: Path) -> list[Owner]:
     """The owners of a claim, from the first to the heir of heirs that holds it; none where there is no claim."""
     owners: list[Owner] = []
-    place = folder
+    claim = folder
     with suppress(OSError, ValueError, TypeError):
         while True:
-            owners.append(Owner(**json.loads((place / "owner.json").read_text(encoding="utf-8"))))
-            place = folder / f"after-{owners[-1].token}"
+            owners.append(Owner(**json.loads((claim / "owner.json").read_text(encoding="utf-8"))))
+            claim = folder / f"after-{owners[-1].token}"
     return owners
 
 

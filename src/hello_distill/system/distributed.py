@@ -61,9 +61,9 @@ def joined() -> Iterator[None]:
 
     on_gpu = device().startswith("cuda")
     if on_gpu:
-        if team.local >= (found := torch.cuda.device_count()):
+        if team.local >= (gpus := torch.cuda.device_count()):
             raise MachineError(
-                f"{team.beside} processes need a GPU each, and there are {found}; start fewer with --nproc-per-node, "
+                f"{team.beside} processes need a GPU each, and there are {gpus}; start fewer with --nproc-per-node, "
                 "or set HELLO_DISTILL_DEVICE=cpu"
             )
         torch.cuda.set_device(team.local)
@@ -132,9 +132,9 @@ def followed(value: float) -> float:
         return value
     import torch
 
-    kept = torch.tensor(value, dtype=torch.float64, device=device())
-    follow([kept])
-    return kept.item()
+    number = torch.tensor(value, dtype=torch.float64, device=device())
+    follow([number])
+    return number.item()
 
 
 def state(model: nn.Module) -> list[Tensor]:

@@ -24,7 +24,7 @@ class InputError(HelloError):
 
 
 class DivergedError(InputError):
-    """A training came to a loss that is no finite number."""
+    """A training came to a non-finite loss."""
 
 
 class MachineError(HelloError):
@@ -55,6 +55,11 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def printable(name: str) -> str:
     """A name on one line: what would not show (line ends, bytes that are no UTF-8) as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def one_line(error: object) -> str:
+    """What a library says, on one line."""
+    return " ".join(str(error).split())
 
 
 def listed(items: Sequence[str], limit: int = 5) -> str:

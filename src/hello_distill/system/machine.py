@@ -16,17 +16,7 @@ from typing import Any
 
 from hello_distill.system.errors import MachineError
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "pillow",
-    "datasets",
-    "open_clip_torch",
-    "timm",
-    "peft",
-    "safetensors",
-)
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "datasets", "open_clip_torch", "timm", "peft", "safetensors")
 
 
 def device() -> str:
@@ -102,15 +92,15 @@ def commit() -> str | None:
 
     Asked once a process: the source may change while it runs.
     """
-    git = ["git", "-C", str(Path(__file__).parent)]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", "."], capture_output=True, text=True, check=True
-        ).stdout
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head + ("+" if changed.strip() else "")
 
 
 def processor() -> str:
@@ -119,26 +109,21 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
-def gpu() -> dict[str, str]:
-    """`gpu` and the name of the GPU that is used; empty where none is."""
+def environment() -> dict[str, Any]:
+    """What a result must say of where it was made: commit, versions, hardware, of a GPU its name."""
     import torch
 
     used = device()
     on_gpu = used.startswith("cuda") and torch.cuda.is_available()
-    return {"gpu": torch.cuda.get_device_name(used)} if on_gpu else {}
-
-
-def environment() -> dict[str, Any]:
-    """What a result must say of where it was made: commit, versions, hardware."""
     return {
         **versions(),
         "commit": commit(),
-        "device": device(),
-        **gpu(),
+        "device": used,
+        **({"gpu": torch.cuda.get_device_name(used)} if on_gpu else {}),
         "processor": processor(),
         "system": platform.system(),
     }
@@ -148,11 +133,10 @@ def versions() -> dict[str, Any]:
     """Versions of Python and of the packages that shape a result, and the number of threads."""
     import torch
 
-    found = {name: metadata.version(name) for name in PACKAGES}
     return {
         "hello_distill": metadata.version("hello-distill"),
         "python": platform.python_version(),
-        **found,
+        **{name: metadata.version(name) for name in PACKAGES},
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
     }

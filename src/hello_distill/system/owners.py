@@ -68,19 +68,14 @@ def seat() -> str:
 def _started(pid: int) -> str | None:
     """When a process began; None where it has ended."""
     try:
-        state, *rest = (
-            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        )
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        state, *rest = line.rpartition(")")[2].split()
     except (OSError, ValueError):
-        return UNSEEN if _runs(pid) else None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass
+        return UNSEEN
     return None if state in "ZX" else rest[18]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

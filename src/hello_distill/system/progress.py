@@ -5,21 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
+@dataclass
 class Stage:
     """A named piece of work; set `figure` to what its line should say."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.figure = ""
+    name: str
+    figure: str = ""
 
 
 class Progress:
-    """Silent progress: what library calls use unless told otherwise."""
+    """Silent progress: what library calls use unless another is given."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -64,12 +65,7 @@ class ConsoleProgress(Progress):
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
-        columns = (
-            TextColumn("{task.description:<24}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
+        columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Bars(*columns, console=self.console, transient=True) as bars:
             yield from bars.track(items, total=total, description=what)
 

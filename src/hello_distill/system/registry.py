@@ -19,7 +19,6 @@ from hello_distill.system.errors import InputError, MachineError, nearest
 Port = TypeVar("Port")
 """The base class of everything in a registry."""
 Class = TypeVar("Class", bound=type)
-EntryPoints = list[importlib.metadata.EntryPoint]
 
 
 class Registry(Generic[Port]):
@@ -67,16 +66,13 @@ class Registry(Generic[Port]):
         return frozenset(name for name, known in self._classes.items() if known.__module__.startswith(prefix))
 
     @cached_property
-    def _offered(self) -> dict[str, EntryPoints]:
-        """What installed packages offer, by name."""
-        offered: dict[str, EntryPoints] = {}
-        for entry in importlib.metadata.entry_points(group=self.package):
-            offered.setdefault(entry.name, []).append(entry)
-        return offered
+    def _offered(self) -> importlib.metadata.EntryPoints:
+        """What installed packages offer."""
+        return importlib.metadata.entry_points(group=self.package)
 
     def names(self) -> list[str]:
         """Every name there is."""
-        return sorted({*self.ours, *self._classes, *self._offered})
+        return sorted({*self.ours, *self._classes, *self._offered.names})
 
     def find(self, name: str) -> type[Port]:
         """The class of that name.
@@ -86,7 +82,7 @@ class Registry(Generic[Port]):
         """
         if name not in self.names():
             raise InputError(f"unknown {self.what} {name!r}: {nearest(name, self.names())}")
-        offered = self._offered.get(name, [])
+        offered = list(self._offered.select(name=name))
         owners = [*([self.package] if name in self.ours else []), *sorted(map(_owner, offered))]
         if len(owners) > 1:
             raise MachineError(f"the {self.what} {name!r} is offered by {' and '.join(owners)}; uninstall all but one")

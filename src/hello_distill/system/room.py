@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,9 +35,12 @@ def check_room(target: Path, needed: int, rough: bool = False) -> None:
 
 def free(target: Path) -> int:
     """Bytes that may be written where a path is or shall be."""
-    place = next(path for path in (target.absolute(), *target.absolute().parents) if path.exists())
-    found = os.statvfs(place)
-    return found.f_bavail * found.f_frsize
+    return shutil.disk_usage(existing(target)).free
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that there is."""
+    return next(each for each in (path.absolute(), *path.absolute().parents) if os.access(each, os.F_OK))
 
 
 def full(target: Path, needed: int, about: str = "") -> MachineError:

@@ -27,15 +27,15 @@ Kinds = Mapping[str, Any]
 
 def expected(kind: Any) -> str:
     """What a value of a type looks like, in words."""
-    inner = get_args(kind)
+    origin, inner = get_origin(kind), get_args(kind)
     if kind in WORDS:
         return WORDS[kind]
-    if get_origin(kind) is Literal:
+    if origin is Literal:
         return "one of " + ", ".join(map(str, inner))
-    if get_origin(kind) in (Union, types.UnionType):
+    if origin in (Union, types.UnionType):
         return " or ".join(map(expected, inner))
-    if get_origin(kind) in (tuple, list):
-        length = "" if get_origin(kind) is list or Ellipsis in inner else f" of {len(inner)}"
+    if origin in (tuple, list):
+        length = "" if origin is list or Ellipsis in inner else f" of {len(inner)}"
         return f"a list{length}, each {expected(inner[0])}"
     if dataclasses.is_dataclass(kind):
         return "fields such as " + dataclasses.fields(kind)[0].name
@@ -44,41 +44,30 @@ def expected(kind: Any) -> str:
 
 def mistake(changes: Mapping[Any, Any], kinds: Kinds) -> str | None:
     """The first field of nested changes that there is not or that has the wrong type, in a clause; None if none is."""
-    return next(_mistakes(changes, kinds, kinds, ""), None)
+    return next(_mistakes(changes, dict(_fields(kinds)), ""), None)
 
 
-def _mistakes(changes: Mapping[Any, Any], kinds: Kinds, whole: Kinds, path: str) -> Iterator[str]:
+def _mistakes(changes: Mapping[Any, Any], fields: Kinds, level: str) -> Iterator[str]:
     for key, value in changes.items():
-        place = f"{path}{key}"
-        if key not in kinds:
-            yield f"unknown key {place!r}: {_nearest_field(str(key), kinds, whole, path)}"
-        elif isinstance(value, dict) and (fields := _fields(kinds[key])):
-            yield from _mistakes(value, fields, whole, f"{place}.")
-        elif not _fits(value, kinds[key]):
-            yield f"{place} must be {expected(kinds[key])}, not {value!r}"
+        field = f"{level}{key}"
+        if field not in fields or "." in str(key):
+            same = [known for known in fields if f".{known}".endswith(f".{key}")]
+            others = [known for known in fields if known.rpartition(".")[0] == level[:-1]]
+            hint = f"did you mean {' or '.join(map(repr, same))}?" if same else nearest(field, others)
+            yield f"unknown key {field!r}: {hint}"
+        elif isinstance(value, dict) and any(known.startswith(f"{field}.") for known in fields):
+            yield from _mistakes(value, fields, f"{field}.")
+        elif not _fits(value, fields[field]):
+            yield f"{field} must be {expected(fields[field])}, not {value!r}"
 
 
-def _nearest_field(key: str, kinds: Kinds, whole: Kinds, path: str) -> str:
-    """A clause that suggests a field of this level, or the one of that name at another level."""
-    elsewhere = [place for place in _paths(whole) if place.endswith(f".{key}") or place == key]
-    if elsewhere:
-        return f"did you mean {' or '.join(map(repr, elsewhere))}?"
-    return nearest(f"{path}{key}", [f"{path}{name}" for name in kinds])
-
-
-def _paths(kinds: Kinds, path: str = "") -> Iterator[str]:
+def _fields(kinds: Kinds, level: str = "") -> Iterator[tuple[str, Any]]:
+    """All fields with their types, those of a dataclass (also of one in a union) with its field's name before them."""
     for name, kind in kinds.items():
-        yield f"{path}{name}"
-        yield from _paths(_fields(kind), f"{path}{name}.")
-
-
-def _fields(kind: Any) -> Kinds:
-    """Fields of a dataclass, or of the one in a union; none for other types."""
-    found = next((one for one in (kind, *get_args(kind)) if dataclasses.is_dataclass(one)), None)
-    if found is None:
-        return {}
-    hints = get_type_hints(found)
-    return {field.name: hints[field.name] for field in dataclasses.fields(found)}
+        yield f"{level}{name}", kind
+        for inner in filter(dataclasses.is_dataclass, (kind, *get_args(kind))):
+            hints = get_type_hints(inner)
+            yield from _fields({each.name: hints[each.name] for each in dataclasses.fields(inner)}, f"{level}{name}.")
 
 
 def _fits(value: Any, kind: Any) -> bool:

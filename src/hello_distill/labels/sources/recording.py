@@ -8,6 +8,7 @@ same labels bit for bit.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -288,7 +289,7 @@ def stored_numbers(described: dict[str, Any]) -> int:
     views = sizes.num_views(described["images"], described["batches_per_epoch"], described["batches"])
     form = described["codec"]
     columns = sizes.label_columns(form["name"], described["classes"], form.get("k", 0))
-    return views * sum(sizes.numbers(shape) for _, shape in columns.values())
+    return views * sum(math.prod(shape) for _, shape in columns.values())
 
 
 def open_recorded(folder: Path, described: dict[str, Any], side: int) -> RecordedLabels:
