@@ -16,8 +16,7 @@ import sys
 from pathlib import Path
 
 import hello_distill as hd
-from hello_distill.api import test_images
-from hello_distill.data.sources import short_name
+from hello_distill.data.sources import read_test_split, short_name
 from hello_distill.format.manifest import CONFIG
 from hello_distill.format.results import Budgets, Cut
 from hello_distill.format.results.entries import Data
@@ -46,7 +45,7 @@ for budget in options.budgets:
         recipe = hd.recipe(options.recipe).with_label_bytes(parse_bytes(budget))
         hd.distill(options.data, folder, recipe, options.out / "stages")
     info, artefact = hd.info(folder), hd.load(folder)
-    test = test or test_images(options.data, artefact)
+    test = test or read_test_split(options.data, artefact.classes, artefact.data.side)
     manifest = json.loads((folder / "hello.json").read_text())["labels"]
     artefacts[budget] = Cut(
         budget=parse_bytes(budget),

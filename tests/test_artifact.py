@@ -23,8 +23,10 @@ from hello_distill.artifact import load, save
 from hello_distill.data.images import Material
 from hello_distill.data.sources import open_test
 from hello_distill.distillers.recipe import Recipe
+from hello_distill.export import export
 from hello_distill.format import storage
 from hello_distill.format.manifest import IMAGES
+from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Codec, StudentSpec
 from hello_distill.labels.projector import adapter_config
 from hello_distill.stages import Stages
@@ -301,3 +303,31 @@ def test_a_data_set_is_read_back_as_a_source(artefact: Path, tmp_path: Path) -> 
     """An artefact's images open like any local data set folder, but have no test split."""
     with pytest.raises(InputError, match="no labelled test split"):
         open_test(str(artefact))
+
+
+def test_the_first_images_of_each_class_are_an_artefact_of_their_own(
+    artefact: Path, tree: Path, tmp_path: Path
+) -> None:
+    whole = artifacts.load(artefact)
+    part = artifacts.first_images(whole, 1)
+    assert part.data.counts() == dict.fromkeys(whole.classes, 1)
+    for target in range(len(whole.classes)):
+        first = whole.data.images[whole.data.of_class(target)[0]]
+        assert torch.equal(part.data.images[part.data.of_class(target)[0]], first)
+    optims = whole.student.optim, part.student.optim
+    steps = [optim.epochs * num_batches(len(set_.data), 4) for optim, set_ in zip(optims, (whole, part), strict=True)]
+    assert steps == [6, 6], "students train as long"
+    result = hd.train(artefact, str(tree), seeds=[0], ipc=1)
+    assert result["epochs"] == 6 and result["top1_last"]["runs"]
+    with pytest.raises(InputError, match="--ipc 3 asks for other images than there are: each class has at least 2"):
+        artifacts.first_images(whole, 3)
+    export(artefact, tmp_path / "tree", ipc=1)
+    files = sorted((tmp_path / "tree").glob("*/*.png"))
+    assert len(files) == 4 and {file.name for file in files} == {"00000.png"}
+
+
+def test_labels_stored_by_view_have_no_first_images(kinds: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match="stored labels cannot be cut to fewer images; leave --ipc out"):
+        artifacts.first_images(artifacts.load(kinds["stored"]), 1)
+    for kind in ("static", "hard", "teacher"):
+        assert len(artifacts.first_images(artifacts.load(kinds[kind]), 1).data) == 4

@@ -156,17 +156,19 @@ def train(
     labels: str | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     test: str | None = None,
+    ipc: int | None = None,
 ) -> dict[str, Any]:
     """Train students from a saved artefact and test them on the test split of `data`; see `hello-distill train`.
 
     `test` names another split, a folder of class folders, or `held-out`: see `evaluation_images`.
 
-    `labels` is the kind that the artefact keeps (None takes it), or `hard`. Accuracies are percent. Test images that
+    `labels` is the kind that the artefact keeps (None takes it), or `hard`; `ipc` asks for the first images of each
+    class alone (`artifact.first_images`). Accuracies are percent. Test images that
     cannot be read are left out, up to the share `Context.max_bad`. Raises InputError, ArtifactError and MachineError
     before any training.
     """
     check_seeds(seeds)
-    artifact = opened(folder, student, labels)
+    artifact = opened(folder, student, labels, ipc)
     images, described = evaluation_images(folder, data, artifact, test)
     scores = train_students(artifact, images, seeds)
     return Training(
@@ -289,8 +291,10 @@ def _order(source: LabelSource, images: ImageSet, what: str) -> list[str]:
     return [f"classes in the order of {what}, which are right for {percent(right)} of {len(images)} images"]
 
 
-def opened(folder: str | Path, student: str | None = None, labels: str | None = None) -> Artifact:
-    """An artefact for training a student by name, with its own labels or none but classes."""
+def opened(
+    folder: str | Path, student: str | None = None, labels: str | None = None, ipc: int | None = None
+) -> Artifact:
+    """An artefact for training a student by name, with its own labels or none but classes, whole or in part."""
     if student is not None:
         check_name(student)
     kept = storage.read_manifest(folder)["labels"]["kind"]
@@ -300,9 +304,9 @@ def opened(folder: str | Path, student: str | None = None, labels: str | None = 
             "with `hello-distill labels`"
         )
     artifact = artifacts.load(folder, "hard" if labels == "hard" else "kept")
-    if student is None:
-        return artifact
-    return replace(artifact, student=replace(artifact.student, network=student))
+    if ipc is not None:
+        artifact = artifacts.first_images(artifact, ipc)
+    return replace(artifact, student=replace(artifact.student, network=student or artifact.student.network))
 
 
 def evaluation_images(
@@ -343,8 +347,3 @@ def evaluation_images(
         )
         stage.figure = f"{len(held)} images {described}"
     return held, described
-
-
-def test_images(data: str, artifact: Artifact) -> ImageSet:
-    """The test split of `data`, at the artefact's size, without what cannot be read; see `evaluation_images`."""
-    return read_test_split(data, artifact.classes, artifact.data.side)

@@ -22,6 +22,7 @@ from hello_distill.format import storage, verification
 from hello_distill.format.card import card
 from hello_distill.format.kinds import KINDS
 from hello_distill.format.manifest import CARD, CONFIG, FORMAT, IMAGES, MANIFEST, SUMS
+from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Codec, StudentSpec, read
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.system import publishing
@@ -54,6 +55,22 @@ class Artifact(TrainingSet):
     """A saved distilled data set, opened."""
 
     manifest: dict[str, Any]
+
+
+def first_images(artifact: Artifact, ipc: int) -> Artifact:
+    """The same of the first `ipc` images of each class; students train for as many steps as on all of them.
+
+    Raises InputError where a class has fewer, and for labels that are stored by view.
+    """
+    data, optim = artifact.data, artifact.student.optim
+    fewest = min(data.counts().values())
+    if not 1 <= ipc <= fewest:
+        raise InputError(f"--ipc {ipc} asks for other images than there are: each class has at least {fewest}")
+    rows = torch.cat([data.of_class(target)[:ipc] for target in range(len(data.classes))])
+    steps = optim.epochs * num_batches(len(data), optim.batch_size)
+    optim = optim.lasting(steps, num_batches(len(rows), optim.batch_size))
+    student = dataclasses.replace(artifact.student, optim=optim)
+    return dataclasses.replace(artifact, data=data.rows(rows), labels=artifact.labels.of_rows(rows), student=student)
 
 
 TEXT = 8 * 2**10

@@ -19,8 +19,10 @@ LONGEST = 100
 """Bytes of a class's name that a folder's name keeps."""
 
 
-def export(folder: str | Path, out: str | Path) -> Path:
+def export(folder: str | Path, out: str | Path, ipc: int | None = None) -> Path:
     """Write `00000_NAME/00000.png` and `classes.json` to a new folder, which appears when it is complete.
+
+    `ipc` asks for the first images of each class alone; None takes all of them.
 
     The files hold the bytes that the artefact holds. Class order is that of the artefact for `datasets`, torchvision
     and timm alike: numbers of equal width sort the same as text and as numbers. Raises what `load` raises for the
@@ -30,6 +32,9 @@ def export(folder: str | Path, out: str | Path) -> Path:
     ending = ENDINGS[artifact.manifest["images"]["codec"]["format"]]
     names, seen = folder_names(artifact.classes), Counter[int]()
     stored = list(parquet.stored_images(folder))
+    if ipc is not None:
+        artifact = artifacts.first_images(artifact, ipc)
+        stored = [stored[row] for target in range(len(names)) for row in _rows_of(stored, target)[:ipc]]
     exact = json.dumps(dict(zip(names, artifact.classes, strict=True)), indent=2, ensure_ascii=False)
     with artifacts.published(out, sum(len(content) + LINE for _, content in stored) + len(exact.encode())) as partial:
         for name in names:
@@ -40,6 +45,10 @@ def export(folder: str | Path, out: str | Path) -> Path:
             seen[target] += 1
         (partial / CLASSES).write_text(exact + "\n", encoding="utf-8")
     return Path(out)
+
+
+def _rows_of(stored: Sequence[tuple[int, bytes]], target: int) -> list[int]:
+    return [row for row, (of, _) in enumerate(stored) if of == target]
 
 
 def folder_names(classes: Sequence[str]) -> list[str]:

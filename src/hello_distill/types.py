@@ -83,7 +83,9 @@ class LabelSource(Protocol):
     def of_rows(self, rows: Rows) -> LabelSource:
         """The source for some of the images alone. Raises InputError where labels are kept by image or by view."""
         if not self.online:
-            raise InputError(f"{self.kind} labels cannot be cut to fewer images; choose --short-class repeat")
+            raise InputError(
+                f"{self.kind} labels cannot be cut to fewer images; leave --ipc out, or choose --short-class repeat"
+            )
         return self
 
     def __call__(self, images: Images, view: View) -> Logits:

@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 import reports
-from hello_distill import api as pipeline
 from hello_distill import cli
 from hello_distill.artifact import load
+from hello_distill.data.sources import read_test_split
 from hello_distill.format import results
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Bytes, GridCell
@@ -348,7 +348,7 @@ def test_without_the_images_before_the_way_to_them_is_told(made: Made, tmp_path:
 
 def test_the_most_confused_classes_are_those_of_the_labels(made: Made, page: Page) -> None:
     artifact = load(made.artefact)
-    test = pipeline.test_images(str(made.data), artifact)
+    test = read_test_split(str(made.data), artifact.classes, artifact.data.side)
     logits = static(test, artifact.labels).logits.float()
     counts = torch.zeros(4, 4, dtype=torch.int64)
     for target, found in zip(test.targets.tolist(), logits.argmax(1).tolist(), strict=True):

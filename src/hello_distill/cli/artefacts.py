@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_max_bad, add_test, read_config
+from hello_distill.cli.options import (
+    ArgumentParser,
+    add_artefact,
+    add_json,
+    add_max_bad,
+    add_part,
+    add_test,
+    read_config,
+)
 from hello_distill.cli.output import say_ready, show
 from hello_distill.system import distributed, publishing
 from hello_distill.system.claims import claimed
@@ -125,6 +133,7 @@ def export_options(parser: ArgumentParser) -> None:
     """Write an artefact's images as files, one folder per class."""
     add_artefact(parser)
     parser.add_argument("--out", required=True, help="folder for the tree; must not exist yet")
+    add_part(parser)
 
 
 def export(options: Namespace) -> None:
@@ -132,7 +141,7 @@ def export(options: Namespace) -> None:
     with claimed(options.out):
         from hello_distill.export import export as write
 
-        folder = write(options.artefact, options.out)
+        folder = write(options.artefact, options.out, options.ipc)
     print(f"{folder} is ready")
 
 

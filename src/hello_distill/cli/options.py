@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
+from jsonargparse.typing import PositiveInt
 
 from hello_distill.system.context import Context
 from hello_distill.system.errors import InputError, nearest, one_line
@@ -61,6 +62,11 @@ def add_test(parser: ArgumentParser) -> None:
         help="another split of DATA, a folder of class folders, or held-out: the share of DATA's training images that "
         "the distillation held out (default: the split called test or validation)",
     )
+
+
+def add_part(parser: ArgumentParser) -> None:
+    """The option of commands that may look at a part of an artefact."""
+    parser.add_argument("--ipc", type=PositiveInt, help="the first images of each class alone (default: all)")
 
 
 def add_json(parser: ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_max_bad, add_test
+from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_max_bad, add_part, add_test
 from hello_distill.cli.output import show
 from hello_distill.system import distributed
 from hello_distill.system.claims import claimed
@@ -19,6 +19,7 @@ def train_options(parser: ArgumentParser) -> None:
     add_test(parser)
     parser.add_argument("--student", help="network (default: the artefact's own): torchvision's, convnet3, timm/NAME")
     parser.add_argument("--labels", help="the kind that it keeps (default), or hard: the classes alone")
+    add_part(parser)
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")
     add_max_bad(parser)
     add_json(parser)
@@ -30,7 +31,8 @@ def train(options: Namespace) -> None:
     from hello_distill.report import terminal
 
     with distributed.joined():
-        result = api.train(options.artefact, options.data, options.student, options.labels, options.seeds, options.test)
+        chosen = options.student, options.labels, options.seeds, options.test, options.ipc
+        result = api.train(options.artefact, options.data, *chosen)
     show(result, terminal.result, options.json)
 
 

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hello_distill.api import check, distill_material, opened, prepare, test_images
+from hello_distill.api import check, distill_material, opened, prepare
 from hello_distill.artifact import load
-from hello_distill.distillers.random import RandomImages
+from hello_distill.data.sources import read_test_split
+from hello_distill.distillers import method
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs, storage
 from hello_distill.format.results import Demo, DemoBytes, DemoRow
@@ -39,9 +40,10 @@ def _demo(folder: Path, recipe: Recipe) -> dict[str, Any]:
     check(recipe)
     material = prepare(DATA, recipe)
     distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact")
-    random = distill_material(material, recipe, RandomImages(), folder / "random")
+    random = distill_material(material, recipe, method("random")(), folder / "random")
     projected = relabel(random, folder / "random-projector", wanted("projector"), distilled)
-    test = test_images(DATA, load(random, "hard"))
+    images = load(random, "hard").data
+    test = read_test_split(DATA, images.classes, images.side)
     students = {
         "random_hard": opened(random, None, "hard"),
         "distilled_hard": opened(distilled, None, "hard"),
