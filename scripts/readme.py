@@ -37,7 +37,7 @@ from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Comparison, Continual, GridCell, GridResult, Study
 from hello_distill.report import claims, terminal
 from hello_distill.report.grids import NOTES, STAGES
-from hello_distill.report.page import Cell, Table, Text, row, weight
+from hello_distill.report.page import Table, Text, row, weight
 from hello_distill.report.parts import commits, diverged, schedule
 from hello_distill.report.sections import section
 from hello_distill.system.errors import listed
@@ -231,7 +231,7 @@ def last(cell: GridCell | None) -> Summary | None:
 
 def shipped(cells: Sequence[GridCell], ipcs: list[int], labels: list[str]) -> Table:
     """Bytes by what they are for; methods share a row where they ship the same."""
-    table: list[list[Cell]] = []
+    table = []
     for part, name in [("images", None), *((part, name) for name in labels for part in ("labels", "teacher"))]:
         rows: dict[tuple[int | None, ...], list[str]] = {}
         chosen = [cell for cell in cells if name in (None, cell.labels)]

@@ -13,7 +13,7 @@ import scipy.stats
 from hello_distill.format.results import grids
 from hello_distill.format.results.grids import Comparison, Continual, Curve, GridCell, GridResult, Study, StudyRow
 from hello_distill.report import page, parts, plot, published
-from hello_distill.report.page import Block, Cell, Gallery, Picture, Section, Table, Text
+from hello_distill.report.page import Block, Gallery, Picture, Section, Table, Text
 from hello_distill.report.parts import grouped, schedule
 
 STAGES = {
@@ -81,7 +81,7 @@ def grid(result: Comparison, cells: Sequence[GridCell]) -> Table:
     entries = [published.beside(data, cell.method, cell.labels, ipc) for cell in cells]
     known = [entry for some in entries for entry in some]
     head = ["images", "labels", "last epoch", "best epoch", "n", "images' size", "labels' size", "teacher's size"]
-    rows: list[list[Cell]] = []
+    rows = []
     for cell, theirs in zip(cells, entries, strict=True):
         sizes = map(page.weight, (cell.bytes.images, cell.bytes.labels, cell.bytes.teacher))
         scores = cell.top1_last, cell.top1_best, len(cell.seeds)
@@ -143,7 +143,7 @@ def variants(result: Study, group: list[StudyRow], last: bool) -> Table:
     student, ipc, order = group[0].student, group[0].ipc, result.recipe.order
     first = next((row for row in group if row.method == order[0]), None)
     tested = against_first(group, order) if order[0] == grids.THE_RECIPE else {}
-    rows: list[list[Cell]] = []
+    rows = []
     for row in group:
         gain = None if first in (None, row) else page.signed(row.top1_last.mean - first.top1_last.mean)
         figures = row.held_top1, row.top1_last, gain, row.top1_best, len(row.seeds), _labeller(result, row)

@@ -132,12 +132,12 @@ def plain(cell: Cell) -> str:
     return "".join(part if isinstance(part, str) else part.text for part in cell).replace(" ± ", " +- ")
 
 
-def row(*values: Cell | Summary | str | float | None) -> list[Cell]:
+def row(*values: Cell | Summary | str | float | int | None) -> tuple[Cell, ...]:
     """Places of a table: of texts, whole numbers, percent, accuracies with their spread, and of what is not known."""
-    return [value if isinstance(value, tuple) else _cell(value) for value in values]
+    return tuple(value if isinstance(value, tuple) else _cell(value) for value in values)
 
 
-def _cell(value: Summary | str | float | None) -> Cell:
+def _cell(value: Summary | str | float | int | None) -> Cell:
     if isinstance(value, Summary):
         return score(value.mean, value.sd)
     if value is None or isinstance(value, str):
