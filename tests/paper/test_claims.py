@@ -308,7 +308,7 @@ def test_the_headline_needs_accuracy_and_bytes() -> None:
 
 
 def test_names_that_claims_ask_for_are_those_of_the_studies() -> None:
-    assert list(STUDIES["ablation"]().comparison.contenders) == STEPS
+    assert list(STUDIES["ablation"]().comparison.contenders) == [*STEPS, claims.QUERIES]
     assert {claims.LORA, claims.TEXT, claims.UPDATE} <= set(STEPS)
     assert all(
         name.startswith("encoder 8") or name.endswith(claims.BY_RULE)

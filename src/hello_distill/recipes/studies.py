@@ -209,9 +209,15 @@ def mosaics(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
         "one patch, whole": Contender(alone),
     }
     settings = {"one patch, whole": {"augment": {"scale": (1.0, 1.0)}}}
-    question = "Mosaics or one patch, for photographs of 64 pixels"
     comparison = Comparison(recipe, contenders, method.projector, training, labels={})
-    return Study(question, None, comparison, {}, settings, {recipe.student.network: {}})
+    return Study(
+        "Mosaics or one patch, for photographs of 64 pixels",
+        None,
+        comparison,
+        {},
+        settings,
+        {recipe.student.network: {}},
+    )
 
 
 def crops(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
