@@ -14,7 +14,6 @@ from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.experiments.study import Study
 from hello_distill.format.results.grids import THE_RECIPE
-from hello_distill.format.specs import Queries
 from hello_distill.recipes import comparisons
 from hello_distill.recipes.baselines import gvbsm_small
 from hello_distill.recipes.hello import cpu, hello_small
@@ -181,7 +180,6 @@ def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
         "easy whole images": replace(method, patches=replace(method.patches, crops=1, scale=(1.0, 1.0))),
         "any crops": replace(method, patches=replace(method.patches, crops=1, pool=1)),
         "no query fitting": projecting(method, queries=None),
-        "queries of the weak teachers": projecting(method, queries=Queries(target="ensemble")),
         "any whole images": replace(method, patches=replace(method.patches, crops=1, pool=1, scale=(1.0, 1.0))),
         "no update": replace(method, update=None),
         "update of factor 4": replace(method, update=replace(update, factor=4)),
@@ -209,15 +207,9 @@ def mosaics(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
         "one patch, whole": Contender(alone),
     }
     settings = {"one patch, whole": {"augment": {"scale": (1.0, 1.0)}}}
+    question = "Mosaics or one patch, for photographs of 64 pixels"
     comparison = Comparison(recipe, contenders, method.projector, training, labels={})
-    return Study(
-        "Mosaics or one patch, for photographs of 64 pixels",
-        None,
-        comparison,
-        {},
-        settings,
-        {recipe.student.network: {}},
-    )
+    return Study(question, None, comparison, {}, settings, {recipe.student.network: {}})
 
 
 def crops(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
