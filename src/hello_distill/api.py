@@ -18,7 +18,7 @@ from hello_distill import encoders
 from hello_distill.artifact import Artifact
 from hello_distill.data.folders import HELD_OUT
 from hello_distill.data.images import ImageSet, Material, hold_out
-from hello_distill.data.licence import UNKNOWN, Source, source_of
+from hello_distill.data.licence import UNKNOWN, Origin, source_of
 from hello_distill.data.order import check_classes_match, check_order, other_names
 from hello_distill.data.skipped import Skipped, check_file
 from hello_distill.data.sources import open_training, read_test_split
@@ -131,7 +131,7 @@ def distill_material(
     distiller: Distiller,
     out: str | Path,
     stages: str | Path | None = None,
-    source: Source = UNKNOWN,
+    source: Origin = UNKNOWN,
     short_class: Rule = "error",
     figures: Mapping[str, Any] | None = None,
 ) -> Path:

@@ -17,7 +17,7 @@ import torch
 from hello_distill import encoders
 from hello_distill.data import parquet
 from hello_distill.data.images import ImageSet
-from hello_distill.data.licence import UNKNOWN, Source
+from hello_distill.data.licence import UNKNOWN, Origin
 from hello_distill.format import storage, verification
 from hello_distill.format.card import card
 from hello_distill.format.kinds import KINDS
@@ -84,7 +84,7 @@ def save(
     codec: Codec,
     config: dict[str, Any],
     out: str | Path,
-    source: Source = UNKNOWN,
+    source: Origin = UNKNOWN,
 ) -> Path:
     """Write an artefact. It appears under its name only when complete; nothing is left if writing fails.
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hello_distill.data.images import ImageSet
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format.fields import LARGEST, Few, Precision, Rank, Templates
-from hello_distill.format.precision import decode, encode, layout
+from hello_distill.format.precision import from_stored, layout, to_stored
 from hello_distill.format.specs import Augment, Optim, Queries
 from hello_distill.labels.projector import HEAD
 from hello_distill.system import distributed
@@ -101,13 +101,15 @@ class Adapter:
     def rounded(self, precision: Precision) -> Adapter:
         """The adapter in another precision. What is lost stays lost: round the one that was fitted."""
         kept = {
-            key: part for name, matrix in self.matrices.items() for key, part in encode(name, matrix, precision).items()
+            key: part
+            for name, matrix in self.matrices.items()
+            for key, part in to_stored(name, matrix, precision).items()
         }
         return self.reading(kept, {name: tuple(matrix.shape) for name, matrix in self.matrices.items()}, precision)
 
     def reading(self, kept: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], precision: Precision) -> Adapter:
         """The adapter that was kept so. Raises KeyError or RuntimeError where `kept` does not have these shapes."""
-        matrices = {name: decode(name, kept, shape, precision) for name, shape in shapes.items()}
+        matrices = {name: from_stored(name, kept, shape, precision) for name, shape in shapes.items()}
         if set(kept) != set(layout(shapes, precision)):
             raise KeyError(sorted(set(kept) ^ set(layout(shapes, precision)))[:3])
         return replace(self, kept=kept, matrices=matrices, precision=precision)

@@ -176,7 +176,7 @@ def test_tables_that_hold_their_images(tmp_path: Path, monkeypatch: pytest.Monke
 
     def key(split: object) -> str:
         part = None if split.rows is None else tuple(split.rows.tolist())
-        return reading.key(reading.Source(split.table, split.roots, part, SIDE))
+        return reading.key(reading.Undecoded(split.table, split.roots, part, SIDE))
 
     again = open_training(source)
     assert key(train) == key(again) == key(train)

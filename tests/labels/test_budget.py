@@ -17,7 +17,7 @@ from hello_distill.distillers.recipe import Recipe
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import precision, tensors
 from hello_distill.format.fields import PRECISIONS
-from hello_distill.format.precision import decode, encode
+from hello_distill.format.precision import from_stored, to_stored
 from hello_distill.labels.projector import HEAD
 from hello_distill.labels.sources import budget
 from hello_distill.labels.sources.projector import adapter_bytes
@@ -46,7 +46,7 @@ def matrix(name: str) -> torch.Tensor:
 @pytest.mark.parametrize(("form", "most"), [("int8", 127), ("int4", 7)])
 def test_integers_are_the_nearest_multiples_of_the_scale_of_their_rank(name: str, form: str, most: int) -> None:
     given = matrix(name)
-    found = decode(name, encode(name, given, form), SHAPES[name], form)
+    found = from_stored(name, to_stored(name, given, form), SHAPES[name], form)
     ranks = 1 if "lora_B" in name else 0
     for rank in range(SHAPES[name][ranks]):
         exact, back = given.select(ranks, rank), found.select(ranks, rank)
@@ -56,11 +56,11 @@ def test_integers_are_the_nearest_multiples_of_the_scale_of_their_rank(name: str
 
 @pytest.mark.parametrize("form", PRECISIONS)
 def test_the_layout_of_a_precision_is_that_of_its_tensors(form: str) -> None:
-    kept = {key: part for name in SHAPES for key, part in encode(name, matrix(name), form).items()}
+    kept = {key: part for name in SHAPES for key, part in to_stored(name, matrix(name), form).items()}
     names = {torch.float32: "F32", torch.float16: "F16", torch.int8: "I8", torch.uint8: "U8"}
     assert precision.layout(SHAPES, form) == {k: (names[v.dtype], tuple(v.shape)) for k, v in kept.items()}
     for name, shape in SHAPES.items():
-        assert decode(name, kept, shape, form).shape == shape
+        assert from_stored(name, kept, shape, form).shape == shape
 
 
 def test_float16_is_what_stock_peft_reads_and_integers_have_another_name(

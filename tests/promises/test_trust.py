@@ -24,7 +24,7 @@ from hello_distill.api import distill, record, reproduce, verify
 from hello_distill.artifact import load
 from hello_distill.data import licence
 from hello_distill.data.images import ImageSet
-from hello_distill.data.licence import Source, source_of
+from hello_distill.data.licence import Origin, source_of
 from hello_distill.data.order import check_order, cycle, other_names
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import manifest
@@ -114,7 +114,7 @@ def test_a_licence_is_inherited_and_never_assumed(tree: Path, recipe: Recipe, tm
     (source / "README.md").write_text(
         "---\nlicense: other\nlicense_name: imagenet\nlicense_link: https://image-net.org/download.php\n---\n"
     )
-    assert source_of(str(source)) == Source(None, "other", "imagenet", "https://image-net.org/download.php")
+    assert source_of(str(source)) == Origin(None, "other", "imagenet", "https://image-net.org/download.php")
     found = front(distill(str(source), tmp_path / "a", recipe))
     assert [found[key] for key in ("license", "license_name", "license_link")] == [
         "other", "imagenet", "https://image-net.org/download.php",

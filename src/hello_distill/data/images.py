@@ -133,7 +133,7 @@ class Split:
         cannot hold the images.
         """
         part = None if self.rows is None else tuple(self.rows.tolist())
-        images, rows, faults = reading.read(reading.Source(self.table, self.roots, part, side), self.name)
+        images, rows, faults = reading.read(reading.Undecoded(self.table, self.roots, part, side), self.name)
         targets, bad = self.targets, []
         for row, reason, detail in faults:
             name = self._name(row, self.table[row]["image"])

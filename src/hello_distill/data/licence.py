@@ -18,7 +18,7 @@ from hello_distill.format.manifest import CARD
 from hello_distill.system.errors import printable
 
 
-class Source(NamedTuple):
+class Origin(NamedTuple):
     """What an artefact says of the data set it was made from."""
 
     name: str | None = None
@@ -28,27 +28,27 @@ class Source(NamedTuple):
     license_link: str | None = None
 
 
-UNKNOWN = Source()
-FASHION_MNIST = Source("zalandoresearch/fashion-mnist", "mit")
+UNKNOWN = Origin()
+FASHION_MNIST = Origin("zalandoresearch/fashion-mnist", "mit")
 FIELD = re.compile(r"^license(?:_name|_link)?:.*(?:\n[ \t-].*|\n(?=\n))*", re.MULTILINE)
 """A field of a card's front matter that concerns the licence, with its further lines."""
 LARGEST = 2**15
 """Letters of these fields that are read."""
 
 
-def source_of(data: str) -> Source:
+def source_of(data: str) -> Origin:
     """Name and licence of a source, as `hello_distill.data.images` names it; of a folder never its path."""
     data, _ = parted(data)
     if data == "fashion-mnist":
         return FASHION_MNIST
     if Path(data).is_dir():
-        return Source(None, *_licence(Path(data, CARD), Path(data)))
+        return Origin(None, *_licence(Path(data, CARD), Path(data)))
     if HUB_ID.fullmatch(data):
         try:
             card = huggingface_hub.hf_hub_download(data, CARD, repo_type="dataset")
         except (OSError, ValueError):
-            return Source(data)
-        return Source(data, *_licence(Path(card), Path(constants.HF_HUB_CACHE)))
+            return Origin(data)
+        return Origin(data, *_licence(Path(card), Path(constants.HF_HUB_CACHE)))
     return UNKNOWN
 
 

@@ -67,7 +67,7 @@ class Decoded(NamedTuple):
     """The other rows."""
 
 
-class Source(NamedTuple):
+class Undecoded(NamedTuple):
     """What is to be decoded."""
 
     table: datasets.Dataset
@@ -84,7 +84,7 @@ class Source(NamedTuple):
         return len(self.table), 3, self.side, self.side
 
 
-def read(source: Source, name: str) -> Decoded:
+def read(source: Undecoded, name: str) -> Decoded:
     """The images of a source that can be decoded, in their order, and what is wrong with the others.
 
     Raises MachineError where there is no room for them, InputError where STORAGE is neither of the two.
@@ -128,14 +128,14 @@ def check_memory(shape: tuple[int, ...], source: str) -> None:
         )
 
 
-def _good(source: Source, faults: Sequence[Fault]) -> Int64[Tensor, "n"]:
+def _good(source: Undecoded, faults: Sequence[Fault]) -> Int64[Tensor, "n"]:
     """The rows that could be decoded."""
     good = torch.ones(len(source.table), dtype=torch.bool)
     good[[fault.row for fault in faults]] = False
     return torch.nonzero(good).flatten()
 
 
-def _from_file(source: Source, name: str) -> Decoded:
+def _from_file(source: Undecoded, name: str) -> Decoded:
     folder = cache_folder() / "decoded" / key(source)
     if not folder.is_dir():
         publishing.check_writable(folder.parent)
@@ -150,7 +150,7 @@ def _from_file(source: Source, name: str) -> Decoded:
         ) from None
 
 
-def _write(source: Source, folder: Path, name: str) -> None:
+def _write(source: Undecoded, folder: Path, name: str) -> None:
     """Decode a source into its folder, which appears when all is in it."""
     with publishing.published(folder, int(np.prod(source.shape))) as partial_folder:
         file = partial_folder / IMAGES
@@ -165,7 +165,7 @@ def _put(file: Path, start: int, block: Block) -> None:
         handle.write(block.tobytes())
 
 
-def key(source: Source) -> str:
+def key(source: Undecoded) -> str:
     """A name for what decoding a source gives: another one where its files, the size or the way of decoding differ.
 
     Files count by path, size and time of change; nothing of their content is read.
@@ -201,7 +201,7 @@ def _digest(lines: Iterator[str]) -> str:
     return digest.hexdigest()
 
 
-def _decode(source: Source, put: Put, name: str) -> list[Fault]:
+def _decode(source: Undecoded, put: Put, name: str) -> list[Fault]:
     """Decode every row and store it; gives the rows that could not be, ascending. Their pixels are zero."""
     count = len(source.table)
     blocks = [range(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
@@ -217,7 +217,7 @@ def _decode(source: Source, put: Put, name: str) -> list[Fault]:
     return faults
 
 
-def _decoded(source: Source, put: Put, blocks: Sequence[range]) -> Iterator[list[Fault]]:
+def _decoded(source: Undecoded, put: Put, blocks: Sequence[range]) -> Iterator[list[Fault]]:
     """The faults of each block, in the order of the blocks, once its images are stored."""
     processes = min(workers(), len(blocks))
     if processes == 1 or len(source.table) <= FEW:
@@ -239,7 +239,7 @@ def workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) // distributed.launched().beside)
 
 
-def _decode_block(source: Source, put: Put, block: range) -> list[Fault]:
+def _decode_block(source: Undecoded, put: Put, block: range) -> list[Fault]:
     images = np.zeros((len(block), *source.shape[1:]), np.uint8)
     faults = []
     for row, record in zip(block, source.table.select(block), strict=True):
@@ -253,11 +253,11 @@ def _decode_block(source: Source, put: Put, block: range) -> list[Fault]:
     return faults
 
 
-_task: list[tuple[Source, Put]] = []
+_task: list[tuple[Undecoded, Put]] = []
 """Of a worker: its source, and what stores the images. It is born with both, and they are never sent."""
 
 
-def _begin(source: Source, put: Put) -> None:
+def _begin(source: Undecoded, put: Put) -> None:
     """Start a worker: signals are its parent's affair, and it ends when that ends."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -13,7 +13,7 @@ from hello_distill.format.fields import Precision
 LARGEST = {"int8": 127, "int4": 7}
 
 
-def encode(name: str, matrix: Tensor, precision: Precision) -> dict[str, Tensor]:
+def to_stored(name: str, matrix: Tensor, precision: Precision) -> dict[str, Tensor]:
     """A LoRA matrix as it is kept, by name: one tensor, or integers and their scales.
 
     `lora_A` has a scale for each of its rows, `lora_B` for each of its columns: either is one rank of the product.
@@ -31,7 +31,7 @@ def encode(name: str, matrix: Tensor, precision: Precision) -> dict[str, Tensor]
     return {name: kept.contiguous(), f"{name}.scale": scale}
 
 
-def decode(name: str, kept: dict[str, Tensor], shape: tuple[int, ...], precision: Precision) -> Tensor:
+def from_stored(name: str, kept: dict[str, Tensor], shape: tuple[int, ...], precision: Precision) -> Tensor:
     """The matrix of that shape, in float32. Raises KeyError or RuntimeError where `kept` does not hold it."""
     if not precision.startswith("int"):
         return kept[name].float().view(shape)
@@ -62,7 +62,7 @@ def unpacked(kept: Tensor, width: int) -> Tensor:
 
 
 def layout(shapes: dict[str, tuple[int, ...]], precision: Precision) -> sizes.Layout:
-    """Types and shapes of what `encode` gives for matrices of those shapes, for the byte count."""
+    """Types and shapes of what `to_stored` gives for matrices of those shapes, for the byte count."""
     kinds: dict[str, tuple[str, tuple[int, ...]]] = {}
     for name, shape in shapes.items():
         if precision in ("float32", "float16"):

@@ -16,7 +16,7 @@ from hello_distill.data.images import ImageSet
 from hello_distill.format import precision as precisions
 from hello_distill.format import sizes, tensors
 from hello_distill.format.kinds import check_stated
-from hello_distill.format.precision import decode, encode
+from hello_distill.format.precision import from_stored, to_stored
 from hello_distill.labels.teacher import FOLDER, TeacherPrecision
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.teachers import kept_layout, network, public_weights, trusted_network, weights
@@ -111,7 +111,7 @@ def stored(state: dict[str, Tensor], precision: TeacherPrecision) -> dict[str, T
     """Weights as they are stored: those of two and more dimensions in the precision, by output channel."""
     if precision == "float16":
         return state
-    parts = [encode(name, w.float(), precision) if w.ndim > 1 else {name: w} for name, w in state.items()]
+    parts = [to_stored(name, w.float(), precision) if w.ndim > 1 else {name: w} for name, w in state.items()]
     return {name: part for some in parts for name, part in some.items()}
 
 
@@ -125,7 +125,8 @@ def layout(shapes: Mapping[str, tuple[int, ...]], precision: TeacherPrecision) -
 def opened(kept: dict[str, Tensor], shapes: Mapping[str, tuple[int, ...]], precision: TeacherPrecision) -> Any:
     """The weights, in float32, of what was stored."""
     return {
-        name: decode(name, kept, shape, precision if len(shape) > 1 else "float16") for name, shape in shapes.items()
+        name: from_stored(name, kept, shape, precision if len(shape) > 1 else "float16")
+        for name, shape in shapes.items()
     }
 
 
