@@ -214,8 +214,8 @@ def reproduce(
             "accuracy was measured; give the same data, and the same --test"
         )
     scores = train_students(artifact, images, expected["seeds"] if seeds is None else seeds)
-    found = verdict(expected, [score.last for score in scores])
-    return {**found, "expected": expected, "student": artifact.student.network, "environment": environment()}
+    result = verdict(expected, [score.last for score in scores])
+    return {**result, "expected": expected, "student": artifact.student.network, "environment": environment()}
 
 
 def record(

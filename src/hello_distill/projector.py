@@ -269,10 +269,10 @@ def matching_scale(start: Projector, teacher: Classifier, data: ImageSet, sample
     InputError where the encoder tells images and classes hardly apart, as one with random weights does, or the teacher.
     """
     images = whole(data.images[torch.linspace(0, len(data) - 1, min(sample, len(data))).long()])
-    wanted, own = teacher(images).std().item(), start(images).std().item()
-    if not 0 < wanted < math.inf:
+    target, spread = teacher(images).std().item(), start(images).std().item()
+    if not 0 < target < math.inf:
         raise InputError("the weak teachers answer every image in the same way, or with no numbers; are they trained?")
-    scale = float(f"{wanted / own * start.scale:.4g}") if own else math.inf
+    scale = float(f"{target / spread * start.scale:.4g}") if spread else math.inf
     if not scale <= LARGEST:
         raise InputError(
             f"the encoder's logits would have to be multiplied by {scale:g} to spread as widely as the teachers': it "

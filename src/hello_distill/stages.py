@@ -113,17 +113,17 @@ class Stages:
         if spec.network not in self._teachers:
             with self._failing_again(repr(spec)), context.stage(f"teachers {name or ''}".strip()) as stage:
                 self._teachers[spec.network] = self._cached_teachers(spec)
-                found = self._measure(self._teachers[spec.network])
+                measured = self._measure(self._teachers[spec.network])
                 steps = spec.optim.epochs * num_batches(len(self.material.train), spec.optim.batch_size)
                 epochs = ", ".join(map(str, spec.weak_epochs))
                 stage.figure = (
-                    f"{steps:,} steps, top-1 {percent(found['teacher_top1'])} (last epoch), "
-                    f"{percent(found['ensemble_top1'])} (mean of epochs {epochs}) on held-out training images"
+                    f"{steps:,} steps, top-1 {percent(measured['teacher_top1'])} (last epoch), "
+                    f"{percent(measured['ensemble_top1'])} (mean of epochs {epochs}) on held-out training images"
                 )
             if name is None:
-                self.figures |= found
+                self.figures |= measured
             else:
-                self.figures[f"{spec.network}_top1"] = found["teacher_top1"]
+                self.figures[f"{spec.network}_top1"] = measured["teacher_top1"]
         return self._teachers[spec.network]
 
     def _measure(self, teachers: Teachers) -> dict[str, Any]:
@@ -192,14 +192,14 @@ class Stages:
 
     def _tested(self, projector: Projector, name: str, before: float | None = None) -> float | None:
         with context.stage(f"{name} test") as stage:
-            found = top1(projector, self.material.held, name)
-            stage.figure = f"top-1 {percent(found)} on {len(self.material.held)} held-out training images"
-            if found is not None and before is not None and found < before:
+            accuracy = top1(projector, self.material.held, name)
+            stage.figure = f"top-1 {percent(accuracy)} on {len(self.material.held)} held-out training images"
+            if accuracy is not None and before is not None and accuracy < before:
                 stage.figure += (
                     "; WORSE than before fitting: lower its learning rate, "
                     "`distiller.projector.optim.lr` in a --config file"
                 )
-        return found
+        return accuracy
 
     def _cached_adapter(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
         def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -223,8 +223,8 @@ class Stages:
 
         def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
             teacher = getattr(self.teachers(), queries.target)
-            found, facts = fit_queries(fitted.start, adapter, images, teacher, queries, self.augment, self.seed)
-            return found.matrices, facts
+            refitted, facts = fit_queries(fitted.start, adapter, images, teacher, queries, self.augment, self.seed)
+            return refitted.matrices, facts
 
         weights = [w.sha256 for w in fitted.encoder.weights]
         ranks = adapter.encoder_rank, adapter.head_rank
@@ -257,10 +257,10 @@ class Stages:
         with self._failing_again(repr((spec, taught, lora))), context.stage("probe") as stage:
             state, figures = self._kept("probes", specs, 0, compute)
             model = self._network(encoder_name(spec), state)
-            found = top1(model, self.material.held, "probe")
+            accuracy = top1(model, self.material.held, "probe")
             fitted = figures["fitted_numbers"]
-            stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(found)} on held-out training images"
-        return Probed(model, {"fitted_numbers": fitted, "projector_top1": found})
+            stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(accuracy)} on held-out training images"
+        return Probed(model, {"fitted_numbers": fitted, "projector_top1": accuracy})
 
     @contextmanager
     def _failing_again(self, what: str) -> Iterator[None]:

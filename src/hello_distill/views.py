@@ -104,12 +104,12 @@ def render(images: KeptImages, view: View, part: slice = EVERY) -> Images:
 def _with_partners(view: View, part: slice) -> View:
     """The view of some rows of a batch, and behind them of their partners, which nothing is mixed into."""
     partners = view.partner[part]
-    places = torch.cat([torch.arange(part.start, part.stop), partners])
-    behind = torch.arange(len(partners), len(places))
+    index = torch.cat([torch.arange(part.start, part.stop), partners])
+    behind = torch.arange(len(partners), len(index))
     return view._replace(
-        rows=view.rows[places],
-        box=view.box[places],
-        flip=view.flip[places],
+        rows=view.rows[index],
+        box=view.box[index],
+        flip=view.flip[index],
         partner=torch.cat([behind, behind]),
     )
 
@@ -138,8 +138,8 @@ def mix(images: Images, view: View) -> Images:
 
 def mixed_targets(targets: Targets, view: View, num_classes: int) -> Float[Tensor, "b c"]:
     """One-hot classes of a view, mixed by the share of each image that is left in it."""
-    own = F.one_hot(targets[view.rows], num_classes).float()
-    return view.share * own + (1 - view.share) * own[view.partner]
+    classes = F.one_hot(targets[view.rows], num_classes).float()
+    return view.share * classes + (1 - view.share) * classes[view.partner]
 
 
 def check_images(images: Tensor) -> None:

@@ -47,9 +47,9 @@ class Coreset(Distiller):
         with context.stage("coreset") as stage:
             rows = []
             for target in context.track(range(len(data.classes)), len(data.classes), "coreset"):
-                own = data.of_class(target)
-                features = predict(lambda images: tower(encoder.preprocess(images)), data.rows(own).images)
-                rows.append(own[choose(F.normalize(features, dim=1), ipc)])
+                candidates = data.of_class(target)
+                features = predict(lambda images: tower(encoder.preprocess(images)), data.rows(candidates).images)
+                rows.append(candidates[choose(F.normalize(features, dim=1), ipc)])
             chosen: ImageSet = data.rows(torch.cat(rows))
             stage.figure = f"{len(chosen)} images by {self.rule}"
         return Distilled(chosen, HardLabels(chosen.targets, len(data.classes)), {})

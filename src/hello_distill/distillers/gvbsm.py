@@ -119,10 +119,10 @@ class GVBSM(Distiller):
             for part in rows.split(100):
                 inner((whole(data.images[part]) - mean) / std)
                 share = len(part) / len(rows)
-                for place, total in enumerate(sums):
-                    found = [*channel_statistics(seen[place]), *patch_statistics(seen[place], self.patch)]
-                    scaled = [share * each for each in found]
-                    sums[place] = [a + b for a, b in zip(total, scaled, strict=True)] if total else scaled
+                for index, total in enumerate(sums):
+                    moments = [*channel_statistics(seen[index]), *patch_statistics(seen[index], self.patch)]
+                    scaled = [share * each for each in moments]
+                    sums[index] = [a + b for a, b in zip(total, scaled, strict=True)] if total else scaled
         channels, patches = [(s[0], s[1]) for s in sums], [(s[2], s[3]) for s in sums]
         return Watched(inner, convolutions, batch_norms(inner), channels, patches)
 
@@ -145,17 +145,17 @@ class GVBSM(Distiller):
     ) -> Scalar:
         """Distances of convolutions' inputs (channels and patches) and of batch normalisations' inputs."""
         total = torch.zeros((), device=seen[0].device)
-        for place in range(len(one.convolutions)):
+        for index in range(len(one.convolutions)):
             if uniform(generator, 0.0, 1.0) < self.skipped:
                 continue
-            factor = self.first if place == 0 else 1.0
-            channels = running((turn, place, "channels"), channel_statistics(seen[place]))
-            patches = running((turn, place, "patches"), patch_statistics(seen[place], self.patch))
-            total = total + factor * (gap(channels, one.channels[place]) + gap(patches, one.patches[place]))
+            factor = self.first if index == 0 else 1.0
+            channels = running((turn, index, "channels"), channel_statistics(seen[index]))
+            patches = running((turn, index, "patches"), patch_statistics(seen[index], self.patch))
+            total = total + factor * (gap(channels, one.channels[index]) + gap(patches, one.patches[index]))
         for number, norm in enumerate(one.norms):
             assert norm.running_mean is not None and norm.running_var is not None
-            found = channel_statistics(seen[len(one.convolutions) + number])
-            total = total + gap(running((turn, number, "norm"), found), (norm.running_mean, norm.running_var))
+            moments = channel_statistics(seen[len(one.convolutions) + number])
+            total = total + gap(running((turn, number, "norm"), moments), (norm.running_mean, norm.running_var))
         return total
 
 
@@ -172,15 +172,15 @@ class Running:
         if not self.from_zero:
             self.kept.clear()
 
-    def __call__(self, key: tuple[int, int, str], found: Moments) -> Moments:
+    def __call__(self, key: tuple[int, int, str], moments: Moments) -> Moments:
         """The running mean with the new statistic in it."""
-        start = (found[0] * 0, found[1] * 0) if self.from_zero else found
+        start = (moments[0] * 0, moments[1] * 0) if self.from_zero else moments
         old = self.kept.get(key, start)
         new = tuple(
-            self.momentum * o.detach() + (1 - self.momentum) * f.detach() for o, f in zip(old, found, strict=True)
+            self.momentum * o.detach() + (1 - self.momentum) * f.detach() for o, f in zip(old, moments, strict=True)
         )
         self.kept[key] = (new[0], new[1])
-        return found[0] + (new[0] - found[0]).detach(), found[1] + (new[1] - found[1]).detach()
+        return moments[0] + (new[0] - moments[0]).detach(), moments[1] + (new[1] - moments[1]).detach()
 
 
 def patch_statistics(features: Float[Tensor, "b c h w"], patch: int) -> Moments:
@@ -203,7 +203,7 @@ def densification(images: Pixel, targets: Targets) -> Scalar:
     flat = F.adaptive_avg_pool2d(images, 32).flatten(1)
     total = torch.zeros((), device=images.device)
     for target in targets.unique():
-        own = flat[targets == target]
-        values = torch.linalg.eigvalsh(own @ own.T)
+        members = flat[targets == target]
+        values = torch.linalg.eigvalsh(members @ members.T)
         total = total + F.kl_div(F.log_softmax(values, 0), F.softmax(values / 4, 0).detach(), reduction="sum")
     return total

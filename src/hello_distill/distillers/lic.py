@@ -64,10 +64,10 @@ class LIC:
     @torch.no_grad()
     def loss(self, images: Pixels, encode: Encode, per_side: int = 1) -> float:
         """Eq. 7 of kept images, averaged over all of them."""
-        found = 0.0
+        total = 0.0
         for part in images.split(self.batch_size):
-            found += information_loss(encode, self._seen(whole(part), per_side), self.factor).item() * len(part)
-        return found / len(images)
+            total += information_loss(encode, self._seen(whole(part), per_side), self.factor).item() * len(part)
+        return total / len(images)
 
     def check(self, side: int, per_side: int) -> None:
         """Raise InputError where patches are to be moved by themselves and are of uneven size."""

@@ -122,16 +122,16 @@ def batch_norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 
 @contextmanager
 def inputs_of(modules: list[nn.Module]) -> Iterator[dict[int, Tensor]]:
-    """While open: what each module (by its place in the list) was last called with."""
+    """While open: what each module (by its index in the list) was last called with."""
     seen: dict[int, Tensor] = {}
 
-    def keeper(place: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def keeper(index: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            seen[place] = arguments[0]
+            seen[index] = arguments[0]
 
         return keep
 
-    hooks = [module.register_forward_pre_hook(keeper(place)) for place, module in enumerate(modules)]
+    hooks = [module.register_forward_pre_hook(keeper(index)) for index, module in enumerate(modules)]
     try:
         yield seen
     finally:
@@ -144,6 +144,6 @@ def channel_statistics(features: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor
     return features.mean((0, 2, 3)), features.var((0, 2, 3), unbiased=False)
 
 
-def gap(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> Scalar:
+def gap(measured: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> Scalar:
     """||mean - mean'||_2 + ||variance - variance'||_2: norms, not their squares (both codes)."""
-    return (wanted[1] - found[1]).norm() + (wanted[0] - found[0]).norm()
+    return (wanted[1] - measured[1]).norm() + (wanted[0] - measured[0]).norm()

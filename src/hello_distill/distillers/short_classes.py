@@ -44,8 +44,8 @@ class ShortClasses:
         data = material.train
         rows = [torch.arange(len(data), device=data.targets.device)]
         for name, count in self.counts.items():
-            own = data.of_class(data.classes.index(name))
-            rows.append(own.repeat(-(-self.needed // count))[count : self.needed])
+            rows_of_class = data.of_class(data.classes.index(name))
+            rows.append(rows_of_class.repeat(-(-self.needed // count))[count : self.needed])
         return material._replace(train=data.rows(torch.cat(rows))) if self.counts else material
 
     def cut(self, distilled: Distilled) -> Distilled:

@@ -54,11 +54,11 @@ class SRe2L(Distiller):
         observer, _ = stages.teachers()
         inner = backbone(observer, name, "sre2l")
         classes = torch.arange(len(data.classes), device=data.images.device)
-        rounds = [(place, chunk) for place in range(ipc) for chunk in classes.split(self.batch_size)]
+        rounds = [(nth, chunk) for nth in range(ipc) for chunk in classes.split(self.batch_size)]
         made: list[list[torch.Tensor]] = [[] for _ in range(ipc)]
         with context.stage("recover") as stage:
-            for number, (place, chunk) in enumerate(context.track(rounds, len(rounds), "recover")):
-                made[place].append(self._recovered(inner, chunk, data.side, (seed * 1_000_003) + number))
+            for number, (nth, chunk) in enumerate(context.track(rounds, len(rounds), "recover")):
+                made[nth].append(self._recovered(inner, chunk, data.side, (seed * 1_000_003) + number))
             images = torch.stack([torch.cat(chunks) for chunks in made], 1).flatten(0, 1)
             stage.figure = f"{len(images)} images, {self.steps} steps each"
         targets = classes.repeat_interleave(ipc)
@@ -77,8 +77,8 @@ class SRe2L(Distiller):
     def distance(self, norms: list[nn.BatchNorm2d], seen: dict[int, torch.Tensor]) -> Scalar:
         """Sum over layers of the norms' distances between batch and running statistics, the first weighted more."""
         total = torch.zeros((), device=seen[0].device)
-        for place, norm in enumerate(norms):
+        for index, norm in enumerate(norms):
             assert norm.running_mean is not None and norm.running_var is not None
-            each = gap(channel_statistics(seen[place]), (norm.running_mean, norm.running_var))
-            total = total + (self.first if place == 0 else 1.0) * each
+            each = gap(channel_statistics(seen[index]), (norm.running_mean, norm.running_var))
+            total = total + (self.first if index == 0 else 1.0) * each
         return total

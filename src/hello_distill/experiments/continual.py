@@ -212,16 +212,16 @@ def kept(classes: Sequence[str], arrivals: Arrivals, folders: Sequence[Path]) ->
 
     `folders` as for a run.
     """
-    found: dict[str, Pixels] = {}
+    arrived: dict[str, Pixels] = {}
     size = 0
     for past, folder in enumerate(folders, start=1):
         data = artifacts.load(folder, "hard").data
         new = {data.classes.index(classes[target]): classes[target] for target in arrivals.new(past)}
-        found |= {name: data.images[data.of_class(target)] for target, name in new.items()}
+        arrived |= {name: data.images[data.of_class(target)] for target, name in new.items()}
         size += sum(len(file) for target, file in parquet.stored_images(folder) if target in new)
     names = tuple(classes[target] for target in arrivals.seen(len(folders)))
-    targets = [torch.full((len(found[name]),), target) for target, name in enumerate(names)]
-    images = torch.cat([found[name] for name in names])
+    targets = [torch.full((len(arrived[name]),), target) for target, name in enumerate(names)]
+    images = torch.cat([arrived[name] for name in names])
     return ImageSet(images, torch.cat(targets).to(images.device), names), size
 
 
@@ -243,9 +243,9 @@ def _measured(step: Cell, arrivals: Arrivals, folder: Path, seed: int) -> dict[s
     seen = arrivals.seen(step.step)
     if step.labels == HARD or len(seen) == 1:
         return {}
-    found = storage.read_manifest(folder)["figures"]
+    figures = storage.read_manifest(folder)["figures"]
     known = f"{len(seen)} classes of seed {seed}" if step.labels.endswith(SEEN) else "all classes"
-    return {f"{step.method}, {known}": {name: value for name, value in found.items() if name.endswith("top1")}}
+    return {f"{step.method}, {known}": {name: value for name, value in figures.items() if name.endswith("top1")}}
 
 
 def _conclude(result: GridResult, seed: int, order: list[str]) -> None:

@@ -137,9 +137,9 @@ class Bench:
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """What was measured of the teachers and the projector that were asked for so far."""
-        found = {stages.spec.network: stages.figures for stages in self._stages.values()}
+        taught = {stages.spec.network: stages.figures for stages in self._stages.values()}
         fitted = {name: value for stages in self._stages.values() for name, value in stages.projector_figures.items()}
-        return {name: dict(values) for name, values in {**found, PROJECTOR: fitted}.items() if values}
+        return {name: dict(values) for name, values in {**taught, PROJECTOR: fitted}.items() if values}
 
     def test(self) -> ImageSet:
         """The test split, decoded once."""

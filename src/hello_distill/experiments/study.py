@@ -89,8 +89,8 @@ def study(
 
     def run(cell: Cell, seed: int) -> None:
         settings = wanted.settings(cell)
-        found, figures = _run(bench, cell, bench.student(cell, settings), seed)
-        ledger.add_run(cell, settings, seed, found)
+        outcome, figures = _run(bench, cell, bench.student(cell, settings), seed)
+        ledger.add_run(cell, settings, seed, outcome)
         ledger.add_stages({cell.method: {name: value for name, value in figures.items() if name.endswith("top1")}})
 
     kinds = {name: wanted.comparison.contenders[name].distiller.labels for name in variants}

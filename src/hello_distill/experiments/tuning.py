@@ -83,16 +83,16 @@ def student_settings(bench: Bench, ledger: Ledger, cell: Cell) -> dict[str, Any]
     candidates = bench.comparison.trials.get(label_kinds.kind(labels).trials, ({},))
     if len(candidates) == 1:
         return dict(candidates[0])
-    place = Cell(cell.method, labels, bench.comparison.trial_ipc, cell.student)
+    cell_of_trial = Cell(cell.method, labels, bench.comparison.trial_ipc, cell.student)
     key = {"method": cell.method, "labels": labels, "student": cell.student}
-    return dict(_best(bench, ledger, key, candidates, lambda candidate: _student(bench, place, candidate)))
+    return dict(_best(bench, ledger, key, candidates, lambda candidate: _student(bench, cell_of_trial, candidate)))
 
 
-def _student(bench: Bench, place: Cell, candidate: Mapping[str, Any]) -> float:
+def _student(bench: Bench, cell_of_trial: Cell, candidate: Mapping[str, Any]) -> float:
     """Top-1 on held-out training images after a shorter training."""
-    spec = bench.student(place, candidate)
+    spec = bench.student(cell_of_trial, candidate)
     spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
-    with bench.labelled(place, 0, spec) as folder:
+    with bench.labelled(cell_of_trial, 0, spec) as folder:
         return train_student(artifacts.load(folder), bench.material.held, 0).last
 
 
@@ -124,8 +124,8 @@ def _best(
 def _tried(bench: Bench, key: dict[str, str], candidate: Mapping[str, Any], trial: Trial) -> float:
     with context.stage("trial") as stage:
         try:
-            found = trial(candidate) or 0.0
+            accuracy = trial(candidate) or 0.0
         except DivergedError:
-            found = 0.0
-        stage.figure = f"{', '.join(key.values())}, {candidate}: {percent(found)} on held-out training images"
-    return found
+            accuracy = 0.0
+        stage.figure = f"{', '.join(key.values())}, {candidate}: {percent(accuracy)} on held-out training images"
+    return accuracy

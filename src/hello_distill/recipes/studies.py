@@ -227,10 +227,10 @@ def crops(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
         "gvbsm from zero": (gvbsm_small().distiller, {"loss": "mse", "beta": 0.1}),
     }
     contenders, settings = {}, {}
-    for name, (distiller, own) in methods.items():
+    for name, (distiller, student) in methods.items():
         for seen, augment in (("whole", {}), ("crops", {"augment": {"scale": (0.08, 1.0)}})):
             contenders[f"{name}, {seen}"] = Contender(distiller)
-            settings[f"{name}, {seen}"] = {**own, **augment}
+            settings[f"{name}, {seen}"] = {**student, **augment}
     question = "Do students need crops, and on which images?"
     return _study(question, None, recipe, contenders, training, settings)
 

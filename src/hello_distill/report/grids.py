@@ -71,8 +71,8 @@ def comparison(file: str, result: Comparison) -> Section:
 def _order(cell: GridCell) -> tuple[Any, ...]:
     """By student, images, method, then from the labels that tell a student least to those that tell most."""
     family = cell.labels.partition("-")[0]
-    place = list(plot.MARKS).index(family) if family in plot.MARKS else len(plot.MARKS)
-    return cell.student, cell.ipc, cell.method, place, cell.labels
+    rank = list(plot.MARKS).index(family) if family in plot.MARKS else len(plot.MARKS)
+    return cell.student, cell.ipc, cell.method, rank, cell.labels
 
 
 def grid(result: Comparison, cells: Sequence[GridCell]) -> Table:
@@ -126,7 +126,7 @@ def study(file: str, result: Study) -> Section:
         "data": result.data.name,
         "commits of the cells": parts.commits(result),
     }
-    order = {name: place for place, name in enumerate(result.recipe.order)}
+    order = {name: rank for rank, name in enumerate(result.recipe.order)}
     groups = grouped(sorted(result.cells, key=lambda row: (row.student, row.ipc, order.get(row.method, -1))))
     tables = [variants(result, rows, last=rows is groups[-1]) for rows in groups]
     blocks: list[Block | None] = [

@@ -55,8 +55,8 @@ class Table:
     @property
     def columns(self) -> list[tuple[str, bool]]:
         """Names of the columns, and whether figures stand in them."""
-        places = enumerate(self.head)
-        return [(name, any(isinstance(row[at][0], Figure) for row in self.rows)) for at, name in places]
+        columns = enumerate(self.head)
+        return [(name, any(isinstance(row[at][0], Figure) for row in self.rows)) for at, name in columns]
 
 
 @dataclass(frozen=True)

@@ -81,16 +81,16 @@ def _section(folder: Path, before: Path | None, shown: Shown, command: str) -> S
 
 def _held(folder: Path, artifact: Artifact, name: str) -> Table:
     """What it holds, states and measured."""
-    found, source, versions = costs.info(folder), artifact.manifest["source"], artifact.manifest["versions"]
+    facts, source, versions = costs.info(folder), artifact.manifest["source"], artifact.manifest["versions"]
     rows = [
         row("made of", source["name"] or "a data set that it does not name"),
-        row("classes", found["classes"]),
-        row("images", found["images"]["count"]),
-        row("pixels a side", found["images"]["side"]),
-        row("bytes of images", weight(found["images"]["bytes"])),
-        row("labels", found["labels"]["kind"]),
-        row("bytes of labels", weight(found["labels"]["bytes"])),
-        row("bytes of the teacher", weight(found["teacher"]["bytes"])),
+        row("classes", facts["classes"]),
+        row("images", facts["images"]["count"]),
+        row("pixels a side", facts["images"]["side"]),
+        row("bytes of images", weight(facts["images"]["bytes"])),
+        row("labels", facts["labels"]["kind"]),
+        row("bytes of labels", weight(facts["labels"]["bytes"])),
+        row("bytes of the teacher", weight(facts["teacher"]["bytes"])),
     ]
     if expected := artifact.manifest["expected"]:
         for key, text in (("top1_last", "states, last epoch"), ("top1_best", "states, best epoch")):
@@ -190,10 +190,10 @@ def _picture(images: UInt8[Tensor, "n 3 s s"], alt: str) -> Picture:
     """A strip as PNG."""
     side = min(images.shape[-1], SIDE)
     strip = Image.new("RGBA", (len(images) * (side + GAP) - GAP, side))
-    for place, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+    for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
         picture = Image.fromarray(image)
         picture = picture if picture.size == (side, side) else picture.resize((side, side), Image.Resampling.LANCZOS)
-        strip.paste(picture, (place * (side + GAP), 0))
+        strip.paste(picture, (index * (side + GAP), 0))
     content = io.BytesIO()
     strip.save(content, "png", optimize=True)
     times = 2 if side <= 48 else 1
@@ -203,8 +203,8 @@ def _picture(images: UInt8[Tensor, "n 3 s s"], alt: str) -> Picture:
 def _settings(folder: Path) -> dict[str, Any]:
     """The recipe of an artefact whose files are those of its manifest."""
     artifacts.load(folder, "hard")
-    found: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    return found
+    settings: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return settings
 
 
 def _updated(folder: Path) -> bool:
@@ -219,5 +219,5 @@ def _without_update(folder: Path) -> dict[str, Any]:
 
 
 def _distiller(settings: dict[str, Any]) -> dict[str, Any]:
-    found = settings.get("distiller")
-    return found if isinstance(found, dict) else {}
+    distiller = settings.get("distiller")
+    return distiller if isinstance(distiller, dict) else {}

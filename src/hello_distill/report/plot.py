@@ -81,7 +81,7 @@ def picture(data: str, cells: Sequence[GridCell], form: str, students: Sequence[
     figures = pyplot()
     from matplotlib.lines import Line2D
 
-    colours = {method: f"C{place}" for place, method in enumerate(sorted({cell.method for cell in cells}))}
+    colours = {method: f"C{number}" for number, method in enumerate(sorted({cell.method for cell in cells}))}
     size = (4.2 * len(ipcs), 3.6 * len(students) + 0.9)
     figure, panels = figures.subplots(len(students), len(ipcs), figsize=size, sharey=True, squeeze=False)
     for row, student in zip(panels, students, strict=True):
@@ -143,15 +143,15 @@ def curves(lines: Mapping[str, Mapping[int, float]], by: str) -> bytes:
         figures = pyplot()
         rows = -(-len(lines) // 2)
         figure, axes = figures.subplots(figsize=(5.2, 3.4 + 0.25 * rows))
-        for place, (name, line) in enumerate(lines.items()):
+        for number, (name, line) in enumerate(lines.items()):
             epochs = sorted(line)
-            dash = ("-", "--", ":", "-.")[place // 10 % 4]
+            dash = ("-", "--", ":", "-.")[number // 10 % 4]
             axes.plot(
                 epochs,
                 [line[epoch] for epoch in epochs],
                 dash,
                 marker=".",
-                color=f"C{place % 10}",
+                color=f"C{number % 10}",
                 label=plain(name),
             )
         axes.set_xlabel(by)

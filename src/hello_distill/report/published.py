@@ -84,7 +84,7 @@ def published() -> Published:
 
 def data_set(name: str) -> str | None:
     """The published data set that a folder of this name holds; None where none is known."""
-    return next((title for title, found in published().data.items() if name.lower() in found.names), None)
+    return next((title for title, data in published().data.items() if name.lower() in data.names), None)
 
 
 def beside(data: str, method: str, labels: str, ipc: int) -> list[Accuracy]:

@@ -70,15 +70,15 @@ def _backward(value: Tensor, trained: Sequence[Tensor], rows: int) -> str:
     return "" if finite_norm else "a gradient is not finite"
 
 
-def _diverged(what: str, fault: str, place: str, rows: Rows, batch: Batch, optim: Optim) -> DivergedError:
+def _diverged(what: str, fault: str, where: str, rows: Rows, batch: Batch, optim: Optim) -> DivergedError:
     """The error of a step, which blames images or labels where they are at fault."""
     soft = batch.soft.masked_fill(batch.soft == -torch.inf, 0)  # a class that a label leaves out
     for name, values in (("image", batch.images), ("soft label", soft), ("class", batch.hard)):
         bad = ~torch.isfinite(values.flatten(1)).all(1)
         if bad.any():
             blamed = named(rows[bad.cpu()].tolist())
-            return DivergedError(f"{what}: the {name} of {blamed} is not finite at {place}; look at what made it")
-    return DivergedError(f"{what}: {fault} at {place}, {named(rows.tolist())}; {_remedy(optim)}")
+            return DivergedError(f"{what}: the {name} of {blamed} is not finite at {where}; look at what made it")
+    return DivergedError(f"{what}: {fault} at {where}, {named(rows.tolist())}; {_remedy(optim)}")
 
 
 def _remedy(optim: Optim) -> str:

@@ -78,11 +78,11 @@ def lower(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     q_b, r_b = torch.linalg.qr(b.flatten(1).double())
     q_a, r_a = torch.linalg.qr(a.flatten(1).double().T)
     u, s, v = torch.linalg.svd(r_b @ r_a.T)
-    found = min(rank, len(s))
-    root = s[:found].sqrt()
-    spare = rank - found  # a layer may have no more ranks: the others are zero
-    new_a = F.pad((root[:, None] * (q_a @ v.T[:, :found]).T).float(), (0, 0, 0, spare))
-    new_b = F.pad((q_b @ u[:, :found] * root).float(), (0, spare))
+    kept = min(rank, len(s))
+    root = s[:kept].sqrt()
+    spare = rank - kept  # a layer may have no more ranks: the others are zero
+    new_a = F.pad((root[:, None] * (q_a @ v.T[:, :kept]).T).float(), (0, 0, 0, spare))
+    new_b = F.pad((q_b @ u[:, :kept] * root).float(), (0, spare))
     return new_a.view(rank, *a.shape[1:]).contiguous(), new_b.view(b.shape[0], rank, *b.shape[2:]).contiguous()
 
 
@@ -105,8 +105,8 @@ def curve(
     points = []
     for ranks_and_precision in context.track(forms, len(forms), "fidelity"):
         form = formed(adapter, *ranks_and_precision)
-        found = fidelity(reference, predict(restore(start, form), images))
-        points.append(Point(*ranks_and_precision, adapter_bytes(form, form.precision), *found))
+        measured = fidelity(reference, predict(restore(start, form), images))
+        points.append(Point(*ranks_and_precision, adapter_bytes(form, form.precision), *measured))
     return points
 
 

@@ -158,13 +158,13 @@ def check_adapter(folder: Path, description: dict[str, Any]) -> None:
     if config.stat().st_size != len(expected) or config.read_bytes() != expected:
         raise ArtifactError(f"{config} is not the one that the manifest describes")
     file = folder / adapter_file(description["precision"])
-    found = {name: kind for name, kind in tensors.layout_of(file).items() if not name.endswith(".scale")}
-    if len(found) != 2 * (len(description["convolutions"]) + 1):
+    matrices = {name: kind for name, kind in tensors.layout_of(file).items() if not name.endswith(".scale")}
+    if len(matrices) != 2 * (len(description["convolutions"]) + 1):
         raise ArtifactError(
-            f"{file} holds {len(found)} matrices, its manifest names {len(description['convolutions'])}"
+            f"{file} holds {len(matrices)} matrices, its manifest names {len(description['convolutions'])}"
             " convolutions and a head"
         )
-    for name, (_, shape) in found.items():
+    for name, (_, shape) in matrices.items():
         rank = ranks[1] if f".{HEAD}." in name else ranks[0]
         whole = description["precision"] in ("float32", "float16")
         if len(shape) < 2 or shape[1 if "lora_B" in name and whole else 0] != rank:

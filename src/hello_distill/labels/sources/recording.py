@@ -56,9 +56,9 @@ class Plan:
 
     def view(self, number: int) -> View:
         """One batch's view; its key is its number."""
-        epoch, place = divmod(number, self.per_epoch)
+        epoch, batch = divmod(number, self.per_epoch)
         side = self.images.side
-        return _epoch(len(self.images), side, self.batch_size, self.augment, self.seed, epoch)[place]
+        return _epoch(len(self.images), side, self.batch_size, self.augment, self.seed, epoch)[batch]
 
     def labels(self, images: Images, view: View) -> Logits:
         """Labels (b c) of a rendered view, as the codec would give them back."""
@@ -76,8 +76,8 @@ class Plan:
         columns = self.codec.columns(len(self.images.classes))
         epochs = sizes.shard_epochs(len(self.images), columns)
         parts = sizes.shards(self.batches, self.per_epoch, epochs)
-        for place, part in enumerate(parts):
-            tensors.write(shard(folder, place), self._tensors(part))
+        for number, part in enumerate(parts):
+            tensors.write(shard(folder, number), self._tensors(part))
         return {
             "batches": self.batches,
             "batches_per_epoch": self.per_epoch,
@@ -110,9 +110,9 @@ def _epoch(images: int, side: int, batch_size: int, augment: Augment, seed: int,
     return list(sample_views(images, side, batch_size, augment, seed, epoch))
 
 
-def shard(folder: Path, place: int) -> Path:
+def shard(folder: Path, number: int) -> Path:
     """A file of stored labels."""
-    return folder / "labels" / shard_file(place)
+    return folder / "labels" / shard_file(number)
 
 
 class Recording:
@@ -125,16 +125,16 @@ class Recording:
         self.batches: int = described["batches"]
         self.per_epoch: int = described["batches_per_epoch"]
         self.per_file: int = described["batches_per_file"]
-        self.files = [self._open(place) for place in range(-(-self.batches // self.per_file))]
+        self.files = [self._open(number) for number in range(-(-self.batches // self.per_file))]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as where it lies: another process opens the files for itself."""
         return Recording, (self.folder.absolute(), self.described, self.codec)
 
-    def _open(self, place: int) -> tuple[Any, list[int]]:
+    def _open(self, number: int) -> tuple[Any, list[int]]:
         """A file and the places of its batches' first views."""
-        path = shard(self.folder, place)
-        first = place * self.per_file
+        path = shard(self.folder, number)
+        first = number * self.per_file
         batches = min(self.per_file, self.batches - first)
         before, after = (self._views(number) for number in (first, first + batches))
         columns = self.codec.columns(self.described["classes"])
@@ -174,21 +174,21 @@ class Recording:
 
     def _rows(self, number: int) -> tuple[Any, int, slice]:
         file, starts = self.files[number // self.per_file]
-        place = number % self.per_file
-        return file, place, slice(starts[place], starts[place + 1])
+        index = number % self.per_file
+        return file, index, slice(starts[index], starts[index + 1])
 
     def view(self, number: int) -> View:
         """One batch's view; its key is its number."""
-        file, place, rows = self._rows(number)
+        file, index, rows = self._rows(number)
         cut = {name: file.get_slice(name)[rows] for name in sizes.VIEW_COLUMNS}
-        top, left, height, width = file.get_slice("hole")[place : place + 1][0].tolist()
+        top, left, height, width = file.get_slice("hole")[index : index + 1][0].tolist()
         return View(
             key=number,
             rows=cut["rows"].long(),
             box=cut["box"].long(),
             flip=cut["flip"],
             partner=cut["partner"].long(),
-            share=file.get_slice("share")[place : place + 1].item(),
+            share=file.get_slice("share")[index : index + 1].item(),
             hole=(top, left, height, width),
         )
 
@@ -200,13 +200,13 @@ class Recording:
 
     def size(self) -> int:
         """Bytes of its files."""
-        return sum(shard(self.folder, place).stat().st_size for place in range(len(self.files)))
+        return sum(shard(self.folder, number).stat().st_size for number in range(len(self.files)))
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Copy the files into another artefact."""
         (folder / "labels").mkdir()
-        for place in range(len(self.files)):
-            shard(folder, place).write_bytes(shard(self.folder, place).read_bytes())
+        for number in range(len(self.files)):
+            shard(folder, number).write_bytes(shard(self.folder, number).read_bytes())
         return self.described
 
 

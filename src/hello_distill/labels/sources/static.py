@@ -34,8 +34,8 @@ class StaticLabels(LabelSource):
 
     def __call__(self, images: Images, view: View) -> Logits:
         check_images(images)
-        own = self.logits[view.rows].float()
-        return (view.share * own + (1 - view.share) * own[view.partner]).to(images.device)
+        logits = self.logits[view.rows].float()
+        return (view.share * logits + (1 - view.share) * logits[view.partner]).to(images.device)
 
     def size(self) -> int:
         return sizes.safetensors_bytes({"logits": ("F16", tuple(self.logits.shape))})
@@ -49,11 +49,11 @@ class StaticLabels(LabelSource):
 def static(images: ImageSet, source: LabelSource) -> StaticLabels:
     """Label each image once, whole and unmixed, with an online source."""
     augment = Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, mix="none")
-    rows, found = [], []
+    rows, logits = [], []
     for view in sample_views(len(images), images.side, 100, augment, 0, 0):
         rows.append(view.rows)
-        found.append(source(render(images.images, view), view).cpu())
-    return StaticLabels(torch.cat(found)[torch.cat(rows).argsort()])
+        logits.append(source(render(images.images, view), view).cpu())
+    return StaticLabels(torch.cat(logits)[torch.cat(rows).argsort()])
 
 
 def load(folder: Path, description: dict[str, Any], data: ImageSet) -> StaticLabels:
