@@ -11,13 +11,16 @@ from hello_distill.format import sizes
 from hello_distill.format.fields import Precision
 
 LARGEST = {"int8": 127, "int4": 7}
+SHARES = tuple(1 - step / 20 for step in range(13))
+"""1 to 0.4, of the scale that spares the largest number of a row."""
 
 
 def to_stored(name: str, matrix: Tensor, precision: Precision) -> dict[str, Tensor]:
     """A LoRA matrix as it is kept, by name: one tensor, or integers and their scales.
 
     `lora_A` has a scale for each of its rows, `lora_B` for each of its columns: either is one rank of the product.
-    A scale is the largest magnitude / 127 (int8) or / 7 (int4), in float32. Two int4 share a byte.
+    A scale is the largest magnitude / 127 (int8); of int4 a share of the largest magnitude / 7 (`SHARES`), that with
+    the least squared error, since cutting the few largest numbers spares all others. In float32. Two int4 share a byte.
     """
     if precision == "float32":
         return {name: matrix.float().contiguous()}
@@ -25,10 +28,19 @@ def to_stored(name: str, matrix: Tensor, precision: Precision) -> dict[str, Tens
         return {name: matrix.half().contiguous()}
     most = LARGEST[precision]
     rows = by_rank(name, matrix).flatten(1)
-    scale = (rows.abs().amax(1) / most).clamp_min(torch.finfo(torch.float32).tiny)
+    widest = (rows.abs().amax(1) / most).clamp_min(torch.finfo(torch.float32).tiny)
+    scale = widest if precision == "int8" else _nearest_scale(rows, widest, most)
     whole = (rows / scale[:, None]).round().clamp(-most, most)
     kept = whole.to(torch.int8) if precision == "int8" else packed(whole)
     return {name: kept.contiguous(), f"{name}.scale": scale}
+
+
+def _nearest_scale(rows: Tensor, widest: Tensor, most: int) -> Tensor:
+    """Of the shares of each row's widest scale that which brings its integers nearest to it."""
+    scales = torch.stack([share * widest for share in SHARES])
+    integers = (rows / scales[..., None]).round().clamp(-most, most)
+    errors = (integers * scales[..., None] - rows).square().sum(2)
+    return scales.gather(0, errors.argmin(0, keepdim=True))[0]
 
 
 def from_stored(name: str, kept: dict[str, Tensor], shape: tuple[int, ...], precision: Precision) -> Tensor:
