@@ -82,12 +82,15 @@ def test_from_folder_to_students(tree: Path, recipe, clip_folder: Path, tmp_path
         "projector test",
         "fidelity",
         "image update",
+        "query fitting",
     ]
     assert [line[:24].strip() for line in lines] == stages
     assert all(" s   " in line for line in lines)
     for stage, figure in (("teachers", "top-1"), ("zero-shot test", "top-1"), ("projector test", "top-1")):
         assert figure in lines[stages.index(stage)]
-    assert "information loss" in lines[-1] and "before" in lines[-1] and "after" in lines[-1]
+    update, queries = lines[-2:]
+    assert "information loss" in update and "before" in update and "after" in update
+    assert "2 steps, relative error on unseen views after each round: " in queries
     kept = json.loads((tmp_path / "a" / "config.json").read_text())
     assert (kept["ipc"], kept["seed"]) == (2, 3)
     assert kept["distiller"]["projector"]["encoder"] == "local-dir"  # whose folder is nobody else's business
@@ -220,7 +223,7 @@ def test_an_output_folder_that_exists_is_left_as_it_is(
         ("distiller: {update: {steps: many}}", "distiller.update.steps must be a whole number, not 'many'"),
         ("train_limit: all", "train_limit must be a whole number or nothing (null), not 'all'"),
         ("student: 3", "student must be fields such as network, not 3"),
-        ("student: {loss: kll}", "student.loss must be one of mse, kl, not 'kll'"),
+        ("student: {loss: kll}", "student.loss must be one of mse, kl, standardised, dist, not 'kll'"),
         ("student: {augment: {scale: [1]}}", "student.augment.scale must be a list of 2, each a number, not [1]"),
         ("1: 2", "must hold fields of a recipe"),
         ("method: [rded]", "unknown method"),

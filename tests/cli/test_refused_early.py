@@ -28,7 +28,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("training began")
 
-    for name in ("distill_material", "evaluate", "test_images"):
+    for name in ("distill_material", "train_students", "evaluation_images"):
         monkeypatch.setattr(pipeline, name, never)
 
 
@@ -93,6 +93,7 @@ def test_crops_of_teachers_and_projector(
 ) -> None:
     spec = {"augment": crops}
     changes = {"teachers": spec} if name == "teachers" else {"distiller": {"projector": spec}}
+    name = name if name == "teachers" else f"distiller.{name}"
     with pytest.raises(InputError, match=f"config: `{name}.{told}"):
         pipeline.distill(str(tree), tmp_path / "a", recipe.with_changes(changes))
     assert list(tmp_path.iterdir()) == []

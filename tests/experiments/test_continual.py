@@ -460,7 +460,7 @@ def test_named_experiments_can_be_written_down(name: str) -> None:
     assert set(made.students) == set(made.comparison.contenders) == {"hello", "rded", "random"}
     assert not made.comparison.trials and not made.comparison.fits
     ablation = recipes.find_study({"small": "ablation", "many": "ablation-many"}[name]).comparison
-    method, same = made.comparison.contenders["hello"].distiller, ablation.contenders["+ image update"].distiller
+    method, same = made.comparison.contenders["hello"].distiller, ablation.contenders["+ query fitting"].distiller
     short = recipes.find("hello-small")
     projector = replace(same.projector, optim=replace(same.projector.optim, epochs=2))
     assert method == replace(same, projector=projector) and made.comparison.projector == projector
