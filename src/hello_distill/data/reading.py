@@ -114,7 +114,7 @@ def fits(size: int) -> bool:
     free = [memory().get("free", 2 * size)]
     if device().startswith("cuda"):
         free.append(torch.cuda.mem_get_info()[0])
-    return 2 * size * distributed.launched().beside <= min(free)
+    return 2 * size * distributed.launched().on_this_machine <= min(free)
 
 
 def check_memory(shape: tuple[int, ...], source: str) -> None:
@@ -236,7 +236,7 @@ def _decoded(source: Undecoded, put: Put, blocks: Sequence[range]) -> Iterator[l
 
 def workers() -> int:
     """Workers that may decode at the same time: the processors that this process may use, shared with its like."""
-    return max(1, len(os.sched_getaffinity(0)) // distributed.launched().beside)
+    return max(1, len(os.sched_getaffinity(0)) // distributed.launched().on_this_machine)
 
 
 def _decode_block(source: Undecoded, put: Put, block: range) -> list[Fault]:

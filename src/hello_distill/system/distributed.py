@@ -31,7 +31,7 @@ class Team(NamedTuple):
     processes: int
     local: int
     """Which of those of this machine it is, and so the number of its GPU."""
-    beside: int
+    on_this_machine: int
     """How many there are on this machine."""
 
 
@@ -63,7 +63,7 @@ def joined() -> Iterator[None]:
     if on_gpu:
         if team.local >= (gpus := torch.cuda.device_count()):
             raise MachineError(
-                f"{team.beside} processes need a GPU each, and there are {gpus}; start fewer with --nproc-per-node, "
+                f"{team.on_this_machine} processes need a GPU each, and there are {gpus}; start fewer with --nproc-per-node, "
                 "or set HELLO_DISTILL_DEVICE=cpu"
             )
         torch.cuda.set_device(team.local)
