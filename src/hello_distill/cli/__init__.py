@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace]
     "labels": (artefacts.labels_options, artefacts.labels, "the same images with other labels"),
     "export": (artefacts.export_options, artefacts.export, "an artefact's images as a class-per-folder tree"),
     "info": (artefacts.info_options, artefacts.info, "what an artefact holds and costs"),
+    "plan": (experiments.plan_options, experiments.plan, "what to ship: labels of every kind tried, the best written"),
     "compare": (experiments.compare_options, experiments.compare, "methods and labels side by side"),
     "continual": (experiments.continual_options, experiments.continual, "classes that arrive in steps"),
     "study": (experiments.study_options, experiments.study, "one of the paper's experiments: variants side by side"),

@@ -1,17 +1,18 @@
-"""The commands that fill result files: compare, continual, study; and the demo."""
+"""The commands that fill result files: compare, continual, study; the demo, and what to ship."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from hello_distill.cli.options import ArgumentParser, add_max_bad
-from hello_distill.cli.output import show
+from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, read_config
+from hello_distill.cli.output import say_ready, show
 from hello_distill.system import publishing
 from hello_distill.system.claims import claimed
 
@@ -128,6 +129,39 @@ def fill(name: str, options: Namespace, run: Callable[..., dict[str, Any]], reci
     if Path(options.out).exists():
         ledger.sign(Path(options.out), shlex.join(words))
     show(result, terminal.result)
+
+
+def plan_options(parser: ArgumentParser) -> None:
+    """Say what to ship: labels of every kind, tried by short students on held-out images; writes the best artefact."""
+    parser.add_argument("data", help="as for `distill`")
+    parser.add_argument("--out", required=True, help="folder for the artefact and plan.json; must not exist yet")
+    parser.add_argument("--ipc", type=PositiveInt, required=True, help="images per class")
+    parser.add_argument("--recipe", default="cpu", help="as for `distill`")
+    parser.add_argument("--config", help="as for `distill`")
+    parser.add_argument("--bytes", help="the most that may be shipped, e.g. 500KB")
+    parser.add_argument("--steps", type=PositiveInt, default=300, help="optimiser steps of each student")
+    parser.add_argument("--stages", help="folder for trained teachers and projectors; plans that name it share them")
+    add_seeds(parser, "one student of each way for each seed")
+    parser.set_defaults({"seeds": [0, 1]})
+    add_json(parser)
+
+
+def plan(options: Namespace) -> None:
+    """Run `hello-distill plan`."""
+    with claimed(options.out):
+        from hello_distill.experiments.plan import plan as make
+        from hello_distill.labels.sources.budget import parse_bytes
+        from hello_distill.recipes import PLANNED, find
+        from hello_distill.report import terminal
+
+        recipe = find(options.recipe, options.ipc).with_changes(read_config(options.config) if options.config else {})
+        recipe = replace(recipe, ipc=options.ipc)
+        limit = parse_bytes(options.bytes, "--bytes") if options.bytes else None
+        chosen = options.steps, options.seeds, options.stages
+        result = make(options.data, options.out, recipe, PLANNED, limit, *chosen)
+    show(result, terminal.plan, options.json)
+    if not options.json:
+        say_ready(Path(options.out) / "artefact")
 
 
 def demo_options(parser: ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from hello_distill.experiments.continual import Continual
 from hello_distill.experiments.grid import Comparison
 from hello_distill.experiments.study import Study
 from hello_distill.recipes.baselines import gvbsm, gvbsm_small, random, rded, rded_small, sre2l, sre2l_small
-from hello_distill.recipes.comparisons import many, small
+from hello_distill.recipes.comparisons import PLANNED, many, small
 from hello_distill.recipes.continual import arriving_many, arriving_small
 from hello_distill.recipes.hello import cpu, demo, hello_many, hello_small, paper
 from hello_distill.recipes.imagenet import imagenet1k, imagenet100
@@ -83,6 +83,7 @@ __all__ = [
     "COMPARISONS",
     "CONTINUALS",
     "FOR_A_GPU",
+    "PLANNED",
     "RECIPES",
     "STUDIES",
     "find",

@@ -13,9 +13,11 @@ from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.format.kinds import LabelKind
 from hello_distill.format.specs import Augment, Optim
+from hello_distill.labels.hard import Hard
 from hello_distill.labels.projector import ProjectorKind
 from hello_distill.labels.pruned import Pruned
 from hello_distill.labels.quantized import Quantized
+from hello_distill.labels.static import Static
 from hello_distill.labels.teacher import Teacher
 from hello_distill.recipes.baselines import gvbsm_small, sre2l_small
 from hello_distill.recipes.hello import hello_many, hello_small
@@ -76,6 +78,19 @@ LABELS: dict[str, LabelKind] = {
     "teacher-int4": Teacher(precision="int4"),
 }
 """Ways of keeping labels whose options are not their defaults."""
+
+
+PLANNED: dict[str, LabelKind] = {
+    "hard": Hard(),
+    "static": Static(),
+    "teacher": Teacher(),
+    "teacher-int8": Teacher(precision="int8"),
+    "teacher-int4": Teacher(precision="int4"),
+    "projector": ProjectorKind(),
+    "projector-int8": ProjectorKind(precision="int8"),
+    "projector-int4": ProjectorKind(precision="int4"),
+}
+"""What `plan` tries."""
 
 
 def small() -> Comparison:

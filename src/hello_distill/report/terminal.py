@@ -35,6 +35,39 @@ def drawn(block: page.Table | page.Text) -> Table | Text:
     return table
 
 
+def plan(result: dict[str, Any]) -> Group:
+    """What `hello-distill plan` prints: every way that was tried, the fewest bytes first."""
+    head = ("images", "labels", "top-1 on held-out images", "n", "images' size", "labels' size", "in all", "")
+    rows = []
+    for way in result["ways"]:
+        labels = way["labels"] + (
+            f", ranks {way['encoder_rank']} and {way['head_rank']}" if way.get("head_rank") else ""
+        )
+        top1, size_of = Summary.model_validate(way["held_top1"]), way["bytes"]
+        sizes = [page.weight(size_of[name]) for name in ("images", "labels")]
+        sizes[1] = page.weight(size_of["labels"] + size_of["teacher"])
+        mark = "RECOMMENDED" if way["recommended"] else "front" if way["front"] else ""
+        rows.append(page.row(way["images"], labels, top1, len(top1.runs), *sizes, page.weight(way["total"]), mark))
+    notes = (
+        f"Students of {result['steps']} steps, tested on {result['held_images']} held-out training images. Of what "
+        "comes within a point of the best, the fewest bytes are recommended; `front` is what nothing beats in both. "
+        "Public weights are not shipped.",
+    )
+    title = f"What to ship of {result['data']} at {result['ipc']} images per class"
+    return Group(drawn(page.Table(title, head, rows, notes)), _instead(result["instead"]))
+
+
+def _instead(figures: dict[str, dict[str, Any]]) -> Text:
+    """What the networks do by themselves that make the labels: who can ship one needs no distilled images."""
+    known = [(name, figure, value) for name, values in figures.items() for figure, value in values.items()]
+    shown = [
+        f"{name}, {figure.removesuffix('_top1')}: {v:.1f} %"
+        for name, figure, v in known
+        if figure.endswith("top1") and v
+    ]
+    return Text(f"By themselves, on the same images: {'; '.join(shown)}." if shown else "")
+
+
 def evaluation(result: dict[str, Any]) -> Table:
     """What `hello-distill evaluate` prints."""
     stated, runs = Summary.model_validate(result["expected"]["top1_last"]), len(result["runs"])

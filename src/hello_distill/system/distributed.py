@@ -63,8 +63,8 @@ def joined() -> Iterator[None]:
     if on_gpu:
         if team.local >= (gpus := torch.cuda.device_count()):
             raise MachineError(
-                f"{team.on_this_machine} processes need a GPU each, and there are {gpus}; start fewer with --nproc-per-node, "
-                "or set HELLO_DISTILL_DEVICE=cpu"
+                f"{team.on_this_machine} processes need a GPU each, and there are {gpus}; start fewer with "
+                "--nproc-per-node, or set HELLO_DISTILL_DEVICE=cpu"
             )
         torch.cuda.set_device(team.local)
     with _answered():

@@ -44,11 +44,11 @@ class Point:
     """MSE to the uncut projector's logits over their variance."""
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, option: str = "--label-bytes") -> int:
     """`200KB`, `1.5 MiB` or `4096` in bytes. Raises InputError for anything else."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?I?B?)\s*", text.upper())
     if not match or match[2] not in UNITS:
-        raise InputError(f"--label-bytes {text!r} is no size; write it like 200KB, 1.5MiB or 4096")
+        raise InputError(f"{option} {text!r} is no size; write it like 200KB, 1.5MiB or 4096")
     return int(float(match[1]) * UNITS[match[2]])
 
 

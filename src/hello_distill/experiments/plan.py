@@ -1,0 +1,175 @@
+"""What to ship: ways of keeping labels, tried by short students on held-out training images. `hello-distill plan`.
+
+All students train for as many steps, on the same images, and are tested on images that were held out; the test split is
+not looked at. Of the ways within a margin of the best that which takes the fewest bytes in all is recommended, and its
+artefact written.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hello_distill import artifact as artifacts
+from hello_distill.api import check
+from hello_distill.data.images import check_counts
+from hello_distill.data.sources import short_name
+from hello_distill.distillers import method
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.experiments.grid import PROJECTOR, Bench, Comparison, Contender, artefact_bytes
+from hello_distill.experiments.ledger import Cell
+from hello_distill.format import storage
+from hello_distill.format.kinds import LabelKind
+from hello_distill.format.manifest import check_seeds
+from hello_distill.format.results.entries import Summary
+from hello_distill.format.results.grids import Bytes
+from hello_distill.format.sizes import num_batches
+from hello_distill.projector import ProjectorSpec
+from hello_distill.student import train_student
+from hello_distill.system import context, publishing
+from hello_distill.system.claims import claimed
+from hello_distill.system.errors import InputError
+from hello_distill.system.machine import environment
+
+MARGIN = 1.0
+"""Points of top-1 within which two ways are as good as each other: ours."""
+LOWER = 4
+"""By so much the ranks of a smaller projector are divided."""
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Way:
+    """Images with a kind of labels, what they take and how well short students did."""
+
+    comparison: Comparison
+    cell: Cell
+    bytes: Bytes
+    top1: Summary
+
+    @property
+    def total(self) -> int:
+        """Bytes of all that is shipped; public weights are not."""
+        return self.bytes.images + self.bytes.labels + self.bytes.teacher
+
+    def described(self, ways: Sequence[Way], best: Way) -> dict[str, Any]:
+        """As it is written down; `front` are those that none beats in both bytes and accuracy."""
+        beaten = any(w.total <= self.total and w.top1.mean > self.top1.mean for w in ways)
+        names = {"images": self.cell.method, "labels": self.cell.labels}
+        spec = self.comparison.projector
+        ranks = {"encoder_rank": spec.encoder_rank, "head_rank": spec.head_rank} if self.bytes.public else {}
+        kept = {"bytes": self.bytes.content(), "total": self.total, "held_top1": self.top1.content()}
+        return {**names, **ranks, **kept, "front": not beaten, "recommended": self is best}
+
+
+def plan(
+    data: str,
+    out: str | Path,
+    recipe: Recipe,
+    labels: Mapping[str, LabelKind],
+    limit: int | None = None,
+    steps: int = 300,
+    seeds: Sequence[int] = (0, 1),
+    stages: str | Path | None = None,
+) -> dict[str, Any]:
+    """Try these labels, by name, on the recipe's images; leave `artefact`, the one to ship, and `plan.json` in `out`.
+
+    Accuracies are percent on held-out training images, after `steps` optimiser steps. `limit` is the most bytes that
+    may be shipped. Raises InputError where nothing is held out, and where nothing fits into the limit.
+    """
+    with claimed(out), _work(stages) as work:
+        check_seeds(seeds)
+        check(recipe)
+        bench = Bench(data, _comparison(recipe, labels), work)
+        if not len(bench.material.held):
+            raise InputError("a plan is made on held-out training images, and there are none; set `held_share` above 0")
+        check_counts(bench.material.train, recipe.ipc)
+        ways = list(_tried(bench, recipe, labels, steps, seeds))
+        best = recommended(ways, limit)
+        _ship(bench, best, recipe, Path(out) / "artefact")
+        result = {
+            "data": short_name(data),
+            "ipc": recipe.ipc,
+            "steps": steps,
+            "seeds": list(seeds),
+            "held_images": len(bench.material.held),
+            "ways": [way.described(ways, best) for way in sorted(ways, key=lambda way: way.total)],
+            "instead": bench.figures(),
+            "recipe": recipe.settings(),
+            "environment": environment(),
+        }
+        publishing.write(Path(out) / "plan.json", storage.as_json(result))
+    return result
+
+
+def recommended(ways: Sequence[Way], limit: int | None) -> Way:
+    """Of the ways that fit, and are within `MARGIN` of the best of these, that with the fewest bytes."""
+    fitting = [way for way in ways if limit is None or way.total <= limit]
+    if not fitting:
+        least = min(way.total for way in ways)
+        raise InputError(f"--bytes {limit} is too little: the least that was tried takes {least}; lower --ipc")
+    best = max(way.top1.mean for way in fitting)
+    return min((way for way in fitting if way.top1.mean >= best - MARGIN), key=lambda way: way.total)
+
+
+@contextmanager
+def _work(stages: str | Path | None) -> Iterator[Path]:
+    """The folder of teachers, projectors and images: that which was named, or one that goes at the end."""
+    if stages is not None:
+        yield Path(stages)
+        return
+    with tempfile.TemporaryDirectory(prefix="hello-distill-plan-") as folder:
+        yield Path(folder)
+
+
+def _comparison(recipe: Recipe, labels: Mapping[str, LabelKind]) -> Comparison:
+    contenders = {recipe.distiller.name: Contender(recipe.distiller), RANDOM: Contender(method(RANDOM)())}
+    projector = recipe.distiller.projector_spec or ProjectorSpec()
+    return Comparison(recipe, contenders, projector, {}, labels)
+
+
+def _tried(
+    bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind], steps: int, seeds: Sequence[int]
+) -> Iterator[Way]:
+    """Each kind of labels on the recipe's images, smaller projectors, and random images with the best labels."""
+    spec = recipe.distiller.projector_spec
+    usable = [name for name, kind in labels.items() if spec is not None or kind.made_by != PROJECTOR]
+    ways = []
+    for name in usable:
+        ways.append(_way(bench, Cell(recipe.distiller.name, name, recipe.ipc, recipe.student.network), steps, seeds))
+        yield ways[-1]
+    if spec is not None:
+        fitted = bench.stages().projector(spec).adapter
+        ranks = (max(1, rank // LOWER) for rank in (fitted.encoder_rank, fitted.head_rank))
+        lower = replace(spec, encoder_rank=next(ranks), head_rank=next(ranks))
+        whole, bench.comparison = bench.comparison, replace(bench.comparison, projector=lower)
+        for name in (name for name in usable if labels[name].made_by == PROJECTOR):
+            yield _way(bench, Cell(recipe.distiller.name, name, recipe.ipc, recipe.student.network), steps, seeds)
+        bench.comparison = whole
+    best = max(ways, key=lambda way: way.top1.mean)
+    yield _way(bench, best.cell._replace(method=RANDOM), steps, seeds)
+
+
+def _way(bench: Bench, cell: Cell, steps: int, seeds: Sequence[int]) -> Way:
+    recipe = bench.comparison.base
+    batches = num_batches(cell.ipc * len(bench.material.train.classes), recipe.student.optim.batch_size)
+    student = replace(recipe.student, optim=recipe.student.optim.lasting(steps, batches), evaluations=1)
+    with context.stage(cell.labels) as stage, bench.labelled(cell, recipe.seed, student) as folder:
+        artifact, size = artifacts.load(folder), artefact_bytes(folder)
+        top1 = Summary.of([train_student(artifact, bench.material.held, seed).last for seed in seeds])
+        way = Way(bench.comparison, cell, size, top1)
+        stage.figure = f"{cell.method}, {way.total:,} bytes: top-1 {top1.mean:.1f} % on held-out training images"
+    return way
+
+
+def _ship(bench: Bench, best: Way, recipe: Recipe, out: Path) -> None:
+    """Write the artefact of a way, with the recipe's own training of students."""
+    bench.comparison = best.comparison
+    student = recipe.student_for(best.cell.ipc * len(bench.material.train.classes))
+    with bench.labelled(best.cell, recipe.seed, student) as folder, publishing.published(out, best.total) as partial:
+        shutil.copytree(folder, partial, dirs_exist_ok=True)

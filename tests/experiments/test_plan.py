@@ -1,0 +1,81 @@
+"""What to ship: every way is tried alike, the cheapest good one is written, and nothing looks at the test split."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hello_distill import cli
+from hello_distill.artifact import load
+from hello_distill.data import sources
+from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.experiments.grid import Comparison
+from hello_distill.experiments.ledger import Cell
+from hello_distill.experiments.plan import Way, plan, recommended
+from hello_distill.format.results.entries import Summary
+from hello_distill.format.results.grids import Bytes
+from hello_distill.projector import ProjectorSpec
+from hello_distill.recipes import PLANNED
+from hello_distill.system.errors import InputError
+
+
+def way(total: int, mean: float) -> Way:
+    comparison = Comparison(Recipe(ipc=1), {}, ProjectorSpec(), {}, {})
+    size = Bytes(images=total - 10, labels=10, teacher=0, public=0)
+    return Way(comparison, Cell("hello", str(total), 1, "convnet3"), size, Summary.of([mean, mean]))
+
+
+def test_the_cheapest_within_a_point_of_the_best_that_fits_is_recommended() -> None:
+    ways = [way(100, 50.0), way(200, 59.2), way(300, 60.0), way(400, 61.0)]
+    assert recommended(ways, None) is ways[2]
+    assert recommended(ways, 300) is ways[1], "the best of those that fit is what counts"
+    assert recommended(ways, 100) is ways[0]
+    with pytest.raises(InputError, match="--bytes 99 is too little: the least that was tried takes 100"):
+        recommended(ways, 99)
+
+
+def test_none_beats_the_front_in_bytes_and_accuracy() -> None:
+    ways = [way(100, 50.0), way(200, 49.0), way(300, 60.0), way(300, 59.0)]
+    assert [each.described(ways, ways[2])["front"] for each in ways] == [True, False, True, False]
+    assert [each.described(ways, ways[2])["recommended"] for each in ways] == [False, False, True, False]
+
+
+def test_a_plan_of_every_way(
+    tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sources, "open_test", None)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("hello_distill.recipes.find", lambda name, ipc=None: replace(recipe, held_share=0.3))
+    out = tmp_path / "plan"
+    assert cli.main(["plan", str(tree), "--ipc", "2", "--steps", "4", "--out", str(out), "--seeds", "0", "1"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    written = json.loads((out / "plan.json").read_text())
+    ways = written["ways"]
+    assert len(ways) == len(PLANNED) + 3 + 1, "lower ranks of the projector, and random images"
+    assert [w["total"] for w in ways] == sorted(w["total"] for w in ways)
+    for each in ways:
+        assert each["total"] == sum(each["bytes"][name] for name in ("images", "labels", "teacher"))
+        assert len(each["held_top1"]["runs"]) == 2
+    chosen = next(w for w in ways if w["recommended"])
+    made = load(out / "artefact")
+    assert made.labels.kind == chosen["labels"].partition("-")[0] and "RECOMMENDED" in printed
+    assert made.student.optim.epochs == recipe.student.optim.epochs, "students train as the recipe says"
+    by_name = {(w["images"], w["labels"], w.get("encoder_rank")): w["bytes"] for w in ways}
+    full, low = (by_name["hello", "projector-int8", rank]["labels"] for rank in (2, 1))
+    assert low < full < by_name["hello", "projector", 2]["labels"]
+    assert by_name["hello", "teacher-int4", None]["teacher"] < by_name["hello", "teacher", None]["teacher"]
+
+
+def test_methods_without_a_projector_are_planned_without_one(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    method = replace(recipe, distiller=RandomImages(), held_share=0.3)
+    result = plan(
+        str(tree), tmp_path / "a", method, {"hard": PLANNED["hard"], "projector": PLANNED["projector"]}, steps=2
+    )
+    assert {each["labels"] for each in result["ways"]} == {"hard"}
+    with pytest.raises(InputError, match="held-out training images, and there are none"):
+        plan(str(tree), tmp_path / "b", replace(method, held_share=0.0), PLANNED)
+    assert not (tmp_path / "b").exists()
