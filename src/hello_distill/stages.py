@@ -236,11 +236,16 @@ class Stages:
         return replace(adapter, kept=matrices, matrices=matrices)
 
     def faithful(self, spec: ProjectorSpec, labeller: Classifier, images: ImageSet) -> dict[str, float]:
-        """Figures of how well a labeller imitates its teacher on views of distilled images that no fit has seen."""
+        """Figures of how well a labeller imitates its teacher on views of distilled images that no fit has seen.
+
+        `labels_on_held_out` is its top-1 on held-out training images: what query fitting gives up on other images.
+        """
         queries = spec.queries or Queries(target="ensemble")
         teacher = getattr(self.teachers(), queries.target)
         measured: Faithfulness = on_views(labeller, teacher, images, self.augment, queries.batch_size, self.seed)
-        return {"view_agreement": measured.agreement, "view_error": measured.error}
+        figures = {"view_agreement": measured.agreement, "view_error": measured.error}
+        held = top1(labeller, self.material.held)
+        return figures if held is None else {**figures, "labels_on_held_out": held}
 
     def probe(self, spec: ProjectorSpec, taught: bool, lora: bool) -> Probed:
         """An encoder with a whole head: fitted to the weak teachers or to classes alone, with LoRA or without."""

@@ -115,6 +115,7 @@ def test_stages_keep_a_query_fit_and_ask_by_images(
 
 def test_an_artefact_states_how_faithful_its_labels_are(artefact: Path) -> None:
     figures = costs.info(artefact)["figures"]
+    assert 0 <= figures["labels_on_held_out"] <= 100
     assert 0 <= figures["view_agreement"] <= 100 and math.isfinite(figures["view_error"])
     assert load(artefact).labels.kind == "projector"
 

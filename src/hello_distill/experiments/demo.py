@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from hello_distill.api import check, distill_material, opened, prepare
-from hello_distill.artifact import load
+from hello_distill.artifact import load, save_relabelled
+from hello_distill.data.images import Material
 from hello_distill.data.sources import read_test_split
 from hello_distill.distillers import method
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs, storage
 from hello_distill.format.results import Demo, DemoBytes, DemoRow
 from hello_distill.format.results.entries import Summary
-from hello_distill.relabel import relabel, wanted
+from hello_distill.relabel import label_source, wanted
+from hello_distill.stages import Stages
 from hello_distill.student import train_students
 from hello_distill.system.claims import claimed
 from hello_distill.system.machine import environment
@@ -39,9 +42,10 @@ def _demo(folder: Path, recipe: Recipe) -> dict[str, Any]:
     start = time.monotonic()
     check(recipe)
     material = prepare(DATA, recipe)
-    distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact")
     random = distill_material(material, recipe, method("random")(), folder / "random")
-    projected = relabel(random, folder / "random-projector", wanted("projector"), distilled)
+    with tempfile.TemporaryDirectory() as cache:  # one training of teachers and one fit of Eq. 5 for both projectors
+        distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", cache)
+        projected = _projected(random, folder / "random-projector", material, recipe, Path(cache))
     images = load(random, "hard").data
     test = read_test_split(DATA, images.classes, images.side)
     students = {
@@ -68,6 +72,16 @@ def _demo(folder: Path, recipe: Recipe) -> dict[str, Any]:
     ).content()
     write(folder / "table.json", storage.as_json(result))
     return result
+
+
+def _projected(random: Path, out: Path, material: Material, recipe: Recipe, cache: Path) -> Path:
+    """Random images with the labels of a projector that was fitted on views of them, as that of the distilled ones."""
+    spec, artifact = recipe.distiller.projector_spec, load(random, "hard")
+    assert spec is not None
+    stages = Stages(material, recipe.teachers, recipe.seed, cache, augment=recipe.student.augment)
+    kind = wanted("projector", precision=spec.precision)
+    labels = label_source(artifact, kind.trained(artifact, stages, stages, spec), kind)
+    return save_relabelled(random, labels, artifact.student, out)
 
 
 def sizes(folder: Path) -> DemoBytes:
