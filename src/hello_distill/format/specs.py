@@ -147,8 +147,9 @@ class Queries:
     """Of a round, each with a warm-up and a cosine of its own."""
     rounds: Few = 4
     """At most so many."""
-    gain: Share = 0.1
-    """A round that lowers the error on unseen views by less than this share is the last."""
+    gain: Share = 0.2
+    """A round that lowers the error on unseen views by less than this share is the last. In four rounds on CIFAR-10 the
+    first lowered it to a third, and each other one by less than this."""
     batch_size: Few = 50
     lr: NotNegative = 5e-3
     weight: NotNegative = 0.0
