@@ -266,7 +266,7 @@ def architectures_small() -> Study:
 def ablation_small() -> Study:
     """Table 3 on CIFAR-10, IPC 10.
 
-    hello-distill study DATA --recipe ablation --out results/ablation_cifar10.json
+    hello-distill study DATA --recipe ablation --out results/queries_cifar10.json
     """
     return ablation(small(), AT_TEN)
 
