@@ -40,6 +40,17 @@ def paper(ipc: int = 10) -> Recipe:
     )
 
 
+def offline(size: int, lr: float, crops: tuple[float, float] = (1.0, 1.0), epochs: int = 1) -> ProjectorSpec:
+    """The offline encoder on lightly mixed images; LoRA is not on its first and dearest stages."""
+    return ProjectorSpec(
+        encoder="lite",
+        size=size,
+        skip=r"conv_stem|blocks\.[01]\.",
+        augment=Augment(scale=crops, alpha=0.2),
+        optim=Optim(epochs=epochs, batch_size=32, lr=lr, warmup=0.1),
+    )
+
+
 def cpu(ipc: int = 10) -> Recipe:
     """Photographs on two cores without a GPU: at most 64 pixels, at most 10,000 images.
 
@@ -63,14 +74,7 @@ def cpu(ipc: int = 10) -> Recipe:
         ),
         distiller=HeLlO(
             patches=Patches(factor=2, crops=5, pool=100, scale=(0.25, 1.0)),
-            projector=ProjectorSpec(
-                encoder="lite",
-                size=96,
-                skip=r"conv_stem|blocks\.[01]\.",
-                augment=Augment(scale=(0.5, 1.0), alpha=0.2),
-                optim=Optim(epochs=1, batch_size=32, lr=5e-3, warmup=0.1),
-                steps=300,
-            ),
+            projector=replace(offline(size=96, lr=5e-3, crops=(0.5, 1.0)), steps=300),
             update=LIC(steps=10, lr=0.001),
         ),
         student=StudentSpec(
@@ -106,16 +110,8 @@ def demo() -> Recipe:
         ),
         distiller=HeLlO(
             patches=Patches(factor=1, crops=2, pool=20, scale=(0.9, 1.0)),
-            projector=ProjectorSpec(
-                encoder="lite",
-                size=64,
-                encoder_rank=2,
-                head_rank=4,
-                precision="int4",
-                skip=r"conv_stem|blocks\.[01]\.",
-                augment=Augment(scale=(1.0, 1.0), alpha=0.2),
-                optim=Optim(epochs=1, batch_size=32, lr=1e-2, warmup=0.1),
-                queries=Queries(rounds=2),
+            projector=replace(
+                offline(size=64, lr=1e-2), encoder_rank=2, head_rank=4, precision="int4", queries=Queries(rounds=2)
             ),
             update=LIC(steps=10, lr=0.001),
         ),
@@ -142,14 +138,7 @@ def hello_small() -> Recipe:
         teachers=small_teachers(),
         distiller=HeLlO(
             patches=Patches(factor=1),
-            projector=ProjectorSpec(
-                encoder="lite",
-                size=64,
-                skip=r"conv_stem|blocks\.[01]\.",
-                weight=1.0,
-                augment=Augment(scale=(1.0, 1.0), alpha=0.2),
-                optim=Optim(epochs=2, batch_size=32, lr=5e-3, warmup=0.1),
-            ),
+            projector=replace(offline(size=64, lr=5e-3, epochs=2), weight=1.0),
             update=LIC(steps=10, lr=0.001),
         ),
         student=StudentSpec(

@@ -189,8 +189,7 @@ def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
         "mosaics, update of patches": replace(mosaics, update=replace(update, on="patches")),
     }
     contenders = {name: Contender(variant) for name, variant in (changed | dict.fromkeys(STUDENTS, method)).items()}
-    question = "What the paper leaves open: one thing changed at a time"
-    return _study(question, None, recipe, contenders, training, STUDENTS)
+    return _study("What the paper leaves open, one by one", None, recipe, contenders, training, STUDENTS)
 
 
 def mosaics(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
