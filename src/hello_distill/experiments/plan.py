@@ -89,6 +89,7 @@ def plan(
         if not len(bench.material.held):
             raise InputError("a plan is made on held-out training images, and there are none; set `held_share` above 0")
         check_counts(bench.material.train, recipe.ipc)
+        bench.images(recipe.distiller.name, recipe.ipc, recipe.seed)  # under stages of their own, not the first way's
         ways = list(_tried(bench, recipe, labels, steps, seeds))
         best = recommended(ways, limit)
         _ship(bench, best, recipe, Path(out) / "artefact")

@@ -59,12 +59,9 @@ def plan(result: dict[str, Any]) -> Group:
 
 def _instead(figures: dict[str, dict[str, Any]]) -> Text:
     """What the networks do by themselves that make the labels: who can ship one needs no distilled images."""
-    known = [(name, figure, value) for name, values in figures.items() for figure, value in values.items()]
-    shown = [
-        f"{name}, {figure.removesuffix('_top1')}: {v:.1f} %"
-        for name, figure, v in known
-        if figure.endswith("top1") and v
-    ]
+    names = {"teacher_top1": "the teacher", "projector_top1": "the projector before query fitting"}
+    known = {names[key]: value for values in figures.values() for key, value in values.items() if key in names}
+    shown = [f"{name} {value:.1f} %" for name, value in known.items() if value is not None]
     return Text(f"By themselves, on the same images: {'; '.join(shown)}." if shown else "")
 
 
