@@ -2,7 +2,7 @@
 
 A labeller is only ever asked for augmented views of the distilled images. So after Eq. 5 on the original data it is
 fitted to a teacher's labels of such views, in rounds, for as long as a round pays. That compresses the labels of these
-images; for others it gives worse ones than before. Faithfulness is measured on views that no fit and no student sees.
+images; its labels for others may become worse. Faithfulness is measured on views that no fit and no student sees.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from hello_distill.training.losses import matching_loss
 from hello_distill.types import Classifier, Logits
 
 ROUND, UNSEEN = 2**41, 2**52
-"""What is added to a seed for the views of each round, and for those that faithfulness is measured on. Students' seeds
-are smaller than either."""
+"""What is added to a seed for the views of each round, and once for those that rounds are judged on, twice for those
+of the faithfulness that is stated. Students' seeds are smaller than any."""
 VIEWS = 1000
 """So many views, and up to a pass over the images more, are measured on."""
 
@@ -49,8 +49,8 @@ def faithfulness(wanted: Logits, given: Logits) -> Faithfulness:
 def on_views(
     labeller: Classifier, teacher: Classifier, images: ImageSet, augment: Augment, batch_size: int, seed: int
 ) -> Faithfulness:
-    """Of a labeller to a teacher on views of images that no fit has seen. Of several processes the first measures."""
-    views = EpochBatches(images, augment, batch_size, UNSEEN + seed)
+    """Of a labeller to a teacher on views of images, drawn by the seed. Of several processes the first measures."""
+    views = EpochBatches(images, augment, batch_size, seed)
     wanted, given = [], []
     for epoch in range(-(-VIEWS // len(images))):
         for _, batch in views(epoch):
@@ -76,7 +76,7 @@ def fit_queries(
     """
 
     def measured(candidate: Adapter) -> Faithfulness:
-        return on_views(restore(start, candidate), teacher, images, augment, queries.batch_size, seed)
+        return on_views(restore(start, candidate), teacher, images, augment, queries.batch_size, UNSEEN + seed)
 
     best, errors, steps = adapter, [measured(adapter).error], 0
     for number in range(1, queries.rounds + 1):

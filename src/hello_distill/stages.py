@@ -32,7 +32,7 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.queries import Faithfulness, fit_queries, on_views
+from hello_distill.queries import UNSEEN, Faithfulness, fit_queries, on_views
 from hello_distill.system import cache, context, distributed, publishing, room
 from hello_distill.system.errors import DivergedError
 from hello_distill.teachers import (
@@ -236,13 +236,14 @@ class Stages:
         return replace(adapter, kept=matrices, matrices=matrices)
 
     def faithful(self, spec: ProjectorSpec, labeller: Classifier, images: ImageSet) -> dict[str, float]:
-        """Figures of how well a labeller imitates its teacher on views of distilled images that no fit has seen.
+        """Figures of how well a labeller imitates its teacher on views that no fit and no round has been judged by.
 
         `labels_on_held_out` is its top-1 on held-out training images: what query fitting gives up on other images.
         """
         queries = spec.queries or Queries(target="ensemble")
         teacher = getattr(self.teachers(), queries.target)
-        measured: Faithfulness = on_views(labeller, teacher, images, self.augment, queries.batch_size, self.seed)
+        seed = 2 * UNSEEN + self.seed
+        measured: Faithfulness = on_views(labeller, teacher, images, self.augment, queries.batch_size, seed)
         figures = {"view_agreement": measured.agreement, "view_error": measured.error}
         held = top1(labeller, self.material.held)
         return figures if held is None else {**figures, "labels_on_held_out": held}

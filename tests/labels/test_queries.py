@@ -15,7 +15,7 @@ from hello_distill.artifact import load
 from hello_distill.data.images import Material
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.encoders.encoder import Encoder
-from hello_distill.format import costs
+from hello_distill.format import costs, specs
 from hello_distill.format.specs import Augment, Optim, Queries
 from hello_distill.projector import (
     Adapter,
@@ -30,6 +30,7 @@ from hello_distill.projector import (
 )
 from hello_distill.queries import ROUND, UNSEEN, Faithfulness, faithfulness, fit_queries, on_views
 from hello_distill.stages import Stages
+from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.training.networks import build
 
@@ -56,9 +57,13 @@ def test_query_fitting_halves_the_error_on_views_that_no_fit_has_seen(
     images = material.train.rows(torch.arange(0, len(material.train), 6))
     queries = Queries(steps=60, rounds=3, batch_size=16, lr=1e-2)
     fitted, facts = fit_queries(start, adapter, images, observer, queries, VIEWS, seed=0)
-    before, after = (on_views(restore(start, each), observer, images, VIEWS, 16, seed=5) for each in (adapter, fitted))
+    before, after = (
+        on_views(restore(start, each), observer, images, VIEWS, 16, 2 * UNSEEN) for each in (adapter, fitted)
+    )
     assert after.error < before.error / 2 and after.agreement > before.agreement
-    assert facts["errors"][0] == pytest.approx(on_views(restore(start, adapter), observer, images, VIEWS, 16, 0).error)
+    assert facts["errors"][0] == pytest.approx(
+        on_views(restore(start, adapter), observer, images, VIEWS, 16, UNSEEN).error
+    )
     assert facts["steps"] == 60 * (len(facts["errors"]) - 1)
     again, _ = fit_queries(start, adapter, images, observer, queries, VIEWS, seed=0)
     assert all(torch.equal(again.matrices[name], matrix) for name, matrix in fitted.matrices.items())
@@ -91,8 +96,11 @@ def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
 
 def test_views_of_fits_and_measures_are_no_student_s() -> None:
     largest_seed = 2**40
-    assert largest_seed < ROUND and Queries().rounds * ROUND + largest_seed < UNSEEN
-    assert UNSEEN + largest_seed < 2**63
+    most_rounds = 100
+    assert largest_seed < ROUND and most_rounds * ROUND + largest_seed < UNSEEN
+    assert UNSEEN + largest_seed < 2 * UNSEEN and 2 * UNSEEN + largest_seed < 2**63
+    with pytest.raises(InputError, match=r"`queries.rounds`: Input should be less than or equal to 100"):
+        specs.check("queries", Queries(rounds=most_rounds + 1))
 
 
 def test_stages_keep_a_query_fit_and_ask_by_images(

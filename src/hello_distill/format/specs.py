@@ -145,11 +145,10 @@ class Queries:
     """The teacher whose labels it imitates."""
     steps: Few = 300
     """Of a round, each with a warm-up and a cosine of its own."""
-    rounds: Few = 4
+    rounds: Annotated[int, Field(ge=1, le=100)] = 4
     """At most so many."""
     gain: Share = 0.2
-    """A round that lowers the error on unseen views by less than this share is the last. On CIFAR-10 the first
-    of four lowered it to a third, each other by less than this (three seeds; no result file holds it)."""
+    """A round that lowers the error on unseen views by less than this share is the last."""
     batch_size: Few = 50
     lr: NotNegative = 5e-3
     weight: NotNegative = 0.0

@@ -86,7 +86,7 @@ def cpu(ipc: int = 10) -> Recipe:
 
 
 def demo() -> Recipe:
-    """Fashion-MNIST (28 pixels) in less than ten minutes on two cores.
+    """Fashion-MNIST (28 pixels) in minutes on two cores.
 
     Given up against the paper: the networks (a ConvNet of width 64 for teachers and students, not ResNet-18), the
     encoder's size (64 pixels), the training images (20,000 of 60,000), the teachers (4 epochs, of which the last

@@ -23,16 +23,21 @@ class Bytes(Entry):
     public: int
 
 
-class GridCell(Entry):
-    """A method with a kind of labels, a number of images per class and a student, with a run for each seed."""
+class Names(Entry):
+    """What is run: a method with a kind of labels, a number of images per class and a student."""
 
     method: str
-    ipc: int
     labels: str
+    ipc: int
     student: str
     steps: int | None = None
     step: int | None = None
     """Of a continual run, from 1."""
+
+
+class GridCell(Names):
+    """A run for each seed."""
+
     settings: dict[str, Any] = Field(default_factory=dict)
     """The student's."""
     seeds: list[int]
@@ -68,16 +73,10 @@ class StudyRow(GridCell):
     """On held-out training images."""
 
 
-class Diverged(Entry):
+class Diverged(Names):
     """A run that gave no result."""
 
-    method: str
-    labels: str
-    ipc: int
-    student: str
     seed: int
-    steps: int | None = None
-    step: int | None = None
     reason: str = ""
 
 
