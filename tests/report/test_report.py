@@ -273,7 +273,7 @@ def test_hostile_text_stays_text(made: Made, text: str, page: Page) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"cells": [{"method": "x"}]}, "a result of comparison, but not whole: cells.0.ipc: Field required"),
+        ({"cells": [{"method": "x"}]}, "a result of comparison, but not whole: cells.0.labels: Field required"),
         ({"recipe": 3}, "a result of comparison, but not whole: recipe: Input should be"),
         ({"stages": {"a": {"teacher_top1": "<b>1"}}}, "a result of comparison, but not whole: stages.a.teacher_top1"),
     ],
