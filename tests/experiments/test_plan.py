@@ -79,3 +79,21 @@ def test_methods_without_a_projector_are_planned_without_one(tree: Path, recipe:
     with pytest.raises(InputError, match="held-out training images, and there are none"):
         plan(str(tree), tmp_path / "b", replace(method, held_share=0.0), PLANNED)
     assert not (tmp_path / "b").exists()
+
+
+def test_distill_with_labels_auto_is_what_a_plan_recommends(
+    tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = {name: PLANNED[name] for name in ("hard", "teacher-int4", "projector-int4")}
+    monkeypatch.setattr("hello_distill.recipes.PLANNED", few)
+    monkeypatch.setattr("hello_distill.experiments.plan.STEPS", 4)
+    monkeypatch.setattr("hello_distill.recipes.find", lambda name, ipc=None: replace(recipe, held_share=0.3))
+    call = ["distill", str(tree), "--ipc", "2", "--recipe", "cpu", "--labels", "auto"]
+    assert cli.main([*call, "--out", str(tmp_path / "a"), "--stages", str(tmp_path / "stages")]) == 0
+    asked = replace(recipe, held_share=0.3, ipc=2)
+    plan(str(tree), tmp_path / "plan", asked, few, steps=4, stages=tmp_path / "stages")
+    sums = [(folder / "SHA256SUMS").read_bytes() for folder in (tmp_path / "a", tmp_path / "plan" / "artefact")]
+    assert sums[0] == sums[1]
+    assert cli.main([*call, "--out", str(tmp_path / "b"), "--short-class", "fewer", "--skipped", "x"]) == 2
+    assert "--labels auto goes without --short-class and --skipped" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()

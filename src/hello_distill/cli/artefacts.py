@@ -22,7 +22,7 @@ from hello_distill.cli.options import (
 from hello_distill.cli.output import say_ready, show
 from hello_distill.system import distributed, publishing
 from hello_distill.system.claims import claimed
-from hello_distill.system.errors import MachineError
+from hello_distill.system.errors import InputError, MachineError
 
 if TYPE_CHECKING:
     from hello_distill.distillers.recipe import Recipe
@@ -47,6 +47,12 @@ def distill_options(parser: ArgumentParser) -> None:
         help="paper (for a GPU), imagenet100 and imagenet1k (the same, batches by IPC), cpu (photographs, two cores), "
         "demo (28 pixels, minutes), hello-small and hello-many (32 pixels), or a method to compare with as its code "
         "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels",
+    )
+    parser.add_argument(
+        "--labels",
+        choices=["own", "auto"],
+        default="own",
+        help="the method's own, or auto: what `plan` recommends, tried by short students on held-out training images",
     )
     parser.add_argument("--label-bytes", help="maximum size of the projector, e.g. 200KB")
     parser.add_argument("--seed", type=NonNegativeInt, help="random seed (default: the recipe's)")
@@ -83,8 +89,24 @@ def distill(options: Namespace) -> None:
         warn_if_made_for_gpu(options.recipe, recipe)
         overrides = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
         run_options = {name: options[name] for name in ("stages", "skipped", "short_class")}
-        folder = api.distill(options.data, options.out, replace(recipe, **overrides), **run_options)
+        recipe = replace(recipe, **overrides)
+        if options.labels == "auto":
+            folder = distill_planned(options, recipe)
+        else:
+            folder = api.distill(options.data, options.out, recipe, **run_options)
     say_ready(folder)
+
+
+def distill_planned(options: Namespace, recipe: Recipe) -> Path:
+    """Run `hello-distill distill --labels auto`."""
+    from hello_distill.experiments import plan
+    from hello_distill.recipes import PLANNED
+
+    usual = {"short_class": "error", "skipped": None, "label_bytes": None}
+    if asked := [name for name, value in usual.items() if options[name] != value]:
+        shown = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
+        raise InputError(f"--labels auto goes without {shown}; leave that out, or --labels auto")
+    return plan.distill_planned(options.data, options.out, recipe, PLANNED, options.stages)
 
 
 def warn_if_made_for_gpu(name: str, recipe: Recipe) -> None:

@@ -40,6 +40,8 @@ MARGIN = 1.0
 """Points of top-1 within which two ways are as good as each other: ours."""
 LOWER = 4
 """By so much the ranks of a smaller projector are divided."""
+STEPS, SEEDS = 300, (0, 1)
+"""Optimiser steps of a short student, and one student for each seed: ours."""
 RANDOM = "random"
 
 
@@ -73,8 +75,8 @@ def plan(
     recipe: Recipe,
     labels: Mapping[str, LabelKind],
     limit: int | None = None,
-    steps: int = 300,
-    seeds: Sequence[int] = (0, 1),
+    steps: int = STEPS,
+    seeds: Sequence[int] = SEEDS,
     stages: str | Path | None = None,
 ) -> dict[str, Any]:
     """Try these labels, by name, on the recipe's images; leave `artefact`, the one to ship, and `plan.json` in `out`.
@@ -83,15 +85,7 @@ def plan(
     may be shipped. Raises InputError where nothing is held out, and where nothing fits into the limit.
     """
     with claimed(out), _work(stages) as work:
-        check_seeds(seeds)
-        check(recipe)
-        bench = Bench(data, _comparison(recipe, labels), work)
-        if not len(bench.material.held):
-            raise InputError("a plan is made on held-out training images, and there are none; set `held_share` above 0")
-        check_counts(bench.material.train, recipe.ipc)
-        bench.images(recipe.distiller.name, recipe.ipc, recipe.seed)  # under stages of their own, not the first way's
-        ways = list(_tried(bench, recipe, labels, steps, seeds))
-        best = recommended(ways, limit)
+        bench, ways, best = _planned(data, recipe, labels, limit, steps, seeds, work)
         _ship(bench, best, recipe, Path(out) / "artefact")
         result = {
             "data": short_name(data),
@@ -106,6 +100,41 @@ def plan(
         }
         publishing.write(Path(out) / "plan.json", storage.as_json(result))
     return result
+
+
+def distill_planned(
+    data: str,
+    out: str | Path,
+    recipe: Recipe,
+    labels: Mapping[str, LabelKind],
+    stages: str | Path | None = None,
+) -> Path:
+    """Write the artefact that `plan` recommends at `out` and nothing else: `distill --labels auto`; see `plan`."""
+    with claimed(out), _work(stages) as work:
+        bench, _, best = _planned(data, recipe, labels, None, STEPS, SEEDS, work)
+        _ship(bench, best, recipe, Path(out))
+    return Path(out)
+
+
+def _planned(
+    data: str,
+    recipe: Recipe,
+    labels: Mapping[str, LabelKind],
+    limit: int | None,
+    steps: int,
+    seeds: Sequence[int],
+    work: Path,
+) -> tuple[Bench, list[Way], Way]:
+    """What was tried, and the best of it; the bench can make it again."""
+    check_seeds(seeds)
+    check(recipe)
+    bench = Bench(data, _comparison(recipe, labels), work)
+    if not len(bench.material.held):
+        raise InputError("a plan is made on held-out training images, and there are none; set `held_share` above 0")
+    check_counts(bench.material.train, recipe.ipc)
+    bench.images(recipe.distiller.name, recipe.ipc, recipe.seed)  # under stages of their own, not the first way's
+    ways = list(_tried(bench, recipe, labels, steps, seeds))
+    return bench, ways, recommended(ways, limit)
 
 
 def recommended(ways: Sequence[Way], limit: int | None) -> Way:
