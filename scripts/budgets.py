@@ -59,6 +59,7 @@ result = Budgets(
     data=Data(name=short_name(options.data)),
     artefacts=artefacts,
     curve=curve,
+    faithful_to="the teacher, on views of the distilled images",
     knee=knee([Point(**point) for point in curve]).__dict__,
     recipe=json.loads((options.out / options.budgets[-1] / CONFIG).read_text()),
     environment=environment(),

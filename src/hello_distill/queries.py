@@ -7,8 +7,9 @@ images; its labels for others may become worse. Faithfulness is measured on view
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -19,13 +20,16 @@ from hello_distill.system import distributed
 from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.fit import fit
 from hello_distill.training.losses import matching_loss
-from hello_distill.types import Classifier, Logits
+from hello_distill.types import Classifier, Images, Logits
 
 ROUND, UNSEEN = 2**41, 2**52
 """What is added to a seed for the views of each round, and once for those that rounds are judged on, twice for those
-of the faithfulness that is stated. Students' seeds are smaller than any."""
+of the faithfulness that is stated, three times for those that a stored form is chosen by. Students' seeds are smaller
+than any."""
 VIEWS = 1000
-"""So many views, and up to a pass over the images more, are measured on."""
+"""So many views, and less than a batch more, are measured on."""
+Views: TypeAlias = list[tuple[Images, Logits]]
+"""Batches of views with a teacher's labels."""
 
 
 class Faithfulness(NamedTuple):
@@ -46,18 +50,22 @@ def faithfulness(wanted: Logits, given: Logits) -> Faithfulness:
 
 
 @torch.no_grad()
-def on_views(
-    labeller: Classifier, teacher: Classifier, images: ImageSet, augment: Augment, batch_size: int, seed: int
-) -> Faithfulness:
-    """Of a labeller to a teacher on views of images, drawn by the seed. Of several processes the first measures."""
-    views = EpochBatches(images, augment, batch_size, seed)
-    wanted, given = [], []
-    for epoch in range(-(-VIEWS // len(images))):
-        for _, batch in views(epoch):
-            wanted.append(teacher(batch.images))
-            given.append(labeller(batch.images))
-    measured = faithfulness(torch.cat(wanted), torch.cat(given))
-    return Faithfulness(*map(distributed.followed, measured))
+def labelled_views(images: ImageSet, augment: Augment, teacher: Classifier, batch_size: int, seed: int) -> Views:
+    """Views of images, drawn by the seed, from as many epochs as it takes. Of several processes each has its part."""
+    epochs, views = EpochBatches(images, augment, batch_size, seed, teacher), Views()
+    for epoch in itertools.count():
+        for _, batch in epochs(epoch):
+            views.append((batch.images, batch.soft))
+            if sum(len(soft) for _, soft in views) >= VIEWS:
+                return views
+    raise AssertionError("epochs have no end")
+
+
+@torch.no_grad()
+def on_views(labeller: Classifier, views: Views) -> Faithfulness:
+    """Of a labeller to the teacher of the views. Of several processes the first measures."""
+    wanted, given = (torch.cat(logits) for logits in zip(*((soft, labeller(x)) for x, soft in views), strict=True))
+    return Faithfulness(*map(distributed.followed, faithfulness(wanted, given)))
 
 
 def fit_queries(
@@ -74,9 +82,10 @@ def fit_queries(
     MSE(f(x), teacher(x)) + lambda CE(f(x), y), as in Eq. 5. The best round counts; the adapter itself, where none is
     better.
     """
+    unseen = labelled_views(images, augment, teacher, queries.batch_size, UNSEEN + seed)
 
     def measured(candidate: Adapter) -> Faithfulness:
-        return on_views(restore(start, candidate), teacher, images, augment, queries.batch_size, UNSEEN + seed)
+        return on_views(restore(start, candidate), unseen)
 
     best, errors, steps = adapter, [measured(adapter).error], 0
     for number in range(1, queries.rounds + 1):

@@ -32,7 +32,7 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.queries import UNSEEN, Faithfulness, fit_queries, on_views
+from hello_distill.queries import UNSEEN, Views, fit_queries, labelled_views, on_views
 from hello_distill.system import cache, context, distributed, publishing, room
 from hello_distill.system.errors import DivergedError
 from hello_distill.teachers import (
@@ -235,15 +235,19 @@ class Stages:
             stage.figure = f"{facts['steps']} steps, relative error on unseen views after each round: {errors}"
         return replace(adapter, kept=matrices, matrices=matrices)
 
+    def unseen_views(self, spec: ProjectorSpec, images: ImageSet, number: int) -> Views:
+        """Views of distilled images that no fit and no round has been judged by, with the labels of the projector's
+        teacher; another `number` above 1 gives others."""
+        queries = spec.queries or Queries(target="ensemble")
+        teacher = getattr(self.teachers(), queries.target)
+        return labelled_views(images, self.augment, teacher, queries.batch_size, number * UNSEEN + self.seed)
+
     def faithful(self, spec: ProjectorSpec, labeller: Classifier, images: ImageSet) -> dict[str, float]:
-        """Figures of how well a labeller imitates its teacher on views that no fit and no round has been judged by.
+        """Figures of how well a labeller imitates its teacher on views that nothing was chosen by.
 
         `labels_on_held_out` is its top-1 on held-out training images: what query fitting gives up on other images.
         """
-        queries = spec.queries or Queries(target="ensemble")
-        teacher = getattr(self.teachers(), queries.target)
-        seed = 2 * UNSEEN + self.seed
-        measured: Faithfulness = on_views(labeller, teacher, images, self.augment, queries.batch_size, seed)
+        measured = on_views(labeller, self.unseen_views(spec, images, number=2))
         figures = {"view_agreement": measured.agreement, "view_error": measured.error}
         held = top1(labeller, self.material.held)
         return figures if held is None else {**figures, "labels_on_held_out": held}

@@ -18,10 +18,12 @@ from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import precision, tensors
 from hello_distill.format.fields import PRECISIONS
 from hello_distill.format.precision import from_stored, to_stored
+from hello_distill.format.specs import Augment
 from hello_distill.labels.projector import HEAD
 from hello_distill.labels.sources import budget
 from hello_distill.labels.sources.projector import adapter_bytes
 from hello_distill.projector import Adapter, Projector, fit_projector, restore, zero_shot
+from hello_distill.queries import labelled_views
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
 from hello_distill.training.scores import predict
@@ -105,21 +107,13 @@ def test_cutting_to_the_full_rank_changes_nothing_and_lower_ranks_change_more(
     reference = predict(restore(start, adapter), material.held.images)
     full = restore(start, budget.cut(adapter, adapter.encoder_rank, adapter.head_rank))
     torch.testing.assert_close(predict(full, material.held.images), reference, atol=1e-4, rtol=1e-4)
-    points = budget.curve(start, adapter, material.held, [(4, 3, "float32"), (2, 2, "float32"), (1, 1, "float32")])
+    views = labelled_views(material.held, Augment(), restore(start, adapter), 16, seed=0)
+    points = budget.curve(start, adapter, views, [(4, 3, "float32"), (2, 2, "float32"), (1, 1, "float32")])
     assert [point.error for point in points] == sorted(point.error for point in points)
-    assert points[0].agreement >= 99 and points[-1].error > 1e-6
+    assert points[0].agreement >= 99 and 0 <= points[0].error < points[-1].error / 10
     one = budget.cut(adapter, 1, 1)
     assert all(m.shape[0] == 1 for name, m in one.matrices.items() if "lora_A" in name)
     assert any(f".{HEAD}." in name for name in one.matrices)
-
-
-def test_fidelity_from_its_definition() -> None:
-    reference = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0]])
-    other = torch.tensor([[1.0, 0.0], [3.0, 2.0], [3.0, 1.0]])
-    agreement, error = budget.fidelity(reference, other)
-    mean = 7 / 6
-    variance = sum((v - mean) ** 2 for v in (1, 0, 0, 2, 3, 1)) / 5
-    assert agreement == pytest.approx(200 / 3) and error == pytest.approx((9 / 6) / variance)
 
 
 def test_a_budget_takes_the_most_faithful_that_fits_and_the_knee_is_the_smallest_good_one() -> None:

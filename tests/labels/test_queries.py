@@ -28,7 +28,7 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.queries import ROUND, UNSEEN, Faithfulness, faithfulness, fit_queries, on_views
+from hello_distill.queries import ROUND, UNSEEN, Faithfulness, faithfulness, fit_queries, labelled_views, on_views
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
@@ -57,13 +57,11 @@ def test_query_fitting_halves_the_error_on_views_that_no_fit_has_seen(
     images = material.train.rows(torch.arange(0, len(material.train), 6))
     queries = Queries(steps=60, rounds=3, batch_size=16, lr=1e-2)
     fitted, facts = fit_queries(start, adapter, images, observer, queries, VIEWS, seed=0)
-    before, after = (
-        on_views(restore(start, each), observer, images, VIEWS, 16, 2 * UNSEEN) for each in (adapter, fitted)
-    )
+    views = labelled_views(images, VIEWS, observer, 16, 2 * UNSEEN)
+    before, after = (on_views(restore(start, each), views) for each in (adapter, fitted))
     assert after.error < before.error / 2 and after.agreement > before.agreement
-    assert facts["errors"][0] == pytest.approx(
-        on_views(restore(start, adapter), observer, images, VIEWS, 16, UNSEEN).error
-    )
+    judged_by = labelled_views(images, VIEWS, observer, 16, UNSEEN)
+    assert facts["errors"][0] == pytest.approx(on_views(restore(start, adapter), judged_by).error)
     assert facts["steps"] == 60 * (len(facts["errors"]) - 1)
     again, _ = fit_queries(start, adapter, images, observer, queries, VIEWS, seed=0)
     assert all(torch.equal(again.matrices[name], matrix) for name, matrix in fitted.matrices.items())
@@ -94,11 +92,21 @@ def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
     assert torch.equal(restore(start, fitted).label_head.weight, seen[best]) and (best or fitted is adapter)
 
 
+def test_views_that_are_measured_on_are_as_many_as_stated_and_labelled_by_the_teacher(material: Material) -> None:
+    teacher = build("convnet2_w8", 4, 32, 0).eval().requires_grad_(False)
+    images = material.train.rows(torch.arange(10))
+    views = labelled_views(images, VIEWS, teacher, 16, UNSEEN)
+    assert [len(x) for x, _ in views] == [10] * 100, "passes of ten images, until there are a thousand"
+    assert not torch.equal(views[0][0], views[1][0]), "each pass draws other views"
+    torch.testing.assert_close(views[7][1], teacher(views[7][0]))
+    assert sum(len(x) for x, _ in labelled_views(material.train.rows(torch.arange(40)), VIEWS, teacher, 32, 0)) == 1000
+
+
 def test_views_of_fits_and_measures_are_no_student_s() -> None:
     largest_seed = 2**40
     most_rounds = 100
     assert largest_seed < ROUND and most_rounds * ROUND + largest_seed < UNSEEN
-    assert UNSEEN + largest_seed < 2 * UNSEEN and 2 * UNSEEN + largest_seed < 2**63
+    assert UNSEEN + largest_seed < 2 * UNSEEN and 3 * UNSEEN + largest_seed < 2**63
     with pytest.raises(InputError, match=r"`queries.rounds`: Input should be less than or equal to 100"):
         specs.check("queries", Queries(rounds=most_rounds + 1))
 

@@ -12,13 +12,11 @@ from hello_distill.distillers.base import Distiller, register
 from hello_distill.distillers.lic import LIC
 from hello_distill.distillers.rded import Patches
 from hello_distill.encoders.encoder import Encoder
-from hello_distill.format.fields import Precision
 from hello_distill.labels.sources import budget
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
 from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_numbers, restore
 from hello_distill.stages import Fitted, Stages
 from hello_distill.system import context
-from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec
 
 
@@ -39,9 +37,9 @@ class HeLlO(Distiller):
         observer, _ = stages.teachers()
         mosaics = self.patches(material.train, observer, ipc, seed)  # line 3: Eq. 6
         fitted = stages.projector(self.projector)  # lines 4-8: Eq. 2-5
-        adapter, precision, figures = self._stored_form(fitted, material.held)
-        images, moved = self._moved(mosaics, restore(fitted.start, adapter))  # lines 9-11: Eq. 7
-        adapter = stages.queried(self.projector, fitted, adapter, images).rounded(precision)  # ours
+        images, moved = self._moved(mosaics, restore(fitted.start, fitted.adapter))  # lines 9-11: Eq. 7
+        queried = stages.queried(self.projector, fitted, fitted.adapter, images)  # ours
+        adapter, figures = self._stored_form(stages, fitted, queried, images)
         # merges the rounded adapter: what students see is what is stored
         labels = ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), self.projector.templates)
         figures |= stages.faithful(self.projector, labels.projector, images)
@@ -53,8 +51,6 @@ class HeLlO(Distiller):
         if self.update is not None:
             self.update.check(material.train.side, self.patches.factor)
         if self.label_bytes is not None:
-            if not len(material.held):
-                raise InputError("--label-bytes needs held-out training images to choose by; set `held_share` above 0")
             budget.check_limit(self.label_bytes, self.projector, len(material.train.classes))
 
     @property
@@ -83,27 +79,30 @@ class HeLlO(Distiller):
         assert encoder is not None
         return self.label_bytes or 2 * lora_numbers(encoder, self.projector, len(data.classes))
 
-    def _stored_form(self, fitted: Fitted, held: ImageSet) -> tuple[Adapter, Precision, dict[str, Any]]:
-        """The adapter at the ranks, in float32, and the precision that it will be stored in, and how faithful that and
-        other forms are to the projector as it was fitted."""
-        if not len(held):
-            return fitted.adapter, self.projector.precision, {}
-        forms = budget.as_fitted(fitted.adapter) if self.label_bytes is None else budget.halved(fitted.adapter)
+    def _stored_form(
+        self, stages: Stages, fitted: Fitted, adapter: Adapter, images: ImageSet
+    ) -> tuple[Adapter, dict[str, Any]]:
+        """The adapter at the ranks and in the precision that it will be stored in, and how faithful that and other
+        forms are to the teacher on views of the images. At lower ranks it is fitted on the views once more."""
+        forms = budget.as_fitted(adapter) if self.label_bytes is None else budget.halved(adapter)
         with context.stage("fidelity") as stage:
-            points = budget.curve(fitted.start, fitted.adapter, held, forms)
+            views = stages.unseen_views(self.projector, images, number=3)
+            points = budget.curve(fitted.start, adapter, views, forms)
             if self.label_bytes is None:
                 chosen = next(point for point in points if point.precision == self.projector.precision)
             else:
                 chosen = budget.choose(points, self.label_bytes)
             stage.figure = (
                 f"ranks {chosen.encoder_rank} and {chosen.head_rank} in {chosen.precision}: {chosen.bytes:,} bytes, "
-                f"agrees with the fitted projector on {chosen.agreement:.1f} % of held-out training images"
+                f"agrees with the teacher on {chosen.agreement:.1f} % of unseen views"
             )
-        adapter = budget.formed(fitted.adapter, chosen.encoder_rank, chosen.head_rank, "float32")
         figures: dict[str, Any] = {"fidelity": [asdict(point) for point in points]}
         if self.label_bytes is not None:
             figures["knee"] = asdict(budget.knee(points))
-        return adapter, chosen.precision, figures
+        cut = budget.formed(adapter, chosen.encoder_rank, chosen.head_rank, "float32")
+        if cut is not adapter:
+            cut = stages.queried(self.projector, fitted, cut, images)
+        return cut.rounded(chosen.precision), figures
 
     def _moved(self, mosaics: ImageSet, projector: Projector) -> tuple[ImageSet, dict[str, Any]]:
         if self.update is None:

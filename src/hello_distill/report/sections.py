@@ -39,7 +39,7 @@ def budgets(file: str, result: Budgets) -> Section:
     lines = [result.command]
     tables = [
         Table("What was chosen", ("budget", *FORM, "its own top-1 on test images"), chosen, [], lines),
-        Table("Faithfulness to the uncut projector", FORM, rows, [knee], lines),
+        Table(f"Faithfulness to {result.faithful_to}", FORM, rows, [knee], lines),
     ]
     title = f"Projectors cut to label budgets ({result.data.name})"
     return Section(title, file, [made(result.environment, {}), *tables], tables)

@@ -113,7 +113,7 @@ class Cut(Form):
 
 
 class Point(Form):
-    """How faithful a form is to the uncut projector, on held-out training images."""
+    """How faithful a form is, as `Budgets.faithful_to` says."""
 
     agreement: Percent
     error: float
@@ -127,6 +127,8 @@ class Budgets(Result):
     command: str
     artefacts: dict[str, Cut]
     curve: list[Point]
+    faithful_to: str = "the uncut projector, on held-out training images"
+    """What agreement and error are measured against. Older files do not say it."""
     knee: Form
     recipe: dict[str, Any] = Field(default_factory=dict)
     environment: Environment

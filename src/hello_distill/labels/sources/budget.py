@@ -1,13 +1,13 @@
 """A byte budget for the projector: cut its ranks by SVD, round it, and see how faithful it stays.
 
-The projector is fitted once, at a high rank; no student is trained to choose. Fidelity is measured on held-out
-training images against the projector as it was fitted, in float32.
+The projector is fitted once, at a high rank; no student is trained to choose. How faithful each form is to the teacher
+is measured on views of the distilled images, which is what labels are asked for.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,18 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hello_distill import encoders
-from hello_distill.data.images import ImageSet
 from hello_distill.format.fields import PRECISIONS, Precision
 from hello_distill.labels.projector import HEAD, adapter_config
 from hello_distill.labels.sources.projector import adapter_bytes, file_bytes
 from hello_distill.projector import Adapter, Projector, ProjectorSpec, adapted, lora_shapes, restore
+from hello_distill.queries import Views, on_views
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
-from hello_distill.training.scores import predict
-from hello_distill.types import Logits
 
-HELD = 1000
-"""At most so many held-out images are looked at."""
 UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 
 
@@ -39,9 +35,9 @@ class Point:
     precision: Precision
     bytes: int
     agreement: float
-    """Share of held-out images, in percent, whose largest logit is that of the uncut projector."""
+    """Share of views, in percent, of which it names the teacher's class."""
     error: float
-    """MSE to the uncut projector's logits over their variance."""
+    """Squared difference of centred logits over the teacher's own squares: `queries.Faithfulness`."""
 
 
 def parse_bytes(text: str, option: str = "--label-bytes") -> int:
@@ -86,26 +82,12 @@ def lower(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return new_a.view(rank, *a.shape[1:]).contiguous(), new_b.view(b.shape[0], rank, *b.shape[2:]).contiguous()
 
 
-def fidelity(reference: Logits, logits: Logits) -> tuple[float, float]:
-    """Agreement in percent and relative error of logits (n c)."""
-    same = (reference.argmax(1) == logits.argmax(1)).float().mean().item()
-    return 100 * same, ((logits - reference).square().mean() / reference.var()).item()
-
-
-def curve(
-    start: Projector,
-    adapter: Adapter,
-    held: ImageSet,
-    forms: Iterable[tuple[int, int, Precision]],
-) -> list[Point]:
-    """Size and fidelity of the projector in each form: encoder rank, head rank, precision."""
-    forms = list(forms)
-    images = held.images[torch.linspace(0, len(held) - 1, min(HELD, len(held))).long()]
-    reference = predict(restore(start, adapter), images)
+def curve(start: Projector, adapter: Adapter, views: Views, forms: Sequence[tuple[int, int, Precision]]) -> list[Point]:
+    """Size and faithfulness of the projector in each form: encoder rank, head rank, precision."""
     points = []
     for ranks_and_precision in context.track(forms, len(forms), "fidelity"):
         form = formed(adapter, *ranks_and_precision)
-        measured = fidelity(reference, predict(restore(start, form), images))
+        measured = on_views(restore(start, form), views)
         points.append(Point(*ranks_and_precision, adapter_bytes(form, form.precision), *measured))
     return points
 
