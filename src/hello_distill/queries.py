@@ -8,6 +8,7 @@ images; its labels for others may become worse. Faithfulness is measured on view
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -100,6 +101,18 @@ def fit_queries(
         errors.append(measured(fitted).error)
         if errors[-1] < min(errors[:-1]):
             best = fitted
-        if errors[-1] > (1 - queries.gain) * min(errors[:-1]):
+        if not paid(errors, queries):
             break
     return best, {"errors": errors, "steps": steps}
+
+
+def paid(errors: Sequence[float], queries: Queries) -> bool:
+    """Whether the last round lowered the error by the share that is asked for."""
+    return errors[-1] <= (1 - queries.gain) * min(errors[:-1])
+
+
+def why_ended(errors: Sequence[float], queries: Queries) -> str:
+    """Why there were no more rounds, in words."""
+    if paid(errors, queries):
+        return f"{queries.rounds} rounds are the most, though the last one paid"
+    return f"the last round lowered it by less than {100 * queries.gain:g} %"

@@ -32,7 +32,7 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.queries import UNSEEN, Views, fit_queries, labelled_views, on_views
+from hello_distill.queries import UNSEEN, Views, fit_queries, labelled_views, on_views, why_ended
 from hello_distill.system import cache, context, distributed, publishing, room
 from hello_distill.system.errors import DivergedError
 from hello_distill.teachers import (
@@ -232,7 +232,10 @@ class Stages:
         with self._failing_again(repr(specs)), context.stage("query fitting") as stage:
             matrices, facts = self._kept("queries", specs, tensors.size(adapter.matrices), compute)
             errors = ", ".join(f"{error:.3g}" for error in facts["errors"])
-            stage.figure = f"{facts['steps']} steps, relative error on unseen views after each round: {errors}"
+            stage.figure = (
+                f"{facts['steps']} steps, relative error on unseen views after each round: {errors}; "
+                f"{why_ended(facts['errors'], queries)}"
+            )
         return replace(adapter, kept=matrices, matrices=matrices)
 
     def unseen_views(self, spec: ProjectorSpec, images: ImageSet, number: int) -> Views:

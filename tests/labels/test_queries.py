@@ -28,7 +28,16 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.queries import ROUND, UNSEEN, Faithfulness, faithfulness, fit_queries, labelled_views, on_views
+from hello_distill.queries import (
+    ROUND,
+    UNSEEN,
+    Faithfulness,
+    faithfulness,
+    fit_queries,
+    labelled_views,
+    on_views,
+    why_ended,
+)
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
@@ -68,11 +77,22 @@ def test_query_fitting_halves_the_error_on_views_that_no_fit_has_seen(
 
 
 @pytest.mark.parametrize(
-    ("errors", "rounds", "best"),
-    [([1.0, 0.4, 0.39], 2, 2), ([1.0, 0.4, 0.5], 2, 1), ([1.0, 2.0], 1, 0), ([1.0, 0.5, 0.2, 0.1], 3, 3)],
+    ("errors", "rounds", "best", "why"),
+    [
+        ([1.0, 0.4, 0.39], 2, 2, "the last round lowered it by less than 20 %"),
+        ([1.0, 0.4, 0.5], 2, 1, "the last round lowered it by less than 20 %"),
+        ([1.0, 2.0], 1, 0, "the last round lowered it by less than 20 %"),
+        ([1.0, 0.5, 0.2, 0.1], 3, 3, "3 rounds are the most, though the last one paid"),
+    ],
 )
 def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
-    errors: list[float], rounds: int, best: int, tiny: Encoder, material: Material, monkeypatch: pytest.MonkeyPatch
+    errors: list[float],
+    rounds: int,
+    best: int,
+    why: str,
+    tiny: Encoder,
+    material: Material,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     observer, spec = build("convnet2_w8", 4, 32, 0).eval().requires_grad_(False), ProjectorSpec(encoder_rank=2)
     start = zero_shot(tiny, material.train.classes, spec)
@@ -88,7 +108,7 @@ def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
     monkeypatch.setattr("hello_distill.queries.on_views", scripted)
     queries = Queries(steps=2, rounds=3, batch_size=16, lr=1e-2)
     fitted, facts = fit_queries(start, adapter, material.held, observer, queries, VIEWS, seed=0)
-    assert facts == {"errors": errors, "steps": 2 * rounds}
+    assert facts == {"errors": errors, "steps": 2 * rounds} and why_ended(errors, queries) == why
     assert torch.equal(restore(start, fitted).label_head.weight, seen[best]) and (best or fitted is adapter)
 
 
