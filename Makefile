@@ -83,6 +83,9 @@ experiments: setup
 		$(RUN) study $(TINY):classes=tiny20 --recipe $$name-many --out results/$${name}_tiny20.json || exit; \
 	done
 	$(RUN) study $(PHOTOGRAPHS) --recipe mosaics --out results/mosaics_imagenette.json
+	for count in 500 3000 10000; do \
+		$(RUN) study $(PHOTOGRAPHS) --recipe steps-$$count --out results/steps_$$count.json || exit; \
+	done
 	$(RUN) continual $(CIFAR10) --out results/continual_cifar10.json
 	$(RUN) continual $(TINY):classes=tiny20 --recipe many --out results/continual_tiny20.json
 	$(MAKE) results

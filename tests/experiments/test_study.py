@@ -358,6 +358,25 @@ def test_mosaics_and_patches_differ_in_how_they_are_stitched_and_seen() -> None:
     assert found == {THE_RECIPE: set(), "one patch, crops": {factor}, "one patch, whole": {factor, f"{crops}.scale"}}
 
 
+@pytest.mark.parametrize("count", [500, 3_000, 10_000])
+def test_twice_the_steps_is_twice_of_everything_and_nothing_else(count: int) -> None:
+    wanted, spec = STUDIES[f"steps-{count}"](), recipes.find("cpu", 10)
+    first, second = ((each.distiller, each.teachers or spec.teachers) for each in wanted.comparison.contenders.values())
+    assert first == (spec.distiller, spec.teachers) and wanted.comparison.base.train_limit == count
+    lengths = [
+        (m.projector.steps, m.projector.queries.steps, m.update.steps, teachers.steps)
+        for m, teachers in (first, second)
+    ]
+    assert lengths[1] == tuple(2 * length for length in lengths[0])
+    found = differing(wanted, *wanted.comparison.contenders)
+    steps = ("projector.steps", "projector.queries.steps", "update.steps")
+    assert found == {*(f".distiller.{name}" for name in steps), ".teachers.steps", ".student.optim.epochs"}
+    longer = Bench.student.__get__(Holding(wanted.comparison))(
+        Cell("twice the steps", "projector", 10, "resnet18"), wanted.variants["twice the steps"]
+    )
+    assert longer.optim.epochs == 2 * spec.student_for(100).optim.epochs == 2 * 240
+
+
 def test_rows_of_the_ablation_add_one_thing_each() -> None:
     wanted = STUDIES["ablation"]()
     rows = list(wanted.comparison.contenders)

@@ -64,8 +64,8 @@ class Comparison:
     labels: Mapping[str, LabelKind]
     """Settings of the kinds that have some."""
     trials: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
-    """Settings of the student (fields of StudentSpec, and `lr`) that are tried on held-out training images, for each
-    method: as many for `hard` as for `soft`. The first is taken where nothing is tried."""
+    """Settings of the student (fields of StudentSpec, `lr` and `epochs`) that are tried on held-out training images,
+    for each method: as many for `hard` as for `soft`. The first is taken where nothing is tried."""
     trial_ipc: int = 10
     trial_epochs: int = 60
     fits: Mapping[str, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
@@ -200,7 +200,8 @@ class Bench:
         epochs, batch_size = self.comparison.training[cell.ipc]
         base = self.comparison.base.student
         changes = dict(settings)
-        optim = replace(base.optim, epochs=epochs, batch_size=batch_size, lr=changes.pop("lr", base.optim.lr))
+        epochs, lr = changes.pop("epochs", epochs), changes.pop("lr", base.optim.lr)
+        optim = replace(base.optim, epochs=epochs, batch_size=batch_size, lr=lr)
         augment = replace(base.augment, **changes.pop("augment", {}))
         return replace(base, network=cell.student, optim=optim, augment=augment, **changes)
 

@@ -14,9 +14,9 @@ from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.experiments.study import Study
 from hello_distill.format.results.grids import THE_RECIPE
-from hello_distill.recipes import comparisons
+from hello_distill.recipes import comparisons, photographs
 from hello_distill.recipes.baselines import gvbsm_small
-from hello_distill.recipes.hello import cpu, hello_small
+from hello_distill.recipes.hello import hello_small
 
 NETWORK = "convnet3_w64"
 """Teachers and students: a third of the time of the ConvNet of width 128 that `compare` has."""
@@ -192,25 +192,6 @@ def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     return _study("What the paper leaves open, one by one", None, recipe, contenders, training, STUDENTS)
 
 
-def mosaics(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
-    """Mosaics of four patches, as in RDED's code for 224 pixels, or one patch, as there for 64?
-
-    Students see both in the recipe's crops, and one patch also whole, as that code shows it. Fewer patches are taken of
-    the same pool, so that they are easier ones, too.
-    """
-    method = hello_of(recipe)
-    alone = replace(method, patches=replace(method.patches, factor=1))
-    contenders = {
-        THE_RECIPE: Contender(method),
-        "one patch, crops": Contender(alone),
-        "one patch, whole": Contender(alone),
-    }
-    settings = {"one patch, whole": {"augment": {"scale": (1.0, 1.0)}}}
-    question = "Mosaics or one patch, for photographs of 64 pixels"
-    comparison = Comparison(recipe, contenders, method.projector, training, labels={})
-    return Study(question, None, comparison, {}, settings, {recipe.student.network: {}})
-
-
 def crops(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     """Do students need crops? `compare` gives them none, as RDED's code for CIFAR, and SRe2L's and G_VBSM's do else.
 
@@ -303,20 +284,6 @@ def crops_small() -> Study:
     return crops(small(), AT_TEN)
 
 
-def mosaics_cpu() -> Study:
-    """Photographs of 64 pixels (Imagenette), IPC 10: the `cpu` recipe, scaled down.
-
-    It has `convnet4_w64` for ResNet-18, 5,000 images for 10,000, students of 150 epochs for 200, tested once. The
-    offline encoder knows the labels.
-
-    hello-distill study DATA --recipe mosaics --out results/mosaics_imagenette.json
-    """
-    recipe = cpu()
-    teachers = replace(recipe.teachers, network="convnet4_w64", steps=None)
-    student = replace(recipe.student, network=teachers.network, evaluations=1)
-    return mosaics(replace(recipe, train_limit=5_000, teachers=teachers, student=student), AT_TEN)
-
-
 def architectures_many() -> Study:
     """Table 2 on twenty classes of Tiny-ImageNet, IPC 10, in 500 steps. The offline encoder knows their labels.
 
@@ -342,7 +309,10 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "stages": stages_small,
     "choices": choices_small,
     "crops": crops_small,
-    "mosaics": mosaics_cpu,
+    "mosaics": photographs.mosaics_cpu,
+    "steps-500": photographs.steps_500,
+    "steps-3000": photographs.steps_3000,
+    "steps-10000": photographs.steps_10000,
     "architectures-many": architectures_many,
     "ablation-many": ablation_many,
 }

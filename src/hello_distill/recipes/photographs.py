@@ -1,0 +1,108 @@
+"""Studies of photographs, of ResNet-18 and of the recipe `cpu`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.experiments.grid import Comparison, Contender
+from hello_distill.experiments.study import Study
+from hello_distill.format.results.grids import THE_RECIPE
+from hello_distill.recipes.hello import cpu
+from hello_distill.teachers import TeacherSpec
+
+TWICE = "twice the steps"
+
+
+def enough(count: int) -> Study:
+    """Is the recipe `cpu` long enough for so many photographs? By its steps and by twice as many, IPC 10.
+
+    Twice: of teachers, projector, image update, each round of query fitting, and students. 95 % of the accuracy of
+    twice the steps is what the recipe is to reach, whatever the number of photographs.
+    """
+    recipe = cpu(ipc=10)
+    method = recipe.distiller
+    assert isinstance(method, HeLlO)
+    batch_size, epochs = recipe.student.optim.batch_size, recipe.student_for(10 * 10).optim.epochs
+    comparison = Comparison(
+        replace(recipe, train_limit=count, student=replace(recipe.student, evaluations=1)),
+        {THE_RECIPE: Contender(method), TWICE: Contender(_twice(method), _twice_taught(recipe.teachers))},
+        method.projector,
+        {10: (epochs, batch_size)},
+        labels={},
+    )
+    question = f"Is the recipe for two cores long enough for {count:,} photographs?"
+    return Study(question, None, comparison, {}, {TWICE: {"epochs": 2 * epochs}}, {recipe.student.network: {}})
+
+
+def steps_500() -> Study:
+    """500 photographs of 64 pixels, IPC 10, by the steps of `cpu` and by twice as many.
+
+    hello-distill study DATA --recipe steps-500 --out results/steps_500.json
+    """
+    return enough(500)
+
+
+def steps_3000() -> Study:
+    """The same of 3,000 photographs.
+
+    hello-distill study DATA --recipe steps-3000 --out results/steps_3000.json
+    """
+    return enough(3_000)
+
+
+def steps_10000() -> Study:
+    """The same of 10,000 photographs, or of all that there are.
+
+    hello-distill study DATA --recipe steps-10000 --out results/steps_10000.json
+    """
+    return enough(10_000)
+
+
+def _twice(method: HeLlO) -> HeLlO:
+    spec, update = method.projector, method.update
+    assert spec.steps is not None and spec.queries is not None and update is not None
+    queries = replace(spec.queries, steps=2 * spec.queries.steps)
+    projector = replace(spec, steps=2 * spec.steps, queries=queries)
+    return replace(method, projector=projector, update=replace(update, steps=2 * update.steps))
+
+
+def _twice_taught(spec: TeacherSpec) -> TeacherSpec:
+    assert spec.steps is not None
+    return replace(spec, steps=2 * spec.steps)
+
+
+def mosaics(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
+    """Mosaics of four patches, as in RDED's code for 224 pixels, or one patch, as there for 64?
+
+    Students see both in the recipe's crops, and one patch also whole, as that code shows it. Fewer patches are taken of
+    the same pool, so that they are easier ones, too.
+    """
+    method = recipe.distiller
+    assert isinstance(method, HeLlO)
+    alone = replace(method, patches=replace(method.patches, factor=1))
+    contenders = {
+        THE_RECIPE: Contender(method),
+        "one patch, crops": Contender(alone),
+        "one patch, whole": Contender(alone),
+    }
+    settings = {"one patch, whole": {"augment": {"scale": (1.0, 1.0)}}}
+    question = "Mosaics or one patch, for photographs of 64 pixels"
+    comparison = Comparison(recipe, contenders, method.projector, training, labels={})
+    return Study(question, None, comparison, {}, settings, {recipe.student.network: {}})
+
+
+def mosaics_cpu() -> Study:
+    """Photographs of 64 pixels (Imagenette), IPC 10: the `cpu` recipe, scaled down.
+
+    It has `convnet4_w64` for ResNet-18, 5,000 images for 10,000, students of 150 epochs for 200, tested once. The
+    offline encoder knows the labels.
+
+    hello-distill study DATA --recipe mosaics --out results/mosaics_imagenette.json
+    """
+    recipe = cpu()
+    teachers = replace(recipe.teachers, network="convnet4_w64", steps=None)
+    student = replace(recipe.student, network=teachers.network, evaluations=1)
+    return mosaics(replace(recipe, train_limit=5_000, teachers=teachers, student=student), {10: (150, 20)})
