@@ -16,12 +16,12 @@ are restricted to the classes seen. They know of classes that are still to come,
 Where this leaves the paper, which says GDumb, five and ten steps, IPC 10, and no more: it does not say who labels, so
 both are here. Teachers of `-seen` see the real images of earlier classes again, which a learner that keeps nothing but
 distilled images no longer has: they bound what could be known, not what was kept. So do those of `-extended`, whose
-projector itself is fitted on new classes and kept images alone. A network's head has the classes
-seen so far; SRe2L's code has a head of all classes, of which nobody asks the rest. Its classes arrive in numpy's
-permutation of seed 0 in every run, ours in another one for each seed. One class alone can't be told from anything: a
-step that has seen one class counts 100 % without training, and its images under `-seen` are random ones, since every
-crop is equally easy to an observer of one class. Its epochs are the recipe's at every step, so that later steps, with
-more images, take more updates.
+projector itself is fitted on new classes and kept images alone. A network's head has the classes seen so far; SRe2L's
+code has a head of all classes, of which nobody asks the rest. Its classes arrive in numpy's permutation of seed 0 in
+every run, ours in another one for each seed. One class alone can't be told from anything: a step that has seen one
+class counts 100 % without training, and its images under `-seen` are random ones, since every crop is equally easy to
+an observer of one class. A network's epochs are the recipe's at every step, so that later steps, with more images,
+take more updates.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ from hello_distill.types import Images, LabelSource, Logits, View
 RANDOM = "random"
 """Name of the method that knows nothing: its images are those of a class that arrived alone."""
 HARD, SEEN, EXTENDED, ALL = "hard", "-seen", "-extended", "-all"
-
 EXTENDED_FIGURES = ("projector_top1", "labels_on_held_out", "view_agreement")
 """What is reported of an extended projector: before query fitting, after it, and on views of the images kept."""
 

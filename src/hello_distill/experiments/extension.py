@@ -10,7 +10,8 @@ towards the weak ensemble of the step, then by query fitting on all images kept 
 are the real images of the classes that arrive and, of earlier ones, the distilled images that were kept, repeated so
 that an earlier class is seen about as often as a new one. So beside its teacher a learner needs what it has kept alone:
 distilled images and the labeller that was shipped with them. The first step knows no earlier class: its projector is
-the one fitted from nothing.
+the one fitted from nothing. That one is query-fitted at each step on images distilled anew of all classes seen, of which
+only those of new classes are kept.
 """
 
 from __future__ import annotations
@@ -42,25 +43,31 @@ class Extended(NamedTuple):
 
 
 class Extensions:
-    """The extended projectors of an experiment, each made when first asked for, after those of the steps before."""
+    """The extended projectors of an experiment, each made after those of the steps before."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self._made: dict[tuple[str, Arrivals, tuple[Path, ...]], Extended] = {}
+        self._adapters: dict[tuple[str, Arrivals, tuple[Path, ...]], Adapter] = {}
 
     def __call__(self, method: str, arrivals: Arrivals, folders: Sequence[Path]) -> Extended | None:
         """The projector of the step that the last of `folders` belongs to; None where one class or none was seen.
 
         `folders` are the artefacts from which the images of each step so far are kept.
         """
-        key = method, arrivals, tuple(folders)
         if len(arrivals.seen(len(folders))) < 2:
             return None
-        if key not in self._made:
-            self._made[key] = self._extended(*key, self(method, arrivals, folders[:-1]))
-        return self._made[key]
+        made = self._extended(method, arrivals, folders, self._adapter(method, arrivals, folders[:-1]))
+        self._adapters[method, arrivals, tuple(folders)] = made.labels.adapter
+        return made
 
-    def _extended(self, method: str, arrivals: Arrivals, folders: tuple[Path, ...], last: Extended | None) -> Extended:
+    def _adapter(self, method: str, arrivals: Arrivals, folders: Sequence[Path]) -> Adapter | None:
+        """What the projector of a step stores."""
+        key = method, arrivals, tuple(folders)
+        if key not in self._adapters:
+            self(method, arrivals, folders)
+        return self._adapters.get(key)
+
+    def _extended(self, method: str, arrivals: Arrivals, folders: Sequence[Path], last: Adapter | None) -> Extended:
         comparison, classes = self.bench.comparison, self.bench.material.train.classes
         contender, seen = comparison.contenders[method], arrivals.seen(len(folders))
         spec = contender.distiller.projector_spec
@@ -73,7 +80,7 @@ class Extensions:
         earlier = None
         if last is not None:
             known = [target for target in range(len(seen)) if target not in new]
-            earlier = grown(last.labels.adapter, images.classes, known, spec, comparison.base.seed)
+            earlier = grown(last, images.classes, known, spec, comparison.base.seed)
         fitted = stages.projector(spec, data, earlier)
         adapter = stages.queried(spec, fitted, fitted.adapter, images).rounded(spec.precision)
         labels = ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), spec.templates)
