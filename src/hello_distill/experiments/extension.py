@@ -10,8 +10,8 @@ towards the weak ensemble of the step, then by query fitting on all images kept 
 are the real images of the classes that arrive and, of earlier ones, the distilled images that were kept, repeated so
 that an earlier class is seen about as often as a new one. So beside its teacher a learner needs what it has kept alone:
 distilled images and the labeller that was shipped with them. The first step knows no earlier class: its projector is
-the one fitted from nothing. That one is query-fitted at each step on images distilled anew of all classes seen, of which
-only those of new classes are kept.
+the one fitted from nothing. That one is query-fitted at each step on images distilled anew of all classes seen, those
+of new classes among them, which alone are kept.
 """
 
 from __future__ import annotations
