@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -97,6 +98,14 @@ class Adapter:
     def parameters(self) -> int:
         """Stored numbers; scales of integers are not counted."""
         return sum(matrix.numel() for matrix in self.matrices.values())
+
+    def fingerprint(self) -> str:
+        """Hash of the matrices as they are used, and of the scale."""
+        digest = hashlib.sha256(repr((self.scale, self.normalize)).encode())
+        for name, matrix in sorted(self.matrices.items()):
+            digest.update(name.encode())
+            digest.update(matrix.numpy().data)
+        return digest.hexdigest()
 
     def rounded(self, precision: Precision) -> Adapter:
         """The adapter in another precision. What is lost stays lost: round the one that was fitted."""
@@ -202,22 +211,40 @@ def fit_projector(
     teacher: Classifier,
     spec: ProjectorSpec,
     seed: int,
+    earlier: Adapter | None = None,
 ) -> Adapter:
     """Eq. 5: fit LoRA by MSE(f(x), teacher(x)) + lambda CE(f(x), y) on augmented original images.
 
-    Returns the adapter in float32, whatever the spec's precision; `restore` makes the projector of it. Sets
-    `start.scale` to the scale that it fits with.
+    `earlier` is the adapter from which LoRA goes on, at its scale and ranks; None: LoRA starts at zero. Returns the
+    adapter in float32, whatever the spec's precision; `restore` makes the projector of it. Sets `start.scale` to the
+    scale that it fits with.
     """
-    start.scale = distributed.followed(matching_scale(start, teacher, data)) if spec.scale is None else spec.scale
-    convolutions = adapted(encoder, spec)
-    both = spec.encoder_rank, head_rank(spec, len(data.classes), encoder.width)
-    with seeded(seed):
-        lora = add_lora(copy.deepcopy(start), convolutions, *both)
-
+    if earlier is None:
+        earlier = _untrained(start, encoder, data, teacher, spec, seed)
+    start.scale = earlier.scale
+    lora = with_adapter(start, earlier)
     match = matching_loss if spec.match == "logits" else probability_loss
     _fit(lora, data, teacher, match(spec.weight), spec, seed)
     matrices = lora_matrices(lora)
-    return Adapter(matrices, matrices, "float32", convolutions, *both, start.scale, spec.normalize)
+    return replace(earlier, kept=matrices, matrices=matrices, precision="float32")
+
+
+def _untrained(
+    start: Projector, encoder: Encoder, data: ImageSet, teacher: Classifier, spec: ProjectorSpec, seed: int
+) -> Adapter:
+    """LoRA as it starts: one factor drawn, the other zero, at the scale of the spec or the teacher's."""
+    scale = distributed.followed(matching_scale(start, teacher, data)) if spec.scale is None else spec.scale
+    ranks = spec.encoder_rank, head_rank(spec, len(data.classes), encoder.width)
+    matrices = drawn_matrices(start, adapted(encoder, spec), *ranks, seed)
+    return Adapter(matrices, matrices, "float32", adapted(encoder, spec), *ranks, scale, spec.normalize)
+
+
+def drawn_matrices(
+    start: Projector, convolutions: Iterable[str], encoder_rank: int, head_rank: int, seed: int
+) -> dict[str, Tensor]:
+    """LoRA's matrices before any fitting, by peft's names: A drawn from the seed, B zero."""
+    with seeded(seed):
+        return lora_matrices(add_lora(copy.deepcopy(start), convolutions, encoder_rank, head_rank))
 
 
 def _fit(
@@ -292,8 +319,8 @@ def lora_shapes(
     start: Projector, convolutions: Iterable[str], encoder_rank: int, head_rank: int
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of the matrices that an adapter of these ranks has, by peft's names."""
-    lora = add_lora(copy.deepcopy(start), convolutions, encoder_rank, head_rank)
-    return {name: tuple(matrix.shape) for name, matrix in lora_matrices(lora).items()}
+    drawn = drawn_matrices(start, convolutions, encoder_rank, head_rank, seed=0)
+    return {name: tuple(matrix.shape) for name, matrix in drawn.items()}
 
 
 def restore(start: Projector, adapter: Adapter) -> Projector:

@@ -69,6 +69,8 @@ class Fitted(NamedTuple):
     adapter: Adapter
     """In float32."""
     figures: dict[str, Any]
+    origin: tuple[str, ...] = ()
+    """Hashes of what it was fitted on and went on from, where that is not all training images and nothing."""
 
 
 class Probed(NamedTuple):
@@ -171,22 +173,28 @@ class Stages:
         model.load_state_dict(weights)
         return model.to(data.images.device).requires_grad_(False)
 
-    def projector(self, spec: ProjectorSpec) -> Fitted:
-        """The projector of Eq. 2-5, fitted to the weak teachers; measured before and after."""
-        key = repr(replace(spec, precision="float32", queries=None))
+    def projector(self, spec: ProjectorSpec, data: ImageSet | None = None, earlier: Adapter | None = None) -> Fitted:
+        """The projector of Eq. 2-5, fitted to the weak teachers; measured before and after.
+
+        `data` are images of the same classes to fit it on (None: the training images), `earlier` an adapter for a head
+        of these classes, from which LoRA goes on (None: from zero).
+        """
+        origin = (*([] if data is None else [fingerprint(data)]), *([] if earlier is None else [earlier.fingerprint()]))
+        data = self.material.train if data is None else data
+        key = repr((replace(spec, precision="float32", queries=None), *origin))
         if key not in self._fitted:
             encoder = encoders.load(spec.encoder, spec.size)
             start = zero_shot(encoder, self.material.train.classes, spec).to(self.material.train.images.device)
             figures = {"zero_shot_top1": self._tested(start, "zero-shot")}
             with self._failing_again(key), context.stage("projector") as stage:
-                adapter = self._cached_adapter(start, encoder, spec)
+                adapter = self._cached_adapter(start, encoder, spec, data, earlier, origin)
                 start.scale = adapter.scale  # not set yet where the adapter came from the cache
-                batches = num_batches(len(self.material.train), spec.optim.batch_size)
+                batches = num_batches(len(data), spec.optim.batch_size)
                 steps = batches * spec.optim.lasting(spec.steps, batches).epochs
                 stage.figure = f"{adapter.parameters:,} numbers in {steps:,} steps, logit scale {adapter.scale:g}"
             before = figures["zero_shot_top1"]
             figures["projector_top1"] = self._tested(restore(start, adapter), "projector", before)
-            self._fitted[key] = Fitted(encoder, start, adapter, figures)
+            self._fitted[key] = Fitted(encoder, start, adapter, figures, origin)
             self.projector_figures = figures
         return self._fitted[key]
 
@@ -201,13 +209,22 @@ class Stages:
                 )
         return accuracy
 
-    def _cached_adapter(self, start: Projector, encoder: Encoder, spec: ProjectorSpec) -> Adapter:
+    def _cached_adapter(
+        self,
+        start: Projector,
+        encoder: Encoder,
+        spec: ProjectorSpec,
+        data: ImageSet,
+        earlier: Adapter | None,
+        origin: Sequence[str],
+    ) -> Adapter:
         def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
             ensemble = Ensemble([*self.teachers().ensemble.members], spec.match)  # of the spec's own mean
-            adapter = fit_projector(start, encoder, self.material.train, ensemble, spec, self.seed)
+            adapter = fit_projector(start, encoder, data, ensemble, spec, self.seed, earlier)
             return adapter.matrices, {name: getattr(adapter, name) for name in ADAPTER_FACTS}
 
-        specs = replace(spec, precision="float32", queries=None), self.spec, [w.sha256 for w in encoder.weights]
+        weights = [w.sha256 for w in encoder.weights]
+        specs = replace(spec, precision="float32", queries=None), self.spec, weights, *origin
         needed = 4 * lora_numbers(encoder, spec, len(start.label_head.weight))
         matrices, facts = self._kept("projectors", specs, needed, compute)
         return Adapter(matrices, matrices, "float32", **{**facts, "convolutions": tuple(facts["convolutions"])})
@@ -228,7 +245,8 @@ class Stages:
 
         weights = [w.sha256 for w in fitted.encoder.weights]
         ranks = adapter.encoder_rank, adapter.head_rank
-        specs = replace(spec, precision="float32"), self.spec, self.augment, weights, ranks, fingerprint(images)
+        asked = fingerprint(images), *fitted.origin
+        specs = replace(spec, precision="float32"), self.spec, self.augment, weights, ranks, *asked
         with self._failing_again(repr(specs)), context.stage("query fitting") as stage:
             matrices, facts = self._kept("queries", specs, tensors.size(adapter.matrices), compute)
             errors = ", ".join(f"{error:.3g}" for error in facts["errors"])

@@ -25,7 +25,8 @@ from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments import continual
-from hello_distill.experiments.continual import Arrivals, Continual, Restricted, curves, kept, network_seed
+from hello_distill.experiments.arrivals import Arrivals, kept
+from hello_distill.experiments.continual import Continual, Restricted, curves, network_seed
 from hello_distill.experiments.grid import Bench, Comparison, Contender
 from hello_distill.experiments.ledger import Cell
 from hello_distill.format.results.entries import Summary
@@ -39,10 +40,12 @@ from hello_distill.views import mixed_targets, render, sample_views, whole
 
 CLASSES_SORTED = tuple(sorted(CLASSES))
 LABELS = {
-    "hello": ("projector-all", "projector-seen"),
+    "hello": ("projector-all", "projector-extended", "projector-seen"),
     "rded": ("teacher-all", "teacher-seen"),
     "random": ("hard",),
 }
+ORDER = ("projector-seen", "projector-extended", "projector-all", "teacher-seen", "teacher-all", "hard")
+"""In which labellers are run."""
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,7 @@ def done(tree: Path, experiment: Continual, tmp_path_factory: pytest.TempPathFac
 
     with pytest.MonkeyPatch.context() as patch:
         trained = Trained(patch)
+        patch.setattr("hello_distill.queries.VIEWS", 64)  # how well a fit is measured is tested elsewhere
         patch.setattr(stages, "train_teachers", counted("train_teachers", stages.train_teachers, 0))
         patch.setattr(stages, "fit_projector", counted("fit_projector", stages.fit_projector, 2))
         out = tmp_path_factory.mktemp("continual") / "r.json"
@@ -121,8 +125,8 @@ def done(tree: Path, experiment: Continual, tmp_path_factory: pytest.TempPathFac
 
 
 def two_steps(done: Done) -> list[Any]:
-    """The memories of the run in two steps, which came first."""
-    return done.trained.memories[:10]
+    """The memories of the run in two steps, which came first: two of each labeller."""
+    return done.trained.memories[: 2 * len(ORDER)]
 
 
 def test_classes_arrive_in_the_order_of_the_seed_and_evenly() -> None:
@@ -184,10 +188,17 @@ def test_every_step_of_every_labeller_is_run_and_told(done: Done) -> None:
     assert found["hard", 2, 2]["labels"] == found["hard", 2, 2]["teacher"] == found["teacher-all", 2, 1]["labels"] == 0
     assert found["teacher-all", 2, 1]["teacher"] > found["teacher-seen", 2, 1]["teacher"] > 0, "a smaller head"
     assert found["projector-all", 2, 1]["labels"] > found["projector-seen", 2, 1]["labels"] > 0
+    assert found["projector-extended", 2, 1] == found["projector-seen", 2, 1]
+    runs = {
+        (c["labels"], c["step"]): c["top1_last"]["runs"]
+        for c in result["cells"]
+        if c["method"] == "hello" and c["steps"] == 2
+    }
+    assert runs["projector-extended", 1] == runs["projector-seen", 1], "nothing was known that could be extended"
 
 
 def test_only_the_classes_seen_are_tested_and_kept(done: Done) -> None:
-    assert len(done.trained.memories) == 5 * (2 + 3), "five labellers; a step of one class trains no network"
+    assert len(done.trained.memories) == 6 * (2 + 3), "six labellers; a step of one class trains no network"
     for memory, test in zip(done.trained.memories, done.trained.tests, strict=True):
         assert memory.classes == test.classes and len(memory.classes) >= 2
         assert memory.data.targets.tolist() == [t for t in range(len(memory.classes)) for _ in range(2)]
@@ -195,11 +206,14 @@ def test_only_the_classes_seen_are_tested_and_kept(done: Done) -> None:
 
 
 def test_teachers_and_projector_of_a_set_of_classes_are_made_once(done: Done) -> None:
-    """For two methods, two numbers of steps, and the last step, which has seen what `-all` knows."""
+    """For two methods, two numbers of steps, and the last step, which has seen what `-all` knows. What is extended is
+    fitted at each step but the first of two, which it shares with `-seen`; the first of four has one class alone."""
     order = Arrivals.drawn(4, 2, 0).order
     prefixes = [tuple(CLASSES_SORTED[target] for target in sorted(order[:count])) for count in (2, 3, 4)]
-    assert sorted(done.fitted["train_teachers"]) == sorted(done.fitted["fit_projector"]) == sorted(prefixes)
-    names = {
+    assert sorted(done.fitted["train_teachers"]) == sorted(prefixes)
+    assert sorted(done.fitted["fit_projector"]) == sorted([*prefixes, prefixes[-1], *prefixes])
+    extended = [(2, "1 of 2"), (4, "2 of 2"), (2, "2 of 4"), (3, "3 of 4"), (4, "4 of 4")]
+    names = {f"hello, {n} classes of seed 0, extended, step {step}" for n, step in extended} | {
         f"{m}, {k}" for m in ("hello", "rded") for k in (*(f"{n} classes of seed 0" for n in (2, 3, 4)), "all classes")
     }
     assert set(done.result["stages"]) == names
@@ -286,8 +300,8 @@ def test_labels_have_a_logit_for_each_class_seen_and_no_other(done: Done, experi
         labels, size = memory.labels, len(memory.classes)
         batch = next(iter(memory.loader(epoch=0, seed=0)))
         assert batch.soft.shape[1] == batch.hard.shape[1] == size
-        found[labels.kind, isinstance(labels, Restricted), size] = labels
-    assert len(found) == 10, "five labellers, two steps"
+        found.setdefault((labels.kind, isinstance(labels, Restricted), size), labels)
+    assert len(found) == 10, "five labellers, two steps; what is extended comes second of its kind"
     for kind in ("teacher", "projector"):
         alone, everyone = found[kind, False, 2], found[kind, True, 2]
         assert everyone.chosen.tolist() == sorted(order[:2])
@@ -304,21 +318,25 @@ def test_labels_have_a_logit_for_each_class_seen_and_no_other(done: Done, experi
     view = View(
         0, torch.arange(1), torch.tensor([[0, 0, 32, 32]]), torch.tensor([False]), torch.arange(1), 1.0, (0,) * 4
     )
-    assert torch.equal(*(labels(images[:1], view) for labels in last)), "in the end both have seen all"
+    refitted, extended, everyone = (labels(images[:1], view) for labels in last)
+    assert torch.equal(refitted, everyone), "in the end both have seen all"
+    assert not torch.equal(extended, refitted), "it has come another way"
 
 
 def test_images_are_made_once_and_never_changed(done: Done, tree: Path, experiment: Continual) -> None:
     first = Arrivals.drawn(4, 2, 0).new(1)
-    by_source: dict[tuple[str, bool], list[Any]] = {}
-    for memory in two_steps(done):
-        key = memory.labels.kind, isinstance(memory.labels, Restricted)
-        by_source.setdefault(key, []).append({name: images_of(memory.data, name) for name in memory.classes})
-    assert len(by_source) == 5
+    by_source: dict[str, list[Any]] = {}
+    for place, memory in enumerate(two_steps(done)):
+        images = {name: images_of(memory.data, name) for name in memory.classes}
+        by_source.setdefault(ORDER[place // 2], []).append(images)
+    assert all(
+        torch.equal(by_source["projector-extended"][1][name], by_source["projector-seen"][1][name]) for name in CLASSES
+    ), "another labeller, the same images"
     for early, late in by_source.values():
         assert set(early) == {CLASSES_SORTED[target] for target in first} and set(late) == set(CLASSES)
         assert all(torch.equal(late[name], images) for name, images in early.items())
     name = CLASSES_SORTED[first[0]]
-    assert not torch.equal(by_source["teacher", False][0][name], by_source["teacher", True][0][name]), (
+    assert not torch.equal(by_source["teacher-seen"][0][name], by_source["teacher-all"][0][name]), (
         "an observer of the classes seen chooses others than one of all classes"
     )
     bench = Bench(str(tree), experiment.comparison, done.out.with_name(".work"))
@@ -338,12 +356,12 @@ def test_a_class_that_comes_alone_is_kept_as_random_images(done: Done, tree: Pat
     first = CLASSES_SORTED[Arrivals.drawn(4, 4, 0).order[0]]
     bench = Bench(str(tree), experiment.comparison, done.out.with_name(".work"))
     random = artifacts.load(bench.images("random", 2, 0)).data
-    four_steps = [memory for memory in done.trained.memories[10:] if memory.labels.kind == "teacher"]
+    four_steps = [memory for memory in done.trained.memories[2 * len(ORDER) :] if memory.labels.kind == "teacher"]
     kept_with = {isinstance(m.labels, Restricted): images_of(m.data, first) for m in four_steps}
     assert torch.equal(kept_with[False], images_of(random, first))
     assert not torch.equal(kept_with[True], images_of(random, first)), "an observer of all classes can choose"
     alone = [cell for cell in done.result["cells"] if (cell["steps"], cell["step"]) == (4, 1)]
-    assert len(alone) == 5
+    assert len(alone) == 6
     assert all(cell["top1_last"]["runs"] == [100.0] and cell["bytes"]["teacher"] == 0 for cell in alone)
 
 
@@ -476,7 +494,7 @@ def test_the_readme_has_a_table_for_each_number_of_steps(done: Done, monkeypatch
     head = "| images | labels | 2 classes | 4 classes | mean of steps | n |"
     assert f"**2 steps, convnet2_w8, IPC 2**\n\n{head}\n|---|---|---|---|---|---|\n" in table
     rows = [line for line in table.splitlines() if line.startswith(("| hello", "| rded", "| random"))]
-    assert len(rows) == 10
+    assert len(rows) == 12
     curve = next(c for c in done.result["curves"] if (c["labels"], c["steps"]) == ("projector-seen", 4))
     points = " | ".join(f"{point['mean']:.1f}" for point in curve["top1_by_step"])
     assert f"| hello | projector-seen | {points} | {curve['top1_mean']['mean']:.1f} | 1 |" in rows

@@ -269,6 +269,7 @@ def test_classes_that_arrive_are_judged_by_the_mean_of_steps() -> None:
         for steps, method, labels, mean in [
             (2, "hello", "projector-seen", 50.0),
             (2, "rded", "teacher-seen", 40.0),
+            (2, "hello", "projector-extended", 45.0),
             (2, "hello", "projector-all", 40.0),
             (2, "rded", "teacher-all", 50.0),
             (5, "hello", "projector-seen", 50.0),
@@ -282,9 +283,11 @@ def test_classes_that_arrive_are_judged_by_the_mean_of_steps() -> None:
         "class_order": {},
     }
     verdict, told = judged(content)["It is better"]
-    assert verdict == f"{HOLDS} in 1 of 2, {FAILS} in 1 of 2"
-    assert (
-        told == "+10.0 +- 0.0 in 2 steps, labellers of seen classes; -10.0 +- 0.0 in 2 steps, labellers of all classes"
+    assert verdict == f"{HOLDS} in 2 of 3, {FAILS} in 1 of 3"
+    assert told == (
+        "+10.0 +- 0.0 in 2 steps, labellers of seen classes; "
+        "+5.0 +- 0.0 in 2 steps, labellers of seen classes, the projector extended; "
+        "-10.0 +- 0.0 in 2 steps, labellers of all classes"
     )
 
 

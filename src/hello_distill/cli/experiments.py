@@ -71,7 +71,8 @@ def continual_options(parser: ArgumentParser) -> None:
         "--methods",
         nargs="+",
         default=["hello", "rded", "random"],
-        help="hello and rded each with a labeller of the classes seen so far and, apart, one of all classes; random",
+        help="hello and rded each with a labeller of the classes seen so far and, apart, one of all classes; hello "
+        "also with a projector that is extended as classes arrive; random",
     )
     add_seeds(parser, "each draws an order of the classes, images and networks")
 

@@ -7,18 +7,21 @@ classes. Nothing of the network of the step before is used.
 
 Who labels is part of a run's name. `projector-seen` and `teacher-seen`: at each step teachers, and for HeLlO a
 projector, are trained on the real images of the classes seen so far; they choose, move and label the images, and have
-no logit for any other class. `projector-all` and `teacher-all`: teachers and projector of all classes, made once, do
-the same from the first step on, and their logits are restricted to the classes seen. They know of classes that are
-still to come, as the teacher of SRe2L's code does. `hard`: random real images with their classes, which need nobody.
+no logit for any other class. `projector-extended`: the same images and teachers, and labels of one projector that is
+extended as classes arrive (`extension`), in the place of one fitted from nothing at each step. `projector-all` and
+`teacher-all`: teachers and projector of all classes, made once, do the same from the first step on, and their logits
+are restricted to the classes seen. They know of classes that are still to come, as the teacher of SRe2L's code does.
+`hard`: random real images with their classes, which need nobody.
 
 Where this leaves the paper, which says GDumb, five and ten steps, IPC 10, and no more: it does not say who labels, so
 both are here. Teachers of `-seen` see the real images of earlier classes again, which a learner that keeps nothing but
-distilled images no longer has: they bound what could be known, not what was kept. A network's head has the classes
-seen so far; SRe2L's code has a head of all classes, of which nobody asks the rest. Its classes arrive in numpy's
-permutation of seed 0 in every run, ours in another one for each seed. One class alone can't be told from anything: a
-step that has seen one class counts 100 % without training, and its images under `-seen` are random ones, since every
-crop is equally easy to an observer of one class. Its epochs are the recipe's at every step, so that later steps, with
-more images, take more updates.
+distilled images no longer has: they bound what could be known, not what was kept. So do those of `-extended`, whose
+projector itself is fitted on new classes and kept images alone. A network's head has the classes seen so far; SRe2L's
+code has a head of all classes, of which nobody asks the rest. Its classes arrive in numpy's permutation of seed 0 in
+every run, ours in another one for each seed. One class alone can't be told from anything: a step that has seen one
+class counts 100 % without training, and its images under `-seen` are random ones, since every crop is equally easy to
+an observer of one class. A network's epochs are the recipe's at every step, so that later steps, with more images,
+take more updates.
 """
 
 from __future__ import annotations
@@ -36,9 +39,10 @@ import torch
 
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
-from hello_distill.data import parquet
 from hello_distill.data.images import ImageSet, check_counts
-from hello_distill.experiments.grid import Bench, Comparison, artefact_bytes, described, opened
+from hello_distill.experiments.arrivals import Arrivals, kept
+from hello_distill.experiments.extension import Extended, Extensions
+from hello_distill.experiments.grid import PROJECTOR, Bench, Comparison, artefact_bytes, described, opened
 from hello_distill.experiments.ledger import Cell, Run
 from hello_distill.format import storage
 from hello_distill.format.manifest import check_seeds
@@ -52,11 +56,13 @@ from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.training.scores import percent
 from hello_distill.training.training_set import TrainingSet
-from hello_distill.types import Images, LabelSource, Logits, Pixels, View
+from hello_distill.types import Images, LabelSource, Logits, View
 
 RANDOM = "random"
 """Name of the method that knows nothing: its images are those of a class that arrived alone."""
-HARD, SEEN, ALL = "hard", "-seen", "-all"
+HARD, SEEN, EXTENDED, ALL = "hard", "-seen", "-extended", "-all"
+EXTENDED_FIGURES = ("projector_top1", "labels_on_held_out", "view_agreement")
+"""What is reported of an extended projector: before query fitting, after it, and on views of the images kept."""
 
 
 @dataclass(frozen=True)
@@ -72,33 +78,6 @@ class Continual:
         """What a result needs to be repeated, as nested dictionaries."""
         students = {name: dict(settings) for name, settings in self.students.items()}
         return {"experiment": "continual", **described(self.comparison), "students": students}
-
-
-@dataclass(frozen=True)
-class Arrivals:
-    """Classes in the order in which they arrive, equally many at each step. Steps count from 1."""
-
-    order: tuple[int, ...]
-    steps: int
-
-    @classmethod
-    def drawn(cls, classes: int, steps: int, seed: int) -> Arrivals:
-        """The order that a seed draws. Raises InputError where the classes cannot be divided evenly."""
-        if classes % steps:
-            even = [str(count) for count in range(2, classes + 1) if not classes % count]
-            raise InputError(
-                f"{classes} classes cannot be divided evenly over {steps} steps; --steps may be {', '.join(even)}"
-            )
-        return cls(tuple(np.random.default_rng([seed, 6]).permutation(classes).tolist()), steps)
-
-    def new(self, step: int) -> tuple[int, ...]:
-        """The classes that arrive at a step."""
-        share = len(self.order) // self.steps
-        return self.order[(step - 1) * share : step * share]
-
-    def seen(self, step: int) -> tuple[int, ...]:
-        """The classes that have arrived, in the order of the data set, which is also that of their labels."""
-        return tuple(sorted(self.order[: step * len(self.order) // self.steps]))
 
 
 class Restricted(LabelSource):
@@ -143,6 +122,7 @@ def continual(
     check_seeds(seeds)
     bench, ledger = opened(data, out, experiment.comparison, experiment.described())
     images = bench.material.train
+    extensions = Extensions(bench)
     drawn = {(count, seed): Arrivals.drawn(len(images.classes), count, seed) for count in steps for seed in seeds}
     check_counts(images, max(ipcs))
 
@@ -150,8 +130,9 @@ def continual(
         arrivals, settings = drawn[step.steps, seed], dict(experiment.students[step.method])
         folders = [_artefact(bench, step, arrivals.seen(past), seed) for past in range(1, step.step + 1)]
         student = bench.student(step, settings)
-        ledger.add_run(step, settings, seed, _run(bench, step, arrivals, folders, student, seed))
-        ledger.add_stages(_measured(step, arrivals, folders[-1], seed))
+        extended = extensions(step.method, arrivals, folders) if step.labels.endswith(EXTENDED) else None
+        ledger.add_run(step, settings, seed, _run(bench, step, arrivals, folders, student, seed, extended))
+        ledger.add_stages(_measured(step, arrivals, folders[-1], seed, extended))
         ledger.change(lambda result: _conclude(result, seed, [images.classes[target] for target in arrivals.order]))
 
     ledger.fill(list(_places(experiment.comparison, methods, steps, ipcs)), seeds, run)
@@ -175,24 +156,34 @@ def _places(
         for count in steps:
             for method in methods:
                 kind = label_kinds.kind(comparison.contenders[method].distiller.labels)
-                for labels in [kind.name + SEEN, kind.name + ALL] if kind.online else [HARD]:
+                knowing = (SEEN, EXTENDED, ALL) if kind.name == PROJECTOR else (SEEN, ALL)
+                for labels in [kind.name + known for known in knowing] if kind.online else [HARD]:
                     for step in range(1, count + 1):
                         yield Cell(method, labels, ipc, comparison.base.student.network, count, step)
 
 
 def _artefact(bench: Bench, step: Cell, seen: Sequence[int], seed: int) -> Path:
     """The artefact with what a method makes, and labels, knowing the classes seen, or all of them."""
-    if not step.labels.endswith(SEEN):
+    if not step.labels.endswith((SEEN, EXTENDED)):
         return bench.images(step.method, step.ipc, seed)
     if len(seen) == 1:
         return bench.images(RANDOM, step.ipc, seed)
     return bench.only(seen).images(step.method, step.ipc, seed)
 
 
-def _run(bench: Bench, step: Cell, arrivals: Arrivals, folders: Sequence[Path], student: StudentSpec, seed: int) -> Run:
+def _run(
+    bench: Bench,
+    step: Cell,
+    arrivals: Arrivals,
+    folders: Sequence[Path],
+    student: StudentSpec,
+    seed: int,
+    extended: Extended | None,
+) -> Run:
     """One seed of a step: a new network, trained on what is kept and tested on the classes seen.
 
-    `folders` are the artefacts from which the images of each step so far are kept.
+    `folders` are the artefacts from which the images of each step so far are kept; the last labels them, unless
+    `extended` does.
     """
     start = time.monotonic()
     seen = arrivals.seen(step.step)
@@ -200,29 +191,13 @@ def _run(bench: Bench, step: Cell, arrivals: Arrivals, folders: Sequence[Path], 
     if len(seen) == 1:
         return Run(100.0, 100.0, Bytes(images=image_bytes, labels=0, teacher=0, public=0), 0.0)
     with context.stage(f"step {step.step} of {step.steps}") as stage:
-        memory = TrainingSet(images, labeller(step, seen, folders[-1], images), student)
+        labels = labeller(step, seen, folders[-1], images) if extended is None else extended.labels
+        memory = TrainingSet(images, labels, student)
         score = train_student(memory, bench.test().only(seen), network_seed(seed, step.step))
         stage.figure = f"{step.name}, seed {seed}: top-1 {percent(score.last)} of {len(seen)} classes"
-    sizes = artefact_bytes(folders[-1]).model_copy(update={"images": image_bytes})
+    shipped = {} if extended is None else {"labels": extended.labels.size()}
+    sizes = artefact_bytes(folders[-1]).model_copy(update={"images": image_bytes, **shipped})
     return Run(score.last, score.best, sizes, time.monotonic() - start)
-
-
-def kept(classes: Sequence[str], arrivals: Arrivals, folders: Sequence[Path]) -> tuple[ImageSet, int]:
-    """The images of the classes seen, each class as it was distilled when it arrived, and the bytes of their files.
-
-    `folders` as for a run.
-    """
-    arrived: dict[str, Pixels] = {}
-    size = 0
-    for past, folder in enumerate(folders, start=1):
-        data = artifacts.load(folder, "hard").data
-        new = {data.classes.index(classes[target]): classes[target] for target in arrivals.new(past)}
-        arrived |= {name: data.images[data.of_class(target)] for target, name in new.items()}
-        size += sum(len(file) for target, file in parquet.stored_images(folder) if target in new)
-    names = tuple(classes[target] for target in arrivals.seen(len(folders)))
-    targets = [torch.full((len(arrived[name]),), target) for target, name in enumerate(names)]
-    images = torch.cat([arrived[name] for name in names])
-    return ImageSet(images, torch.cat(targets).to(images.device), names), size
 
 
 def labeller(step: Cell, seen: Sequence[int], folder: Path, images: ImageSet) -> LabelSource:
@@ -238,11 +213,16 @@ def network_seed(seed: int, step: int) -> int:
     return int(np.random.default_rng([seed, 7, step]).integers(2**31))
 
 
-def _measured(step: Cell, arrivals: Arrivals, folder: Path, seed: int) -> dict[str, dict[str, Any]]:
+def _measured(
+    step: Cell, arrivals: Arrivals, folder: Path, seed: int, extended: Extended | None
+) -> dict[str, dict[str, Any]]:
     """Accuracies of a step's teachers and projector on held-out training images of the classes that they know."""
     seen = arrivals.seen(step.step)
     if step.labels == HARD or len(seen) == 1:
         return {}
+    if extended is not None:
+        name = f"{step.method}, {len(seen)} classes of seed {seed}, extended, step {step.step} of {step.steps}"
+        return {name: {figure: extended.figures[figure] for figure in EXTENDED_FIGURES if figure in extended.figures}}
     figures = storage.read_manifest(folder)["figures"]
     known = f"{len(seen)} classes of seed {seed}" if step.labels.endswith(SEEN) else "all classes"
     return {f"{step.method}, {known}": {name: value for name, value in figures.items() if name.endswith("top1")}}

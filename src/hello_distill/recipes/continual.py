@@ -47,7 +47,8 @@ def arriving_many() -> Continual:
 def _arriving(recipe: Recipe, epochs: int) -> Continual:
     """Three methods, untuned, at IPC 10. Teachers have ten epochs and the projector two, as in `hello-small`.
 
-    So a projector of few classes gets few updates, which is to HeLlO's disadvantage under `-seen`.
+    So a projector of few classes gets few updates from its originals, which is to HeLlO's disadvantage under `-seen`;
+    that of `-extended` goes on from those of the step before.
     """
     short = hello_small()
     teachers = replace(recipe.teachers, weak_epochs=short.teachers.weak_epochs, optim=short.teachers.optim)

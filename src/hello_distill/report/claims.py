@@ -33,6 +33,12 @@ EARLY, LATE, SWIN = "early", "late", "timm/swinv2_tiny_window8_256"
 LORA, TEXT, UPDATE, QUERIES = "+ LoRA", "+ text initialisation", "+ image update", "+ query fitting"
 BY_RULE = ", head by rule"
 """Names of variants and students that claims are about."""
+LABELLERS = {
+    "seen classes": ("projector-seen", "teacher-seen"),
+    "seen classes, the projector extended": ("projector-extended", "teacher-seen"),
+    "all classes": ("projector-all", "teacher-all"),
+}
+"""HeLlO's and RDED's where classes arrive, by what they know."""
 
 
 class Line(NamedTuple):
@@ -261,13 +267,13 @@ def _steps(continual: Continual) -> tuple[str, str] | None:
     curves = {(curve.steps, curve.method, curve.labels): curve for curve in continual.curves}
     sentences, verdicts = [], []
     for steps in sorted({curve.steps for curve in continual.curves}):
-        for knows in ("seen", "all"):
-            ours = curves.get((steps, "hello", f"projector-{knows}"))
-            theirs = curves.get((steps, "rded", f"teacher-{knows}"))
+        for knows, (projector, teacher) in LABELLERS.items():
+            ours = curves.get((steps, "hello", projector))
+            theirs = curves.get((steps, "rded", teacher))
             if ours is None or theirs is None or ours.seeds != theirs.seeds or len(ours.seeds) < LEAST_RUNS:
                 continue
             gain = paired(ours.top1_mean.runs, theirs.top1_mean.runs)
-            sentences.append(f"{gain} in {steps} steps, labellers of {knows} classes")
+            sentences.append(f"{gain} in {steps} steps, labellers of {knows}")
             verdicts.append(gain.positive)
     return (_together(verdicts), "; ".join(sentences)) if sentences else None
 

@@ -34,6 +34,10 @@ NOTES = (
     "images.",
     "Labels' size is that of the file; where a whole network is kept, numbers kept are those that were fitted.",
 )
+EXTENDED = (
+    "-extended: the images and teachers of -seen; one projector that gets rows for new classes and goes on being "
+    "fitted, on their real images and on the images kept."
+)
 DUNNETT = (
     "At 5 %: better or worse than the first row on held-out images by Dunnett's test, which allows for there being "
     "so many variants, or no difference seen. Projectors are fitted once, and what another fit would give is not in it."
@@ -212,6 +216,7 @@ def steps_table(curves: list[Curve], lines: list[str]) -> Table:
         "Top-1 in percent on the test images of the classes seen, after the last epoch of a new network at each step; "
         "each seed has an order of classes of its own.",
         "-seen: teachers and projector know the classes seen so far; -all: all of them, from the first step on.",
+        *([EXTENDED] if any(curve.labels.endswith("-extended") for curve in curves) else []),
         "The paper says that HeLlO is significantly better than RDED here and prints no figures.",
     ]
     head = ("images", "labels", *steps, "mean of steps", "n")
