@@ -21,13 +21,14 @@ from hello_distill.experiments import grid as bench
 from hello_distill.experiments.comparison import compare
 from hello_distill.experiments.grid import Bench, Comparison, Contender, opened
 from hello_distill.experiments.ledger import Cell, Ledger, Run
+from hello_distill.format import sizes
 from hello_distill.format.results.grids import Bytes
 from hello_distill.relabel import wanted
 from hello_distill.report.plot import plot
 from hello_distill.system.errors import DivergedError, InputError
 from hello_distill.teachers import TeacherSpec
 
-LABELS = ("hard", "static", "teacher", "stored", "pruned", "projector", "projector-int8")
+LABELS = ("hard", "static", "teacher", "stored", "stored-2", "pruned", "projector", "projector-int8")
 
 
 @pytest.fixture
@@ -45,7 +46,11 @@ def grid(recipe: Recipe) -> Comparison:
         },
         projector=recipe.distiller.projector,
         training={1: (2, 4), 2: (2, 4)},
-        labels={"pruned": wanted("pruned", keep=0.5), "projector-int8": wanted("projector", precision="int8")},
+        labels={
+            "stored-2": wanted("stored", views=2),
+            "pruned": wanted("pruned", keep=0.5),
+            "projector-int8": wanted("projector", precision="int8"),
+        },
         trials={"hard": ({"lr": 1e-3}, {"lr": 2e-3}), "soft": ({"loss": "mse"}, {"loss": "kl", "beta": 0.0})},
         trial_ipc=2,
         trial_epochs=1,
@@ -116,6 +121,9 @@ def test_a_comparison_runs_every_cell_and_counts_its_bytes(
     stored, online = found["rded", "stored", 2], found["rded", "teacher", 2]
     assert stored["top1_last"] == online["top1_last"] and stored["same_students_as"] == "teacher"
     assert stored["bytes"]["labels"] > 0 == stored["bytes"]["teacher"]
+    drawn = found["rded", "stored-2", 2]
+    assert "same_students_as" not in drawn, "these students are trained"
+    assert drawn["bytes"]["labels"] == sizes.stored_bytes(4, 8, 2, 4) and drawn["settings"] == online["settings"]
     assert all(len(cell["commits"]) == 1 for cell in result["cells"])
     fits = [trial for trial in result["trials"] if "fit" in trial]
     assert len(result["trials"]) - len(fits) == 3 * 4 * 2, "as many trials for each method and family of labels"

@@ -46,7 +46,8 @@ def compare_options(parser: ArgumentParser) -> None:
         "--labels",
         nargs="+",
         default=["hard", "static", "teacher", "projector"],
-        help="also stored, pruned, quantized, projector-int8, teacher-int8, teacher-int4",
+        help="also stored, stored-1, stored-10 and stored-100 (so many labels an image), pruned, quantized, "
+        "projector-int8, teacher-int8, teacher-int4",
     )
     parser.add_argument("--students", nargs="+", default=["convnet3"], help="networks, as for `train`")
     add_seeds(parser, "one run of each cell for each seed")

@@ -88,12 +88,17 @@ class RecordedKind(LabelKind):
 
         return open_recorded(folder, part, data.side)
 
-    def recorded(self, data: Any, student: Any, online: Any, codec: Any = None, keep: float = 1.0) -> Any:
-        """The batches of a student's training that are stored (a Plan), in float16 unless another codec is given."""
+    def recorded(
+        self, data: Any, student: Any, online: Any, codec: Any = None, keep: float = 1.0, epochs: int | None = None
+    ) -> Any:
+        """The batches of a student's training that are stored (a Plan), in float16 unless another codec is given.
+
+        `epochs` is how long that training would be, where not as long as the student's own.
+        """
         from hello_distill.format.codecs import Plain
         from hello_distill.labels.sources.recording import Plan
 
-        batches = student.optim.epochs * sizes.num_batches(len(data), student.optim.batch_size)
+        batches = (epochs or student.optim.epochs) * sizes.num_batches(len(data), student.optim.batch_size)
         return Plan(
             images=data,
             source=online,

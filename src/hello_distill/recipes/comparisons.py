@@ -18,6 +18,7 @@ from hello_distill.labels.projector import ProjectorKind
 from hello_distill.labels.pruned import Pruned
 from hello_distill.labels.quantized import Quantized
 from hello_distill.labels.static import Static
+from hello_distill.labels.stored import Stored
 from hello_distill.labels.teacher import Teacher
 from hello_distill.recipes.baselines import gvbsm_small, sre2l_small
 from hello_distill.recipes.hello import hello_many, hello_small
@@ -70,6 +71,7 @@ def gvbsm() -> GVBSM:
 
 CORESETS = {rule: Contender(Coreset(rule, "lite", 64)) for rule in ("herding", "k-centre")}
 LABELS: dict[str, LabelKind] = {
+    **{f"stored-{views}": Stored(views=views) for views in (1, 10, 100)},
     "pruned": Pruned(keep=0.1),
     "quantized": Quantized(keep=0.1, codec="topk", k=5),
     "projector-float32": ProjectorKind(precision="float32"),
