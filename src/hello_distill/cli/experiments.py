@@ -50,6 +50,12 @@ def compare_options(parser: ArgumentParser) -> None:
         "projector-int8, teacher-int8, teacher-int4",
     )
     parser.add_argument("--students", nargs="+", default=["convnet3"], help="networks, as for `train`")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        help="networks shipped as they are, without images or students: head (linear, on the frozen encoder), "
+        "projector, teacher, projector-int8, teacher-int8, teacher-int4 (default: none)",
+    )
     add_seeds(parser, "one run of each cell for each seed")
 
 
@@ -60,7 +66,7 @@ def compare(options: Namespace) -> None:
     from hello_distill.recipes import find_comparison
 
     chosen = {"methods": options.methods, "labels": options.labels, "students": options.students}
-    fill("compare", options, run, find_comparison(options.recipe), **chosen)
+    fill("compare", options, run, find_comparison(options.recipe), **chosen, models=options.models or ())
 
 
 def continual_options(parser: ArgumentParser) -> None:

@@ -17,7 +17,9 @@ from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
 from hello_distill.data.images import check_counts
 from hello_distill.distillers.base import METHODS
+from hello_distill.experiments import models as rivals
 from hello_distill.experiments.grid import (
+    HEAD,
     PROJECTOR,
     Bench,
     Comparison,
@@ -47,21 +49,23 @@ def compare(
     ipcs: Sequence[int] | None,
     students: Sequence[str],
     seeds: Sequence[int],
+    models: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run the grid, or what is left of it, and keep the result at `out` up to date; see `hello-distill compare`.
 
     `ipcs` None takes all that the comparison has. Several processes may work on one `out`: each takes what no other has
-    begun. Accuracies are percent on the test split. Raises InputError before any training for unknown names,
-    and where `out` is the result of other settings.
+    begun. Accuracies are percent on the test split; `models` are tested once, after all students (see `models.py`).
+    Raises InputError before any training for unknown names, and where `out` is the result of other settings.
     """
     ipcs = ipcs or list(comparison.training)
     check(comparison, methods, labels, ipcs, students)
+    rivals.check(comparison, models)
     others = {name: Contender(METHODS.find(name)()) for name in methods if name not in comparison.contenders}
     comparison = replace(comparison, contenders={**comparison.contenders, **others})
     check_seeds(seeds)
     bench, ledger = opened(data, out, comparison, described(comparison))
     check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))
-    for name in _fitted(comparison, methods, labels):
+    for name in _fitted(comparison, methods, [*labels, *models]):
         bench.comparison = bench.comparison.with_fit(name, fit_settings(bench, ledger, name))
     cells = [Cell(m, kind, ipc, s) for ipc in ipcs for s in students for m in methods for kind in labels]
     cells.sort(key=lambda cell: _twin(cell) is not None)
@@ -72,13 +76,14 @@ def compare(
         ledger.add_stages(bench.figures())
 
     ledger.fill(cells, seeds, run)
+    rivals.fill(bench, ledger, models)
     return ledger.read().content()
 
 
 def _fitted(comparison: Comparison, methods: Sequence[str], labels: Sequence[str]) -> list[str]:
     """What a grid needs fitted beside its teachers: the projector, contenders' own teachers."""
     projects = any(comparison.contenders[name].distiller.projector_spec for name in methods)
-    makers = {label_kinds.kind(kind_of(name)).made_by for name in labels}
+    makers = {label_kinds.kind(kind_of(name)).made_by for name in labels if name != HEAD}
     needed = [PROJECTOR] if projects or PROJECTOR in makers else []
     return needed + [name for name in methods if comparison.contenders[name].teachers is not None]
 

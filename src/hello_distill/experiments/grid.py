@@ -37,8 +37,8 @@ from hello_distill.teachers import TeacherSpec, only_last
 from hello_distill.types import LabelSource
 
 Spec = TypeVar("Spec", ProjectorSpec, TeacherSpec)
-PROJECTOR = "projector"
-"""Name of the projector among what is fitted."""
+PROJECTOR, HEAD = "projector", "head"
+"""Names of the projector, and of a linear head on its encoder, among what is fitted."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Comparison:
     trial_epochs: int = 60
     fits: Mapping[str, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
     """Settings that are tried by short fits and judged on held-out training images, as many for each: of the
-    `projector` (`lr`, and `weight`, the lambda of Eq. 5), and of the teachers of contenders that have their own."""
+    `projector` (`lr`, and `weight`, the lambda of Eq. 5), of a `head` that is a model by itself (see `models`), and of
+    the teachers of contenders that have their own."""
     fit_images: int = 6400
     """Training images that such a fit sees, once."""
 
@@ -181,12 +182,16 @@ class Bench:
         )
         return made
 
+    def kind(self, labels: str) -> LabelKind:
+        """The kind of labels behind a name, with its options."""
+        return self.comparison.labels.get(labels) or wanted(kind_of(labels))
+
     @contextmanager
     def labelled(self, cell: Cell, seed: int, student: StudentSpec) -> Iterator[Path]:
         """An artefact with the cell's images and labels, for as long as it is needed."""
         images = self.images(cell.method, cell.ipc, seed)
         artifact = replace(artifacts.load(images), student=student)
-        options = (self.comparison.labels.get(cell.labels) or wanted(kind_of(cell.labels))).with_seed(seed)
+        options = self.kind(cell.labels).with_seed(seed)
         source = label_source(artifact, self.online(artifact, cell.method, cell.labels), options)
         sweep(self.work / "labelled")
         folder = beside(self.work / "labelled")

@@ -42,6 +42,7 @@ PROJECTOR_FITS = (
 )
 """Without 1e-2, the demo's rate: a short fit does as well with it, and after two epochs the projector was at chance on
 CIFAR-10 (seen once, with lambda 0.1; no result file holds it)."""
+HEAD_FITS = tuple({"lr": lr} for lr in (3e-3, 1e-2, 1e-3, 3e-2))
 ENCODER_FITS = tuple({"lr": lr} for lr in (1e-3, 3e-4, 1e-4, 3e-3))
 
 
@@ -132,7 +133,7 @@ def small() -> Comparison:
         labels=LABELS,
         trials={"hard": HARD_TRIALS, "soft": SOFT_TRIALS},
         trial_epochs=40,
-        fits={"projector": PROJECTOR_FITS, "rded-encoder": ENCODER_FITS},
+        fits={"projector": PROJECTOR_FITS, "head": HEAD_FITS, "rded-encoder": ENCODER_FITS},
     )
 
 
@@ -160,5 +161,5 @@ def many() -> Comparison:
         labels={name: kind for name, kind in LABELS.items() if "-" in name},
         trials={"hard": HARD_TRIALS[:4], "soft": SOFT_TRIALS[:4]},
         trial_epochs=10,
-        fits={"projector": PROJECTOR_FITS, "rded-encoder": ENCODER_FITS},
+        fits={"projector": PROJECTOR_FITS, "head": HEAD_FITS, "rded-encoder": ENCODER_FITS},
     )
