@@ -276,6 +276,23 @@ def test_hard_labels_of_random_images_need_no_teacher(
     assert len(result["cells"]) == 1
 
 
+def test_students_may_start_from_a_public_encoder(tree: Path, grid: Comparison, tmp_path: Path) -> None:
+    """Their encoder counts among the public weights, once, whoever else relies on it."""
+    name = f"encoder/{grid.projector.encoder}"
+    public = sum(weights.bytes for weights in encoders.load(grid.projector.encoder).weights)
+    options: dict[str, Any] = {"methods": ["rded"], "ipcs": [2], "seeds": [0], "students": [name, "convnet2_w8"]}
+    result = run(tree, tmp_path / "r.json", grid, labels=["hard", "teacher", "stored", "projector"], **options)
+    found = {(cell["student"], cell["labels"]): cell for cell in result["cells"]}
+    assert {kind: found[name, kind]["bytes"]["public"] for kind in ("hard", "teacher", "stored", "projector")} == (
+        dict.fromkeys(("hard", "teacher", "stored", "projector"), public)
+    )
+    assert found["convnet2_w8", "hard"]["bytes"]["public"] == 0
+    for (_, kind), cell in found.items():
+        assert cell["bytes"]["images"] == found[name, kind]["bytes"]["images"]
+    tried = {(trial["student"], trial["labels"]) for trial in result["trials"] if "student" in trial}
+    assert tried == {(s, kind) for s in (name, "convnet2_w8") for kind in ("hard", "teacher", "projector")}
+
+
 def test_models_are_shipped_without_images_or_students(
     tree: Path, grid: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

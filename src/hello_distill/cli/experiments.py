@@ -49,7 +49,12 @@ def compare_options(parser: ArgumentParser) -> None:
         help="also stored, stored-1, stored-10 and stored-100 (so many labels an image), pruned, quantized, "
         "projector-int8, teacher-int8, teacher-int4",
     )
-    parser.add_argument("--students", nargs="+", default=["convnet3"], help="networks, as for `train`")
+    parser.add_argument(
+        "--students",
+        nargs="+",
+        default=["convnet3"],
+        help="networks, as for `train`; encoder/lite@64: a linear head on the frozen encoder",
+    )
     parser.add_argument(
         "--models",
         nargs="+",

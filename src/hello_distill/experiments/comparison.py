@@ -36,7 +36,7 @@ from hello_distill.format.results.grids import Bytes, GridCell
 from hello_distill.student import tested, train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
-from hello_distill.training.networks import check_name
+from hello_distill.teachers import check_network, public_bytes
 from hello_distill.training.scores import percent
 
 
@@ -102,7 +102,7 @@ def check(
             raise InputError(f"unknown labels {kind!r}: {nearest(kind, known)}")
     comparison.check_ipcs(ipcs)
     for student in students:
-        check_name(student)
+        check_network(student)
 
 
 def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run:
@@ -112,9 +112,10 @@ def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], see
     if twin is not None and seed in twin.seeds:
         return _copied(bench, cell, twin, twin.seeds.index(seed))
     with context.stage(cell.labels) as stage:
-        with bench.labelled(cell, seed, bench.student(cell, settings)) as folder:
-            size = artefact_bytes(folder)
-            score = train_student(artifacts.load(folder), bench.test(), seed)
+        student = bench.student(cell, settings)
+        with bench.labelled(cell, seed, student) as folder:
+            size = artefact_bytes(folder, cell.student)
+            score = train_student(replace(artifacts.load(folder), student=student), bench.test(), seed)
         stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(score.last)} last, {percent(score.best)} best"
     return Run(score.last, score.best, size, time.monotonic() - start, None, tested(score))
 
@@ -129,5 +130,5 @@ def _copied(bench: Bench, cell: Cell, twin: GridCell, run: int) -> Run:
     epochs, batch_size = bench.comparison.training[cell.ipc]
     kind = label_kinds.kind(cell.labels)
     stored = kind().stored_bytes(len(bench.material.train.classes), cell.ipc, epochs, batch_size)
-    size = Bytes(images=twin.bytes.images, labels=stored, teacher=0, public=0)
+    size = Bytes(images=twin.bytes.images, labels=stored, teacher=0, public=public_bytes(cell.student))
     return Run(twin.top1_last.runs[run], twin.top1_best.runs[run], size, 0.0, twin.labels)

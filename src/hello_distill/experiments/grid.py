@@ -33,7 +33,7 @@ from hello_distill.system.cache import once
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import commit
 from hello_distill.system.owners import beside, sweep
-from hello_distill.teachers import TeacherSpec, only_last
+from hello_distill.teachers import TeacherSpec, only_last, public_weights
 from hello_distill.types import LabelSource
 
 Spec = TypeVar("Spec", ProjectorSpec, TeacherSpec)
@@ -188,7 +188,10 @@ class Bench:
 
     @contextmanager
     def labelled(self, cell: Cell, seed: int, student: StudentSpec) -> Iterator[Path]:
-        """An artefact with the cell's images and labels, for as long as it is needed."""
+        """An artefact with the cell's images and labels, for as long as it is needed.
+
+        It names the recipe's own network as its student, since no artefact may name an encoder for one.
+        """
         images = self.images(cell.method, cell.ipc, seed)
         artifact = replace(artifacts.load(images), student=student)
         options = self.kind(cell.labels).with_seed(seed)
@@ -196,7 +199,8 @@ class Bench:
         sweep(self.work / "labelled")
         folder = beside(self.work / "labelled")
         try:
-            yield artifacts.save_relabelled(images, source, student, folder)
+            named = replace(student, network=self.comparison.base.student.network)
+            yield artifacts.save_relabelled(images, source, named, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -229,11 +233,13 @@ def opened(
     return bench, Ledger(file, what, settings)
 
 
-def artefact_bytes(folder: Path) -> Bytes:
-    """Bytes of an artefact's images, labels and teacher, and of the public weights that it relies on."""
+def artefact_bytes(folder: Path, student: str = "") -> Bytes:
+    """Bytes of an artefact's images, labels and teacher, and of the public weights that it or a student relies on."""
     info = costs.info(folder)
     sizes = {name: info[name]["bytes"] for name in ("images", "labels", "teacher")}
-    return Bytes(**sizes, public=sum(weights["bytes"] for weights in info["public_weights"]))
+    public = {weights["name"]: weights["bytes"] for weights in info["public_weights"]}
+    public |= {weights.name: weights.bytes for weights in public_weights(student)}
+    return Bytes(**sizes, public=sum(public.values()))
 
 
 def kind_of(labels: str) -> str:

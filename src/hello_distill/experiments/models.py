@@ -31,7 +31,7 @@ from hello_distill.system import context
 from hello_distill.system.cache import locked
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.system.machine import commit
-from hello_distill.teachers import encoder_name, public_weights
+from hello_distill.teachers import encoder_name, public_bytes
 from hello_distill.training.scores import percent, top1
 from hello_distill.types import Classifier
 
@@ -103,7 +103,7 @@ def _head(bench: Bench, ledger: Ledger) -> Deployed:
     weight = model.label_head.weight
     weight.copy_(weight.half())
     size = sizes.safetensors_bytes({"label_head.weight": ("F16", tuple(weight.shape))})
-    return Deployed(model, size, _public(encoder_name(spec)), settings)
+    return Deployed(model, size, public_bytes(encoder_name(spec)), settings)
 
 
 def _projector(bench: Bench, name: str) -> Deployed:
@@ -118,11 +118,7 @@ def _teacher(bench: Bench, name: str) -> Deployed:
     stages = bench.stages()
     source = TeacherLabels([stages.spec.network], [stages.teachers().observer], bench.material.train.side)
     kept = bench.kind(name).make(None, None, source)
-    return Deployed(kept.members[0], kept.size(), _public(stages.spec.network), {})
-
-
-def _public(network: str) -> int:
-    return sum(weights.bytes for weights in public_weights(network))
+    return Deployed(kept.members[0], kept.size(), public_bytes(stages.spec.network), {})
 
 
 MAKERS: dict[str, Callable[[Bench, str], Deployed]] = {"projector": _projector, "teacher": _teacher}

@@ -114,7 +114,7 @@ def _student(bench: Bench, cell_of_trial: Cell, candidate: Mapping[str, Any]) ->
     spec = bench.student(cell_of_trial, candidate)
     spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
     with bench.labelled(cell_of_trial, 0, spec) as folder:
-        return train_student(artifacts.load(folder), bench.material.held, 0).last
+        return train_student(replace(artifacts.load(folder), student=spec), bench.material.held, 0).last
 
 
 def _best(
