@@ -229,7 +229,8 @@ def opened(
     commit()  # of the code as it is now
     file = Path(out)
     bench = Bench(data, comparison, file.with_name(".work"))
-    what = {"name": short_name(data), "training_images": fingerprint(bench.material.train)}
+    train = bench.material.train
+    what = {"name": short_name(data), "training_images": fingerprint(train), "classes": len(train.classes)}
     return bench, Ledger(file, what, settings)
 
 

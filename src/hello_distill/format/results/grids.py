@@ -22,6 +22,11 @@ class Bytes(Entry):
     teacher: int
     public: int
 
+    @property
+    def total(self) -> int:
+        """Of all that is shipped; public weights are not."""
+        return self.images + self.labels + self.teacher
+
 
 class Names(Entry):
     """What is run: a method with a kind of labels, a number of images per class and a student."""
