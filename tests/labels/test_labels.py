@@ -284,17 +284,26 @@ def test_so_many_labels_an_image_are_stored_and_drawn_from(views: int, taught: P
     pool = [view for epoch in range(views) for view in online.views(epoch=epoch)]
     kept = Counter(row for number in range(2 * views) for row in some.labels.kept.view(number).rows.tolist())
     assert kept == dict.fromkeys(range(8), views) and some.labels.kept.batches == len(pool)
-    shown = set()
-    for epoch in range(40):
+    shown = Counter()
+    for epoch in range(3 * views):
+        if epoch % views == 0:
+            assert len(shown) == epoch // views * len(pool), "each once, before any comes again"
         batches = list(some.labels.views(epoch, ()))
         assert len({view.key for view in batches}) == len(batches) == 2, "as many steps as any epoch has"
         for view in batches:
             twin = pool[view.key]
             assert torch.equal(view.rows, twin.rows) and torch.equal(view.box, twin.box)
-            shown.add(view.key)
+            shown[view.key, epoch // views] += 1
             images = render(some.data.images, view)
             assert torch.equal(some.labels(images, view), online.labels(images, twin))
-    assert shown == set(range(len(pool))), "each is drawn at some time"
+    assert set(shown.values()) == {1} and len(shown) == 3 * len(pool)
+    orders = {tuple(view.key for view in some.labels.views(epoch, ())) for epoch in range(0, 20 * views, views)}
+    assert len(orders) > 1, "in another order in another round"
+    described = read_manifest(tmp_path / "some")
+    assert described["labels"]["draw"] == {"replacement": False, "seed": 0, "rounds": True}
+    seal(tmp_path / "some", labels={**described["labels"], "batches": described["labels"]["batches"] - 1})
+    with pytest.raises(ArtifactError, match="drawn in rounds are not those of whole epochs"):
+        artifacts.load(tmp_path / "some")
 
 
 def test_static_labels_are_those_of_whole_images_mixed_by_share(taught: Path, tmp_path: Path) -> None:

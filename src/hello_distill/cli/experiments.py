@@ -46,8 +46,8 @@ def compare_options(parser: ArgumentParser) -> None:
         "--labels",
         nargs="+",
         default=["hard", "static", "teacher", "projector"],
-        help="also stored, stored-1, stored-10 and stored-100 (so many labels an image), pruned, quantized, "
-        "projector-int8, teacher-int8, teacher-int4",
+        help="also stored, stored-1, stored-10 and stored-100 (so many labels an image), pruned, pruned-lpld (40 "
+        "times fewer), quantized, projector-int8, teacher-int8, teacher-int4",
     )
     parser.add_argument(
         "--students",

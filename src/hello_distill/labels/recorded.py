@@ -32,6 +32,7 @@ class DrawPart(Part):
 
     replacement: bool
     seed: Count
+    rounds: bool = False
 
 
 class RecordedPart(LabelPart):
@@ -52,6 +53,8 @@ class RecordedPart(LabelPart):
             raise ValueError("labels lie in more files than an artefact can list")
         if self.batches_per_epoch > self.images:
             raise ValueError("an epoch has more batches than images")
+        if self.draw is not None and self.draw.rounds and self.batches % self.batches_per_epoch:
+            raise ValueError("labels that are drawn in rounds are not those of whole epochs")
         return self
 
     def files(self) -> set[str]:

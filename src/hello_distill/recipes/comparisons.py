@@ -74,13 +74,23 @@ CORESETS = {rule: Contender(Coreset(rule, "lite", 64)) for rule in ("herding", "
 LABELS: dict[str, LabelKind] = {
     **{f"stored-{views}": Stored(views=views) for views in (1, 10, 100)},
     "pruned": Pruned(keep=0.1),
+    "pruned-lpld": Pruned(keep=1 / 40, replacement=True),
     "quantized": Quantized(keep=0.1, codec="topk", k=5),
     "projector-float32": ProjectorKind(precision="float32"),
     "projector-int8": ProjectorKind(precision="int8"),
     "teacher-int8": Teacher(precision="int8"),
     "teacher-int4": Teacher(precision="int4"),
 }
-"""Ways of keeping labels whose options are not their defaults."""
+"""Ways of keeping labels whose options are not their defaults.
+
+`pruned-lpld` is LPLD at its strongest, 40 times fewer labels, the first of them, drawn with replacement (its README and
+code, commit 63eee18). Of HALD (arXiv 2512.15647, code at ffbca04) there are the labels, `stored-10` at IPC 10, and how
+they are drawn; its training, in whose middle half students learn smoothed classes instead, is not here, nor are batches
+of 16: all students here train alike.
+"""
+LPQLD = Quantized(keep=0.1, codec="topk", k=10)
+"""`quantized-lpqld`, where there are many more classes than ten: a tenth of the batches, the ten largest logits of each
+(its README's 200 times fewer; the schedules of its two temperatures are not here)."""
 
 
 PLANNED: dict[str, LabelKind] = {
@@ -158,7 +168,7 @@ def many() -> Comparison:
         },
         projector=hello.projector,
         training={10: (100, 50)},
-        labels={name: kind for name, kind in LABELS.items() if "-" in name},
+        labels={**{name: kind for name, kind in LABELS.items() if "-" in name}, "quantized-lpqld": LPQLD},
         trials={"hard": HARD_TRIALS[:4], "soft": SOFT_TRIALS[:4]},
         trial_epochs=10,
         fits={"projector": PROJECTOR_FITS, "head": HEAD_FITS, "rded-encoder": ENCODER_FITS},
