@@ -95,6 +95,7 @@ def picture(
     from matplotlib.lines import Line2D
 
     colours = {method: f"C{number}" for number, method in enumerate(sorted({cell.method for cell in cells}))}
+    reach = _reach([*(cell.bytes.total for cell in cells), *(model.bytes for model in models)])
     size = (4.2 * len(ipcs), 3.6 * len(students) + 0.9)
     figure, panels = figures.subplots(len(students), len(ipcs), figsize=size, sharey=True, squeeze=False)
     for row, student in zip(panels, students, strict=True):
@@ -102,10 +103,9 @@ def picture(
         for panel, ipc in zip(row, ipcs, strict=True):
             _points(panel, [cell for cell in cells if (cell.student, cell.ipc) == (student, ipc)], colours)
             _models(panel, models)
-            panel.set_xlim(*_reach([*(cell.bytes.total for cell in cells), *(model.bytes for model in models)]))
+            panel.set_xlim(*reach)
             panel.set_title(plain(f"{data.name}, {student}, IPC {ipc}"), fontsize="medium")
-            if data.classes is not None:
-                _bits(panel, data.classes)
+            _bits(panel, data)
     shown = {cell.labels.partition("-")[0] for cell in cells}
     handles = [Line2D([], [], marker="o", ls="", color=colour, label=plain(name)) for name, colour in colours.items()]
     handles += [
@@ -147,9 +147,11 @@ def _reach(sizes: Sequence[int]) -> tuple[float, float]:
     return min(known) / 2, 2.0 * max(known)
 
 
-def _bits(panel: Any, classes: int) -> None:
-    """The same bytes as bits for each class, above the panel."""
-    bits = 8 / classes
+def _bits(panel: Any, data: Data) -> None:
+    """The same bytes as bits for each class, above the panel; nothing where the file does not count classes."""
+    if data.classes is None:
+        return
+    bits = 8 / data.classes
     above = panel.secondary_xaxis("top", functions=(lambda size: size * bits, lambda each: each / bits))
     above.set_xlabel("bits per class", fontsize="small")
     above.tick_params(labelsize="small")

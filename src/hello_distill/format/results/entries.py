@@ -61,7 +61,7 @@ class Summary(Entry):
 class Data(Entry):
     """The data set's folder, the SHA-256 of the training images, and how many classes they have.
 
-    Files of 0.1.0 do not say how many.
+    Older files do not say how many.
     """
 
     name: str
