@@ -202,6 +202,17 @@ def test_folders_that_are_no_artefact(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_an_artefact_chooses_no_public_encoder_for_its_students(broken: Path, tree: Path, clip_folder: Path) -> None:
+    """Whoever trains does."""
+    name = f"encoder/local-dir:{clip_folder}"
+    result = hd.train(broken, str(tree), student=name, seeds=[0])
+    assert result["student"] == name and 0 <= result["top1_last"]["mean"] <= 100
+    manifest = json.loads((broken / "hello.json").read_text())
+    seal(broken, student={**manifest["student"], "network": "encoder/lite@64"})
+    with pytest.raises(ArtifactError, match="the student is a public encoder, which its user chooses"):
+        load(broken)
+
+
 def test_broken_manifests(broken: Path) -> None:
     seal(broken, format=99)
     with pytest.raises(ArtifactError, match="has format 99, this version reads 2"):

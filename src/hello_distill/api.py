@@ -296,7 +296,7 @@ def opened(
 ) -> Artifact:
     """An artefact for training a student by name, with its own labels or none but classes, whole or in part."""
     if student is not None:
-        check_name(student)
+        check_network(student)
     kept = storage.read_manifest(folder)["labels"]["kind"]
     if labels not in (None, kept, "hard"):
         raise InputError(

@@ -10,7 +10,9 @@ from torch import nn
 
 from hello_distill.data.images import ImageSet
 from hello_distill.format.sizes import num_batches
+from hello_distill.projector import Projector
 from hello_distill.system import context, distributed
+from hello_distill.teachers import ENCODER, network
 from hello_distill.training.epoch import own_batches
 from hello_distill.training.fit import fit
 from hello_distill.training.networks import build
@@ -45,10 +47,25 @@ def tested(score: Score) -> dict[str, float]:
     return {str(epoch): top1 for epoch, top1 in score.top1.items()}
 
 
+def fresh(name: str, data: ImageSet, seed: int) -> nn.Module:
+    """An untrained student: with random weights, or a linear head on a public encoder that stays as it is.
+
+    `encoder/lite@64` is such an encoder, at 64 pixels. Its head starts at zero, has no bias, and is all that is
+    trained; as a teacher the same name is an encoder that is trained as a whole. Raises InputError for an unknown
+    name, MachineError where the encoder is not within reach.
+    """
+    if not name.startswith(ENCODER):
+        return build(name, len(data.classes), data.side, seed)
+    student = network(name, len(data.classes), data.side).requires_grad_(False)
+    assert isinstance(student, Projector)
+    student.label_head.requires_grad_(True)
+    return student
+
+
 def train_student(training: TrainingSet, test: ImageSet, seed: int, held: ImageSet | None = None) -> Score:
     """A fresh student by the set's own protocol, tested as it goes, and on held-out images at its end."""
     spec, data = training.student, training.data
-    student = build(spec.network, len(data.classes), data.side, seed).to(data.images.device)
+    student = fresh(spec.network, data, seed).to(data.images.device)
     accuracies: dict[int, float] = {}
 
     def test_student(epoch: int) -> None:

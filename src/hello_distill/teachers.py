@@ -187,6 +187,11 @@ def public_weights(name: str) -> tuple[encoders.Weights, ...]:
     return encoders.load(spec.encoder, spec.size).weights
 
 
+def public_bytes(name: str) -> int:
+    """Bytes of these weights."""
+    return sum(weights.bytes for weights in public_weights(name))
+
+
 def weights_bytes(model: nn.Module) -> int:
     """Bytes of the file that `weights` makes."""
     return sizes.safetensors_bytes({name: ("F16", tuple(value.shape)) for name, value in weights(model).items()})

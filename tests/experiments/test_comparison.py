@@ -11,23 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 
-from hello_distill import cli, recipes, stages
+from hello_distill import cli, encoders, recipes, stages
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments import comparison, tuning
 from hello_distill.experiments import grid as bench
+from hello_distill.experiments import models as rivals
 from hello_distill.experiments.comparison import compare
 from hello_distill.experiments.grid import Bench, Comparison, Contender, opened
 from hello_distill.experiments.ledger import Cell, Ledger, Run
+from hello_distill.format import sizes
 from hello_distill.format.results.grids import Bytes
+from hello_distill.labels.sources.projector import adapter_bytes
+from hello_distill.labels.sources.teacher import TeacherLabels
+from hello_distill.projector import restore
 from hello_distill.relabel import wanted
 from hello_distill.report.plot import plot
 from hello_distill.system.errors import DivergedError, InputError
 from hello_distill.teachers import TeacherSpec
+from hello_distill.training.scores import top1
 
-LABELS = ("hard", "static", "teacher", "stored", "pruned", "projector", "projector-int8")
+LABELS = ("hard", "static", "teacher", "stored", "stored-2", "pruned", "projector", "projector-int8")
 
 
 @pytest.fixture
@@ -45,13 +52,18 @@ def grid(recipe: Recipe) -> Comparison:
         },
         projector=recipe.distiller.projector,
         training={1: (2, 4), 2: (2, 4)},
-        labels={"pruned": wanted("pruned", keep=0.5), "projector-int8": wanted("projector", precision="int8")},
+        labels={
+            "stored-2": wanted("stored", views=2),
+            "pruned": wanted("pruned", keep=0.5),
+            "projector-int8": wanted("projector", precision="int8"),
+        },
         trials={"hard": ({"lr": 1e-3}, {"lr": 2e-3}), "soft": ({"loss": "mse"}, {"loss": "kl", "beta": 0.0})},
         trial_ipc=2,
         trial_epochs=1,
         fits={
             "projector": ({"lr": 1e-3, "weight": 0.1}, {"lr": 1e30, "weight": 0.1}),
             "rded-encoder": ({"lr": 1e30}, {"lr": 1e-3}),
+            "head": ({"lr": 1e-5}, {"lr": 1e-2}),
         },
         fit_images=40,
     )
@@ -116,6 +128,9 @@ def test_a_comparison_runs_every_cell_and_counts_its_bytes(
     stored, online = found["rded", "stored", 2], found["rded", "teacher", 2]
     assert stored["top1_last"] == online["top1_last"] and stored["same_students_as"] == "teacher"
     assert stored["bytes"]["labels"] > 0 == stored["bytes"]["teacher"]
+    drawn = found["rded", "stored-2", 2]
+    assert "same_students_as" not in drawn, "these students are trained"
+    assert drawn["bytes"]["labels"] == sizes.stored_bytes(4, 8, 2, 4) and drawn["settings"] == online["settings"]
     assert all(len(cell["commits"]) == 1 for cell in result["cells"])
     fits = [trial for trial in result["trials"] if "fit" in trial]
     assert len(result["trials"]) - len(fits) == 3 * 4 * 2, "as many trials for each method and family of labels"
@@ -261,6 +276,59 @@ def test_hard_labels_of_random_images_need_no_teacher(
     assert len(result["cells"]) == 1
 
 
+def test_students_may_start_from_a_public_encoder(tree: Path, grid: Comparison, tmp_path: Path) -> None:
+    """Their encoder counts among the public weights, once, whoever else relies on it."""
+    name = f"encoder/{grid.projector.encoder}"
+    public = sum(weights.bytes for weights in encoders.load(grid.projector.encoder).weights)
+    options: dict[str, Any] = {"methods": ["rded"], "ipcs": [2], "seeds": [0], "students": [name, "convnet2_w8"]}
+    result = run(tree, tmp_path / "r.json", grid, labels=["hard", "teacher", "stored", "projector"], **options)
+    found = {(cell["student"], cell["labels"]): cell for cell in result["cells"]}
+    assert {kind: found[name, kind]["bytes"]["public"] for kind in ("hard", "teacher", "stored", "projector")} == (
+        dict.fromkeys(("hard", "teacher", "stored", "projector"), public)
+    )
+    assert found["convnet2_w8", "hard"]["bytes"]["public"] == 0
+    for (_, kind), cell in found.items():
+        assert cell["bytes"]["images"] == found[name, kind]["bytes"]["images"]
+    tried = {(trial["student"], trial["labels"]) for trial in result["trials"] if "student" in trial}
+    assert tried == {(s, kind) for s in (name, "convnet2_w8") for kind in ("hard", "teacher", "projector")}
+
+
+def test_models_are_shipped_without_images_or_students(
+    tree: Path, grid: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, names = tmp_path / "r.json", ["projector", "head", "teacher", "projector-int8"]
+    run(tree, out, grid, methods=["random"], labels=["hard"], ipcs=[1], seeds=[0])
+    before = json.loads(out.read_text())
+    result = run(tree, out, grid, methods=["random"], labels=["hard"], ipcs=[1], seeds=[0], models=names)
+    assert result["cells"] == before["cells"] and "models" not in before
+    found = {model["model"]: model for model in result["models"]}
+    assert list(found) == sorted(names)
+    fits = {trial["settings"]["lr"]: trial["held_top1"] for trial in result["trials"] if trial.get("fit") == "head"}
+    chosen = max(fits, key=lambda lr: fits[lr])
+    assert set(fits) == {1e-5, 1e-2} and found["head"]["settings"] == {"lr": chosen}
+    shared = Bench(str(tree), grid, tmp_path / "other")
+    shared.comparison = shared.comparison.with_fit("projector", {"lr": 1e-3, "weight": 0.1})
+    stages, spec, test = shared.stages(), shared.comparison.projector, shared.test()
+    head = stages.probe(bench.with_settings(spec, {"lr": chosen}), taught=False, lora=False).model
+    kept = head.label_head.weight.half()
+    public = sum(weights.bytes for weights in encoders.load(spec.encoder).weights)
+    images = test.images.float() / 255
+    right = (head.encode(images) @ kept.float().T).argmax(1) == test.targets
+    assert found["head"]["top1"]["runs"] == [pytest.approx(100 * right.double().mean().item())]
+    safetensors.torch.save_file({"label_head.weight": kept}, tmp_path / "head")
+    assert found["head"]["bytes"] == (tmp_path / "head").stat().st_size and found["head"]["public"] == public
+    fitted = stages.projector(spec)
+    projector = restore(fitted.start, fitted.adapter.rounded("float16"))
+    assert found["projector"]["top1"]["runs"] == [top1(projector, test)]
+    assert found["projector"]["bytes"] == adapter_bytes(fitted.adapter, "float16")
+    assert found["projector-int8"]["bytes"] == adapter_bytes(fitted.adapter, "int8")
+    teacher = TeacherLabels([stages.spec.network], [stages.teachers().observer], test.side)
+    assert found["teacher"]["top1"]["runs"] == [top1(teacher.members[0], test)]
+    assert (found["teacher"]["bytes"], found["teacher"]["public"]) == (teacher.size(), 0)
+    monkeypatch.setattr(rivals, "_tested", lambda *call: pytest.fail("a model that is there is made again"))
+    run(tree, out, grid, methods=["random"], labels=["hard"], ipcs=[1], seeds=[0], models=names)
+
+
 def test_the_encoder_trained_as_a_whole_stands_beside_hello(tree: Path, grid: Comparison, tmp_path: Path) -> None:
     result = run(tree, tmp_path / "r.json", grid, methods=["rded-encoder"], labels=["teacher"], ipcs=[1], seeds=[0])
     fits = {trial["settings"]["lr"]: trial["held_top1"] for trial in result["trials"] if "fit" in trial}
@@ -276,6 +344,8 @@ def test_the_encoder_trained_as_a_whole_stands_beside_hello(tree: Path, grid: Co
         ({"labels": ["hart"]}, "did you mean 'hard'"),
         ({"ipcs": [3]}, "no student training for IPC 3, only for 1, 2"),
         ({"students": ["convnet_w8"]}, "unknown network"),
+        ({"models": ["haed"]}, "did you mean 'head'"),
+        ({"models": ["stored-2"]}, "unknown model 'stored-2'"),
     ],
 )
 def test_wrong_names_are_told_before_anything_runs(
@@ -329,7 +399,7 @@ def test_named_comparisons_are_fair_and_can_be_written_down(name: str) -> None:
     losses = [trial["loss"] for trial in made.trials["soft"]]
     assert losses.count("mse") == losses.count("kl"), "neither loss is tried more often"
     assert len({len(tried) for tried in made.fits.values()}) == 1, "as many short fits for each"
-    assert set(made.fits) == {"projector"} | {name for name, each in made.contenders.items() if each.teachers}
+    assert set(made.fits) == {"projector", "head"} | {name for name, each in made.contenders.items() if each.teachers}
     comparison.check(made, list(made.contenders), list(made.labels), list(made.training), ["convnet3"])
 
 

@@ -15,6 +15,7 @@ from hello_distill.experiments.ledger import Cell, Ledger, Run
 from hello_distill.format import results, storage
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Bytes, GridCell, Study, StudyRow
+from hello_distill.system.errors import InputError
 
 RESULTS = sorted((Path(__file__).parents[2] / "results").glob("*.json"))
 SIZE = Bytes(images=1, labels=2, teacher=3, public=4)
@@ -65,6 +66,21 @@ def test_a_file_that_is_continued_keeps_what_it_says_besides(tmp_path: Path) -> 
     again = json.loads(ledger.file.read_text())
     assert again["of tomorrow"] == [1] and again["cells"][0]["weather"] == {"rain": None}
     assert again["cells"][0]["top1_last"]["runs"] == [40.0, 50.0]
+
+
+def test_a_file_that_does_not_count_its_classes_is_continued(tmp_path: Path) -> None:
+    old = Ledger(tmp_path / "r.json", {"name": "x"}, {})
+    old.add_run(Cell("a", "hard", 1, "s"), {}, 0, Run(40.0, 41.0, SIZE, 1.0))
+    ledger = Ledger(tmp_path / "r.json", {"name": "x", "classes": 4}, {})
+    ledger.add_run(Cell("a", "hard", 1, "s"), {}, 1, Run(40.0, 41.0, SIZE, 1.0))
+    data = ledger.read().data
+    assert data.content() == {"name": "x"} and data.bits_per_class(100) is None
+    new = Ledger(tmp_path / "s.json", {"name": "x", "classes": 4}, {})
+    new.add_run(Cell("a", "hard", 1, "s"), {}, 0, Run(40.0, 41.0, SIZE, 1.0))
+    assert new.read().data.bits_per_class(100) == 200 and SIZE.total == 6
+    for other in ({"name": "x", "classes": 5}, {"name": "x"}):
+        with pytest.raises(InputError, match="other data"):
+            Ledger(tmp_path / "s.json", other, {})
 
 
 def test_a_study_keeps_rows_of_its_kind(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from hello_distill.distillers.recover import Jitter
 from hello_distill.distillers.sre2l import SRe2L
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format.codecs import Int8, LabelCodec, Plain
+from hello_distill.format.kinds import KINDS
 from hello_distill.format.specs import Augment
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
@@ -113,6 +114,12 @@ def test_a_label_source_writes_the_same_bytes_twice(
         assert all(p.stat().st_mode & 0o044 for p in files), "others must be able to read it"
         written.append((described, [(p.relative_to(tmp_path / name), p.read_bytes()) for p in files]))
     assert written[0] == written[1]
+
+
+def test_labels_are_of_one_regime_each() -> None:
+    found = {kind: labels.kind(kind).regime() for kind in KINDS.ours}
+    fixed = dict.fromkeys(("pruned", "quantized", "static", "stored"), "fixed")
+    assert found == {"hard": "hard", "projector": "unlimited", "teacher": "unlimited", **fixed}
 
 
 # Distillers.

@@ -36,7 +36,7 @@ from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.training.networks import build
 from hello_distill.training.training_set import TrainingSet
 from hello_distill.types import View
-from hello_distill.views import sample_views
+from hello_distill.views import render, sample_views
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,8 @@ def test_a_student_of_stored_labels_is_that_of_online_labels_bit_for_bit(
 
 FORMS = {
     "stored": (wanted("stored"), {}),
+    "one": (wanted("stored", views=1), {"epochs": 1}),
+    "many": (wanted("stored", views=9), {"epochs": 9}),
     "pruned": (wanted("pruned", keep=0.4), {"keep": 0.4}),
     "topk": (wanted("quantized", codec="topk", k=3), {"codec": "topk", "k": 3}),
     "int8": (wanted("quantized", codec="int8", keep=0.5), {"codec": "int8", "keep": 0.5}),
@@ -128,7 +130,10 @@ def test_bytes_on_disk_are_those_of_the_formula(name: str, taught: Path, tmp_pat
         )
         made = relabel(given, tmp_path / f"{name}{epochs}", options)
         found = hd.info(made)
-        assert found["labels"]["bytes"] == sizes.stored_bytes(4, 8, epochs, batch_size, **how)
+        formula = sizes.stored_bytes(4, 8, **{"epochs": epochs, "batch_size": batch_size, **how})
+        assert found["labels"]["bytes"] == formula
+        if options.name == "stored":
+            assert options.stored_bytes(4, 2, epochs, batch_size) == formula
         assert found["labels"]["bytes"] == sum(p.stat().st_size for p in (made / "labels").iterdir())
         assert 0 < found["labels"]["index_bytes"] < found["labels"]["bytes"]
         assert found["teacher"]["bytes"] == 0
@@ -271,6 +276,36 @@ def test_pruned_labels_show_the_views_that_were_kept_and_no_others(taught: Path,
             assert torch.equal(view.box, twin.box) and torch.equal(view.rows, twin.rows) and view.share == twin.share
 
 
+@pytest.mark.parametrize("views", [1, 2, 7])
+def test_so_many_labels_an_image_are_stored_and_drawn_from(views: int, taught: Path, tmp_path: Path) -> None:
+    """Of three epochs' training; seven are more than it would ask for."""
+    online = artifacts.load(taught)
+    some = artifacts.load(relabel(taught, tmp_path / "some", wanted("stored", views=views)))
+    pool = [view for epoch in range(views) for view in online.views(epoch=epoch)]
+    kept = Counter(row for number in range(2 * views) for row in some.labels.kept.view(number).rows.tolist())
+    assert kept == dict.fromkeys(range(8), views) and some.labels.kept.batches == len(pool)
+    shown = Counter()
+    for epoch in range(3 * views):
+        if epoch % views == 0:
+            assert len(shown) == epoch // views * len(pool), "each once, before any comes again"
+        batches = list(some.labels.views(epoch, ()))
+        assert len({view.key for view in batches}) == len(batches) == 2, "as many steps as any epoch has"
+        for view in batches:
+            twin = pool[view.key]
+            assert torch.equal(view.rows, twin.rows) and torch.equal(view.box, twin.box)
+            shown[view.key, epoch // views] += 1
+            images = render(some.data.images, view)
+            assert torch.equal(some.labels(images, view), online.labels(images, twin))
+    assert set(shown.values()) == {1} and len(shown) == 3 * len(pool)
+    orders = {tuple(view.key for view in some.labels.views(epoch, ())) for epoch in range(0, 20 * views, views)}
+    assert len(orders) > 1, "in another order in another round"
+    described = read_manifest(tmp_path / "some")
+    assert described["labels"]["draw"] == {"replacement": False, "seed": 0, "rounds": True}
+    seal(tmp_path / "some", labels={**described["labels"], "batches": described["labels"]["batches"] - 1})
+    with pytest.raises(ArtifactError, match="drawn in rounds are not those of whole epochs"):
+        artifacts.load(tmp_path / "some")
+
+
 def test_static_labels_are_those_of_whole_images_mixed_by_share(taught: Path, tmp_path: Path) -> None:
     online = artifacts.load(taught)
     static = artifacts.load(relabel(taught, tmp_path / "s", wanted("static")))
@@ -348,6 +383,7 @@ def test_stored_labels_cannot_label_anew(taught: Path, tmp_path: Path) -> None:
         ({"kind": "prunned"}, "did you mean 'pruned'"),
         ({"kind": "pruned", "keep": 0.0}, "--keep 0.0"),
         ({"kind": "quantized", "codec": "int9"}, "did you mean 'int8'"),
+        ({"kind": "stored", "views": 0}, "--views 0 keeps no label"),
         ({"kind": "quantized", "k": 0}, "at least one class"),
         ({"kind": "projector", "precision": "int5"}, "did you mean 'int8'|did you mean 'int4'"),
     ],
@@ -363,6 +399,7 @@ def test_wrong_options_are_named(options: dict[str, object], told: str) -> None:
         ("stored --codec int8", "--codec is for quantized labels, not stored"),
         ("stored --keep 0.1", "--keep is for pruned or quantized labels, not stored"),
         ("stored --k 10", "--k is for quantized labels, not stored"),
+        ("pruned --views 3", "--views is for stored labels, not pruned"),
         ("hard --replacement true", "--replacement is for pruned or quantized labels, not hard"),
         ("static --precision int8", "--precision is for projector or teacher labels, not static"),
         ("static --seed 0", "--seed is for pruned or quantized or stored labels, not static"),

@@ -20,10 +20,11 @@ from hello_distill import cli
 from hello_distill.artifact import load
 from hello_distill.data.sources import read_test_split
 from hello_distill.format import results
-from hello_distill.format.results.entries import Summary
-from hello_distill.format.results.grids import Bytes, GridCell
+from hello_distill.format.results.entries import Data, Summary
+from hello_distill.format.results.grids import Bytes, Comparison, GridCell
 from hello_distill.labels.sources.static import static
-from hello_distill.report import plot, published, report
+from hello_distill.report import grids, plot, published, report
+from hello_distill.report.page import Figure, plain
 from hello_distill.report.parts import mean_by_epoch
 from hello_distill.system.errors import InputError
 from hello_distill.training.scores import confusion
@@ -131,12 +132,18 @@ def test_every_number_of_a_comparison_is_the_file_s(made: Made, page: Page, file
         for row in rows:
             cell = cells[row[0][0], row[1][0]]
             sizes = [[cell["bytes"][name]] for name in ("images", "labels", "teacher")]
-            assert [values for _, values in row[2:8]] == [*scores(cell), *sizes]
+            in_all = sum(size for (size,) in sizes)
+            bits = [[8 * in_all / 4 / 1000]] if data == "shapes" else []  # of four classes; the older file says none
+            assert [values for _, values in row[2 : 9 + len(bits)]] == [*scores(cell), *sizes, [in_all], *bits]
+            known = {"hard": "hard", "teacher": "unlimited", "projector": "unlimited"}
+            assert row[9 + len(bits)][0] == known.get(cell["labels"], "fixed")
             last = cell["top1_last"]
             spread = "" if last["sd"] is None else f" ± {last['sd']:.1f}"
             assert row[2][0] == f"{last['mean']:.1f}{spread}"
             shown += 1
         assert [name for name, _ in head][2:5] == ["last epoch", "best epoch", "n"]
+        regimes = [row[9 + (data == "shapes")][0] for row in rows]
+        assert regimes == sorted(regimes, key=["hard", "fixed", "unlimited"].index), "kept apart"
     assert shown == len(found["cells"])
     stages = tables["Teachers and projector on held-out training images"][1:]
     assert {row[0][0] for row in stages} == found["stages"].keys()
@@ -147,6 +154,30 @@ def test_every_number_of_a_comparison_is_the_file_s(made: Made, page: Page, file
     about = {row[0][0]: row[1][0] for row in tables["What was run"][1:]}
     assert about["commit"] == (found["environment"]["commit"] or "unknown")
     assert about["processor"] == found["environment"]["processor"] and about["torch"] == found["environment"]["torch"]
+
+
+def test_models_stand_below_the_students_with_all_that_is_shipped(made: Made, tmp_path: Path) -> None:
+    content = read(made, "shapes.json")
+    top1 = {"mean": 61.25, "sd": None, "runs": [61.25]}
+    model = {"model": "head", "settings": {}, "seeds": [0], "commits": ["x"], "bytes": 4000, "public": 9, "top1": top1}
+    result = results.read({**content, "models": [model]})
+    assert isinstance(result, Comparison) and results.read(content).models == []
+    section = grids.comparison("results/shapes.json", result)
+    (table,) = section.tables
+    cells = dict(zip(table.head, table.rows[-1], strict=True))
+    assert plain(cells["images"]) == plain(cells["images' size"]) == "none"
+    assert plain(cells["labels"]) == "the head itself" and plain(cells["regime"]) == "no student"
+    assert cells["last epoch"] == (Figure(61.25, "61.2"),) and cells["in all"][0].value == 4000
+    assert cells["kbit per class"][0].value == 8.0
+    assert len(table.rows) == len(result.cells) + 1
+    shown = table.lines()
+    assert shown[0] == ["images", "labels", "last epoch", "n", "in all", "kbit per class", "regime"]
+    charts = next(block for block in section.blocks if block.title == "Accuracy against bytes")
+    picture = charts.pictures[0][1][0]
+    assert "the head itself 61.2 % at 4,000 bytes" in picture.alt
+    svg = picture.draw().decode()
+    assert "<!-- head -->" in svg and "<!-- bits per class -->" in svg
+    assert "<!-- bytes of images, labels and teacher" in svg
 
 
 def test_every_number_of_the_other_kinds_is_the_file_s(made: Made, page: Page) -> None:
@@ -214,7 +245,7 @@ def test_every_number_of_a_continual_run_is_the_file_s(made: Made, page: Page) -
 def test_published_figures_stand_beside_ours_with_their_source(page: Page, text: str) -> None:
     name = "10 images per class, convnet3, 300 epochs in batches of 20"
     rows = page.tables["Comparison on cifar10-jpeg", name][1:]
-    beside = {(row[0][0], row[1][0]): row[8] for row in rows}
+    beside = {(row[0][0], row[1][0]): row[-1] for row in rows}
     assert beside["rded", "teacher"] == ("50.2 ± 0.5 (ConvNet-3); 37.1 ± 0.3 (ResNet-18)", [50.2, 0.5, 37.1, 0.3])
     assert beside["hello", "projector"] == ("", []), "the paper has no figure on these data"
     assert "Why published figures may differ: published students are ConvNet-3, ResNet-18, ours convnet3;" in text
@@ -382,8 +413,8 @@ def test_wrong_calls_are_told(made: Made, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_chart_takes_no_text_for_a_formula() -> None:
-    size, top1 = Bytes(images=0, labels=0, teacher=0, public=110_000_000), Summary.of([50.0])
+    size, top1 = Bytes(images=1, labels=0, teacher=0, public=110_000_000), Summary.of([50.0])
     names: dict[str, Any] = {"method": r"$\frac{", "labels": "hard", "ipc": 1, "student": "a$b$"}
     cell = GridCell(**names, seeds=[0], commits=[], bytes=size, top1_last=top1, top1_best=top1)
-    drawn = plot.picture("$x$", [cell], "svg", ["a$b$"], [1])
+    drawn = plot.picture(Data(name="$x$"), [cell], "svg", ["a$b$"], [1])
     assert drawn.startswith(b"<?xml") and b"(projector: and a public encoder of 110 MB)" in drawn

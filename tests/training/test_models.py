@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from conftest import cheap
+from hello_distill import student
+from hello_distill.data.images import Material
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.encoders.encoder import Encoder
+from hello_distill.format.specs import Augment, Optim, StudentSpec
+from hello_distill.labels.sources.hard import HardLabels
+from hello_distill.student import fresh
 from hello_distill.system.errors import InputError
 from hello_distill.training import networks as models
 from hello_distill.training.networks import IMAGENET_MEAN, IMAGENET_STD, build, check_name
+from hello_distill.training.training_set import TrainingSet
 
 
 def test_convnet_has_the_fields_320010_parameters() -> None:
@@ -57,6 +66,32 @@ def test_the_modified_vgg_has_one_linear_layer_on_pooled_features() -> None:
     pooled = backbone.features((x - model.mean) / model.std).mean((2, 3))
     torch.testing.assert_close(model(x), pooled @ backbone.classifier.weight.T)
     assert build("vgg11_modified", 10, 96, seed=0)(torch.rand(2, 3, 96, 96)).shape == (2, 10)
+
+
+def test_a_student_on_a_public_encoder_trains_its_head_alone(tiny: Encoder, material: Material, recipe: Recipe) -> None:
+    """One step of gradient descent from zero, by the formula: W = lr 20 / n * sum over images of (y - 1/c) f(x)."""
+    name, data = f"encoder/{tiny.name}", material.train
+    views = Augment(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0.0, mix="none")
+    optim = Optim(1, len(data), lr=0.3, name="sgd", weight_decay=0.0, schedule="constant")
+    spec = StudentSpec(name, augment=views, optim=optim)
+    made = []
+
+    def kept(*given: object) -> nn.Module:
+        made.append(fresh(*given))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(student, "fresh", kept)
+        score = student.train_student(TrainingSet(data, HardLabels(data.targets, 4), spec), material.held, 0)
+    with torch.no_grad():
+        features = F.normalize(tiny.visual(tiny.preprocess(data.images / 255)), dim=1)
+        held = F.normalize(tiny.visual(tiny.preprocess(material.held.images / 255)), dim=1)
+    expected = 0.3 * 20 / len(data) * (F.one_hot(data.targets, 4) - 0.25).T @ features
+    torch.testing.assert_close(made[0].label_head.weight.data, expected, rtol=1e-4, atol=1e-6)
+    for key, value in tiny.visual.state_dict().items():
+        assert torch.equal(made[0].visual.state_dict()[key], value), key
+    right = (held @ expected.T).argmax(1) == material.held.targets
+    assert score.last == pytest.approx(100 * right.double().mean().item())
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("vit_tiny_patch16_224", 4), ("swinv2_tiny_window8_256", 64)])

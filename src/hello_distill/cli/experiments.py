@@ -46,9 +46,21 @@ def compare_options(parser: ArgumentParser) -> None:
         "--labels",
         nargs="+",
         default=["hard", "static", "teacher", "projector"],
-        help="also stored, pruned, quantized, projector-int8, teacher-int8, teacher-int4",
+        help="also stored, stored-1, stored-10 and stored-100 (so many labels an image), pruned, pruned-lpld (40 "
+        "times fewer), quantized, projector-int8, teacher-int8, teacher-int4",
     )
-    parser.add_argument("--students", nargs="+", default=["convnet3"], help="networks, as for `train`")
+    parser.add_argument(
+        "--students",
+        nargs="+",
+        default=["convnet3"],
+        help="networks, as for `train`; encoder/lite@64: a linear head on the frozen encoder",
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        help="networks shipped as they are, without images or students: head (linear, on the frozen encoder), "
+        "projector, teacher, projector-int8, teacher-int8, teacher-int4 (default: none)",
+    )
     add_seeds(parser, "one run of each cell for each seed")
 
 
@@ -59,7 +71,7 @@ def compare(options: Namespace) -> None:
     from hello_distill.recipes import find_comparison
 
     chosen = {"methods": options.methods, "labels": options.labels, "students": options.students}
-    fill("compare", options, run, find_comparison(options.recipe), **chosen)
+    fill("compare", options, run, find_comparison(options.recipe), **chosen, models=options.models or ())
 
 
 def continual_options(parser: ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from hello_distill.system.errors import InputError, MachineError
 
 
 def plot_options(parser: ArgumentParser) -> None:
-    """Draw accuracy against label bytes from a result of `compare`."""
+    """Draw accuracy against the bytes of all that is shipped from a result of `compare`."""
     parser.add_argument("result", help="file that `compare` wrote")
     parser.add_argument("--out", help="picture to write (PNG or SVG); default: beside the result, as SVG")
 

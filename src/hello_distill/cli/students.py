@@ -17,7 +17,8 @@ def train_options(parser: ArgumentParser) -> None:
     add_artefact(parser)
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
     add_test(parser)
-    parser.add_argument("--student", help="network (default: the artefact's own): torchvision's, convnet3, timm/NAME")
+    networks = "torchvision's, convnet3, timm/NAME; encoder/NAME@SIZE: a linear head on a public encoder"
+    parser.add_argument("--student", help=f"network (default: the artefact's own): {networks}")
     parser.add_argument("--labels", help="the kind that it keeps (default), or hard: the classes alone")
     add_part(parser)
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")

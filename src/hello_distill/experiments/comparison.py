@@ -17,7 +17,9 @@ from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
 from hello_distill.data.images import check_counts
 from hello_distill.distillers.base import METHODS
+from hello_distill.experiments import models as rivals
 from hello_distill.experiments.grid import (
+    HEAD,
     PROJECTOR,
     Bench,
     Comparison,
@@ -34,7 +36,7 @@ from hello_distill.format.results.grids import Bytes, GridCell
 from hello_distill.student import tested, train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
-from hello_distill.training.networks import check_name
+from hello_distill.teachers import check_network, public_bytes
 from hello_distill.training.scores import percent
 
 
@@ -47,21 +49,23 @@ def compare(
     ipcs: Sequence[int] | None,
     students: Sequence[str],
     seeds: Sequence[int],
+    models: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run the grid, or what is left of it, and keep the result at `out` up to date; see `hello-distill compare`.
 
     `ipcs` None takes all that the comparison has. Several processes may work on one `out`: each takes what no other has
-    begun. Accuracies are percent on the test split. Raises InputError before any training for unknown names,
-    and where `out` is the result of other settings.
+    begun. Accuracies are percent on the test split; `models` are tested once, after all students (see `models.py`).
+    Raises InputError before any training for unknown names, and where `out` is the result of other settings.
     """
     ipcs = ipcs or list(comparison.training)
     check(comparison, methods, labels, ipcs, students)
+    rivals.check(comparison, models)
     others = {name: Contender(METHODS.find(name)()) for name in methods if name not in comparison.contenders}
     comparison = replace(comparison, contenders={**comparison.contenders, **others})
     check_seeds(seeds)
     bench, ledger = opened(data, out, comparison, described(comparison))
     check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))
-    for name in _fitted(comparison, methods, labels):
+    for name in _fitted(comparison, methods, [*labels, *models]):
         bench.comparison = bench.comparison.with_fit(name, fit_settings(bench, ledger, name))
     cells = [Cell(m, kind, ipc, s) for ipc in ipcs for s in students for m in methods for kind in labels]
     cells.sort(key=lambda cell: _twin(cell) is not None)
@@ -72,13 +76,14 @@ def compare(
         ledger.add_stages(bench.figures())
 
     ledger.fill(cells, seeds, run)
+    rivals.fill(bench, ledger, models)
     return ledger.read().content()
 
 
 def _fitted(comparison: Comparison, methods: Sequence[str], labels: Sequence[str]) -> list[str]:
     """What a grid needs fitted beside its teachers: the projector, contenders' own teachers."""
     projects = any(comparison.contenders[name].distiller.projector_spec for name in methods)
-    makers = {label_kinds.kind(kind_of(name)).made_by for name in labels}
+    makers = {label_kinds.kind(kind_of(name)).made_by for name in labels if name != HEAD}
     needed = [PROJECTOR] if projects or PROJECTOR in makers else []
     return needed + [name for name in methods if comparison.contenders[name].teachers is not None]
 
@@ -97,7 +102,7 @@ def check(
             raise InputError(f"unknown labels {kind!r}: {nearest(kind, known)}")
     comparison.check_ipcs(ipcs)
     for student in students:
-        check_name(student)
+        check_network(student)
 
 
 def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], seed: int) -> Run:
@@ -107,9 +112,10 @@ def _run(bench: Bench, ledger: Ledger, cell: Cell, settings: dict[str, Any], see
     if twin is not None and seed in twin.seeds:
         return _copied(bench, cell, twin, twin.seeds.index(seed))
     with context.stage(cell.labels) as stage:
-        with bench.labelled(cell, seed, bench.student(cell, settings)) as folder:
-            size = artefact_bytes(folder)
-            score = train_student(artifacts.load(folder), bench.test(), seed)
+        student = bench.student(cell, settings)
+        with bench.labelled(cell, seed, student) as folder:
+            size = artefact_bytes(folder, cell.student)
+            score = train_student(replace(artifacts.load(folder), student=student), bench.test(), seed)
         stage.figure = f"{cell.name}, seed {seed}: top-1 {percent(score.last)} last, {percent(score.best)} best"
     return Run(score.last, score.best, size, time.monotonic() - start, None, tested(score))
 
@@ -124,5 +130,5 @@ def _copied(bench: Bench, cell: Cell, twin: GridCell, run: int) -> Run:
     epochs, batch_size = bench.comparison.training[cell.ipc]
     kind = label_kinds.kind(cell.labels)
     stored = kind().stored_bytes(len(bench.material.train.classes), cell.ipc, epochs, batch_size)
-    size = Bytes(images=twin.bytes.images, labels=stored, teacher=0, public=0)
+    size = Bytes(images=twin.bytes.images, labels=stored, teacher=0, public=public_bytes(cell.student))
     return Run(twin.top1_last.runs[run], twin.top1_best.runs[run], size, 0.0, twin.labels)

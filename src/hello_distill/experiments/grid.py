@@ -33,12 +33,12 @@ from hello_distill.system.cache import once
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import commit
 from hello_distill.system.owners import beside, sweep
-from hello_distill.teachers import TeacherSpec, only_last
+from hello_distill.teachers import TeacherSpec, only_last, public_weights
 from hello_distill.types import LabelSource
 
 Spec = TypeVar("Spec", ProjectorSpec, TeacherSpec)
-PROJECTOR = "projector"
-"""Name of the projector among what is fitted."""
+PROJECTOR, HEAD = "projector", "head"
+"""Names of the projector, and of a linear head on its encoder, among what is fitted."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Comparison:
     trial_epochs: int = 60
     fits: Mapping[str, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
     """Settings that are tried by short fits and judged on held-out training images, as many for each: of the
-    `projector` (`lr`, and `weight`, the lambda of Eq. 5), and of the teachers of contenders that have their own."""
+    `projector` (`lr`, and `weight`, the lambda of Eq. 5), of a `head` that is a model by itself (see `models`), and of
+    the teachers of contenders that have their own."""
     fit_images: int = 6400
     """Training images that such a fit sees, once."""
 
@@ -181,17 +182,25 @@ class Bench:
         )
         return made
 
+    def kind(self, labels: str) -> LabelKind:
+        """The kind of labels behind a name, with its options."""
+        return self.comparison.labels.get(labels) or wanted(kind_of(labels))
+
     @contextmanager
     def labelled(self, cell: Cell, seed: int, student: StudentSpec) -> Iterator[Path]:
-        """An artefact with the cell's images and labels, for as long as it is needed."""
+        """An artefact with the cell's images and labels, for as long as it is needed.
+
+        It names the recipe's own network as its student, since no artefact may name an encoder for one.
+        """
         images = self.images(cell.method, cell.ipc, seed)
         artifact = replace(artifacts.load(images), student=student)
-        options = (self.comparison.labels.get(cell.labels) or wanted(kind_of(cell.labels))).with_seed(seed)
+        options = self.kind(cell.labels).with_seed(seed)
         source = label_source(artifact, self.online(artifact, cell.method, cell.labels), options)
         sweep(self.work / "labelled")
         folder = beside(self.work / "labelled")
         try:
-            yield artifacts.save_relabelled(images, source, student, folder)
+            named = replace(student, network=self.comparison.base.student.network)
+            yield artifacts.save_relabelled(images, source, named, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -221,15 +230,18 @@ def opened(
     commit()  # of the code as it is now
     file = Path(out)
     bench = Bench(data, comparison, file.with_name(".work"))
-    what = {"name": short_name(data), "training_images": fingerprint(bench.material.train)}
+    train = bench.material.train
+    what = {"name": short_name(data), "training_images": fingerprint(train), "classes": len(train.classes)}
     return bench, Ledger(file, what, settings)
 
 
-def artefact_bytes(folder: Path) -> Bytes:
-    """Bytes of an artefact's images, labels and teacher, and of the public weights that it relies on."""
+def artefact_bytes(folder: Path, student: str = "") -> Bytes:
+    """Bytes of an artefact's images, labels and teacher, and of the public weights that it or a student relies on."""
     info = costs.info(folder)
     sizes = {name: info[name]["bytes"] for name in ("images", "labels", "teacher")}
-    return Bytes(**sizes, public=sum(weights["bytes"] for weights in info["public_weights"]))
+    public = {weights["name"]: weights["bytes"] for weights in info["public_weights"]}
+    public |= {weights.name: weights.bytes for weights in public_weights(student)}
+    return Bytes(**sizes, public=sum(public.values()))
 
 
 def kind_of(labels: str) -> str:

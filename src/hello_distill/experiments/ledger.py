@@ -75,7 +75,7 @@ class Run(NamedTuple):
 class Ledger:
     """Keeps the file whole at any moment. Every addition reads it anew under a lock, so that none is lost."""
 
-    def __init__(self, file: Path, data: dict[str, str], recipe: dict[str, Any]) -> None:
+    def __init__(self, file: Path, data: dict[str, Any], recipe: dict[str, Any]) -> None:
         """Raises InputError where the file holds the result of other data or other settings."""
         self.file = file
         self.claims = file.with_name(f".{file.stem}.claims")
@@ -87,7 +87,8 @@ class Ledger:
             known = self.read().content()
         except (OSError, ValueError):
             raise InputError(f"{file} is no result of this command; choose another --out") from None
-        if any(known.get(name) != value for name, value in self.head.items()):
+        stated = {name: value for name, value in data.items() if name != "classes" or name in known["data"]}
+        if any(known.get(name) != value for name, value in {**self.head, "data": stated}.items()):
             raise InputError(f"{file} is the result of other data or other settings; choose another --out")
 
     def read(self) -> GridResult:

@@ -16,14 +16,14 @@ from hello_distill import artifact as artifacts
 from hello_distill import encoders
 from hello_distill import labels as label_kinds
 from hello_distill.data.images import ImageSet
-from hello_distill.experiments.grid import PROJECTOR, Bench, kind_of, with_settings
+from hello_distill.experiments.grid import HEAD, PROJECTOR, Bench, kind_of, with_settings
 from hello_distill.experiments.ledger import Cell, Ledger
-from hello_distill.projector import ProjectorSpec, fit_projector, restore, zero_shot
+from hello_distill.projector import ProjectorSpec, fit_probe, fit_projector, restore, zero_shot
 from hello_distill.student import train_student
 from hello_distill.system import context
 from hello_distill.system.cache import locked
 from hello_distill.system.errors import DivergedError, InputError
-from hello_distill.teachers import TeacherSpec, train_teachers
+from hello_distill.teachers import ENCODER_SCALE, TeacherSpec, train_teachers
 from hello_distill.training.scores import percent, top1
 
 Trial = Callable[[Mapping[str, Any]], float | None]
@@ -31,26 +31,47 @@ Trial = Callable[[Mapping[str, Any]], float | None]
 
 
 def fit_settings(bench: Bench, ledger: Ledger, what: str) -> Mapping[str, float]:
-    """The settings of the projector, or of a contender's own teachers, that a short fit did best with."""
+    """The settings of the projector, a head, or a contender's own teachers, that a short fit did best with."""
     comparison = bench.comparison
     candidates = comparison.fits.get(what, ())
     if len(candidates) < 2:
         return candidates[0] if candidates else {}
-    teachers = None if what == PROJECTOR else comparison.contenders[what].teachers
-    fit = _projector_fit(bench, comparison.projector) if teachers is None else _teacher_fit(bench, teachers)
+    if what == PROJECTOR:
+        fit = _projector_fit(bench, comparison.projector)
+    elif what == HEAD:
+        fit = _head_fit(bench, comparison.projector)
+    else:
+        teachers = comparison.contenders[what].teachers
+        assert teachers is not None
+        fit = _teacher_fit(bench, teachers)
     return _best(bench, ledger, {"fit": what}, candidates, fit)
+
+
+def _short(spec: ProjectorSpec, settings: Mapping[str, Any]) -> ProjectorSpec:
+    """A fit of these settings that sees its images once."""
+    tried = with_settings(spec, settings)
+    return replace(tried, optim=replace(tried.optim, epochs=1))
 
 
 def _projector_fit(bench: Bench, spec: ProjectorSpec) -> Trial:
     def fit(settings: Mapping[str, Any]) -> float | None:
-        data, held = _some(bench), bench.material.held
-        tried = with_settings(spec, settings)
-        tried = replace(tried, optim=replace(tried.optim, epochs=1))
+        data, held, tried = _some(bench), bench.material.held, _short(spec, settings)
         encoder = encoders.load(tried.encoder, tried.size)
         start = zero_shot(encoder, data.classes, tried).to(data.images.device)
         ensemble = bench.stages().teachers().ensemble
         adapter = fit_projector(start, encoder, data, ensemble, tried, bench.comparison.base.seed)
         return top1(restore(start, adapter), held)
+
+    return fit
+
+
+def _head_fit(bench: Bench, spec: ProjectorSpec) -> Trial:
+    def fit(settings: Mapping[str, Any]) -> float | None:
+        tried = _short(spec, settings)
+        encoder = encoders.load(tried.encoder, tried.size)
+        seed = bench.comparison.base.seed
+        model, _ = fit_probe(encoder, _some(bench), None, tried, False, ENCODER_SCALE, seed)
+        return top1(model, bench.material.held)
 
     return fit
 
@@ -93,7 +114,7 @@ def _student(bench: Bench, cell_of_trial: Cell, candidate: Mapping[str, Any]) ->
     spec = bench.student(cell_of_trial, candidate)
     spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
     with bench.labelled(cell_of_trial, 0, spec) as folder:
-        return train_student(artifacts.load(folder), bench.material.held, 0).last
+        return train_student(replace(artifacts.load(folder), student=spec), bench.material.held, 0).last
 
 
 def _best(

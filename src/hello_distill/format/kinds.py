@@ -15,6 +15,9 @@ from hello_distill.format.fields import Count, Part, Weights
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.system.registry import Registry
 
+HARD, FIXED, UNLIMITED = REGIMES = ("hard", "fixed", "unlimited")
+"""Regimes: classes alone; a fixed number of soft labels an image; and soft labels of whatever views a student draws."""
+
 
 class LabelPart(Part):
     """What a manifest says of labels. A kind derives its own part, with the fields that `LabelSource.save` returns."""
@@ -89,6 +92,11 @@ class LabelKind:
     """Kind whose students are the same bit for bit, where a test shows it: comparisons then count bytes alone."""
     trials: ClassVar[str] = "soft"
     """Which settings comparisons try for its students: `soft` or `hard`."""
+
+    @classmethod
+    def regime(cls) -> str:
+        """What students may ask for, one of `REGIMES`: accuracies across them compare what labels cost, not methods."""
+        return HARD if cls.trials == "hard" else UNLIMITED if cls.online else FIXED
 
     @classmethod
     def load(cls, folder: Path, part: dict[str, Any], data: Any) -> Any:

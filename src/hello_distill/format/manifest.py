@@ -163,6 +163,8 @@ class Manifest(Part, Generic[Labels]):
             raise ValueError("two classes have one name")
         if self.images.count > len(self.classes) * self.ipc:
             raise ValueError("there are more images than classes times images per class")
+        if self.student.network.startswith("encoder/"):
+            raise ValueError("the student is a public encoder, which its user chooses")
         self.labels.check_images(len(self.classes), self.images.count, self.images.side)
         needed = {CARD, CONFIG, IMAGES, *self.labels.files()}
         if differing := sorted(set(self.files) ^ needed):

@@ -32,6 +32,7 @@ class DrawPart(Part):
 
     replacement: bool
     seed: Count
+    rounds: bool = False
 
 
 class RecordedPart(LabelPart):
@@ -52,6 +53,8 @@ class RecordedPart(LabelPart):
             raise ValueError("labels lie in more files than an artefact can list")
         if self.batches_per_epoch > self.images:
             raise ValueError("an epoch has more batches than images")
+        if self.draw is not None and self.draw.rounds and self.batches % self.batches_per_epoch:
+            raise ValueError("labels that are drawn in rounds are not those of whole epochs")
         return self
 
     def files(self) -> set[str]:
@@ -88,12 +91,17 @@ class RecordedKind(LabelKind):
 
         return open_recorded(folder, part, data.side)
 
-    def recorded(self, data: Any, student: Any, online: Any, codec: Any = None, keep: float = 1.0) -> Any:
-        """The batches of a student's training that are stored (a Plan), in float16 unless another codec is given."""
+    def recorded(
+        self, data: Any, student: Any, online: Any, codec: Any = None, keep: float = 1.0, epochs: int | None = None
+    ) -> Any:
+        """The batches of a student's training that are stored (a Plan), in float16 unless another codec is given.
+
+        `epochs` is how long that training would be, where not as long as the student's own.
+        """
         from hello_distill.format.codecs import Plain
         from hello_distill.labels.sources.recording import Plan
 
-        batches = student.optim.epochs * sizes.num_batches(len(data), student.optim.batch_size)
+        batches = (epochs or student.optim.epochs) * sizes.num_batches(len(data), student.optim.batch_size)
         return Plan(
             images=data,
             source=online,

@@ -18,6 +18,7 @@ from hello_distill.labels.projector import ProjectorKind
 from hello_distill.labels.pruned import Pruned
 from hello_distill.labels.quantized import Quantized
 from hello_distill.labels.static import Static
+from hello_distill.labels.stored import Stored
 from hello_distill.labels.teacher import Teacher
 from hello_distill.recipes.baselines import gvbsm_small, sre2l_small
 from hello_distill.recipes.hello import hello_many, hello_small
@@ -41,6 +42,7 @@ PROJECTOR_FITS = (
 )
 """Without 1e-2, the demo's rate: a short fit does as well with it, and after two epochs the projector was at chance on
 CIFAR-10 (seen once, with lambda 0.1; no result file holds it)."""
+HEAD_FITS = tuple({"lr": lr} for lr in (3e-3, 1e-2, 1e-3, 3e-2))
 ENCODER_FITS = tuple({"lr": lr} for lr in (1e-3, 3e-4, 1e-4, 3e-3))
 
 
@@ -70,14 +72,25 @@ def gvbsm() -> GVBSM:
 
 CORESETS = {rule: Contender(Coreset(rule, "lite", 64)) for rule in ("herding", "k-centre")}
 LABELS: dict[str, LabelKind] = {
+    **{f"stored-{views}": Stored(views=views) for views in (1, 10, 100)},
     "pruned": Pruned(keep=0.1),
+    "pruned-lpld": Pruned(keep=1 / 40, replacement=True),
     "quantized": Quantized(keep=0.1, codec="topk", k=5),
     "projector-float32": ProjectorKind(precision="float32"),
     "projector-int8": ProjectorKind(precision="int8"),
     "teacher-int8": Teacher(precision="int8"),
     "teacher-int4": Teacher(precision="int4"),
 }
-"""Ways of keeping labels whose options are not their defaults."""
+"""Ways of keeping labels whose options are not their defaults.
+
+`pruned-lpld` is LPLD at its strongest, 40 times fewer labels, the first of them, drawn with replacement (its README and
+code, commit 63eee18). Of HALD (arXiv 2512.15647, code at ffbca04) there are the labels, `stored-10` at IPC 10, and how
+they are drawn; its training, in whose middle half students learn smoothed classes instead, is not here, nor are batches
+of 16: all students here train alike.
+"""
+LPQLD = Quantized(keep=0.1, codec="topk", k=10)
+"""`quantized-lpqld`, where there are many more classes than ten: a tenth of the batches, the ten largest logits of each
+(its README's 200 times fewer; the schedules of its two temperatures are not here)."""
 
 
 PLANNED: dict[str, LabelKind] = {
@@ -130,7 +143,7 @@ def small() -> Comparison:
         labels=LABELS,
         trials={"hard": HARD_TRIALS, "soft": SOFT_TRIALS},
         trial_epochs=40,
-        fits={"projector": PROJECTOR_FITS, "rded-encoder": ENCODER_FITS},
+        fits={"projector": PROJECTOR_FITS, "head": HEAD_FITS, "rded-encoder": ENCODER_FITS},
     )
 
 
@@ -155,8 +168,8 @@ def many() -> Comparison:
         },
         projector=hello.projector,
         training={10: (100, 50)},
-        labels={name: kind for name, kind in LABELS.items() if "-" in name},
+        labels={**{name: kind for name, kind in LABELS.items() if "-" in name}, "quantized-lpqld": LPQLD},
         trials={"hard": HARD_TRIALS[:4], "soft": SOFT_TRIALS[:4]},
         trial_epochs=10,
-        fits={"projector": PROJECTOR_FITS, "rded-encoder": ENCODER_FITS},
+        fits={"projector": PROJECTOR_FITS, "head": HEAD_FITS, "rded-encoder": ENCODER_FITS},
     )

@@ -10,8 +10,19 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
+from hello_distill import labels as label_kinds
+from hello_distill.format.kinds import REGIMES
 from hello_distill.format.results import grids
-from hello_distill.format.results.grids import Comparison, Continual, Curve, GridCell, GridResult, Study, StudyRow
+from hello_distill.format.results.grids import (
+    Comparison,
+    Continual,
+    Curve,
+    GridCell,
+    GridResult,
+    Model,
+    Study,
+    StudyRow,
+)
 from hello_distill.report import page, parts, plot, published
 from hello_distill.report.page import Block, Gallery, Picture, Section, Table, Text
 from hello_distill.report.parts import grouped, schedule
@@ -28,6 +39,13 @@ LEAST_RUNS = 3
 """Seeds of each row, for anything to be said of them."""
 WIDE = ("best epoch", "its labeller", "labels' size")
 NOT_SEEN = "not seen"
+GRID = ["images", "labels", "last epoch", "best epoch", "n", "images' size", "labels' size", "teacher's size"]
+WIDE_GRID = ("best epoch", "images' size", "labels' size", "teacher's size")
+IN_ALL = (
+    "In all: images, labels and teacher; public weights are not shipped. Rows of one regime compare fairly: hard "
+    "labels, a fixed number of soft labels an image, or unlimited views, each labelled as it is drawn."
+)
+ITSELF = "A network that is shipped itself was fitted on the original images, once, and needs no student."
 NOTES = (
     "Top-1 in percent. Choices may rest on the held-out training images, and not on the test images. The spread "
     "is that of images and students: projectors are fitted once. A labeller is measured on held-out training "
@@ -67,52 +85,80 @@ def comparison(file: str, result: Comparison) -> Section:
     blocks: list[Block | None] = [parts.made(result.environment, about, result.more_environments), *tables]
     if cells:
         curves = parts.grid_curves(groups, lambda cell: f"{cell.method}, {cell.labels}", result.commands)
-        blocks += [bytes_charts(result.data.name, groups, file), curves or Text("Learning curves", [NO_CURVES])]
+        blocks += [bytes_charts(result, groups, file), curves or Text("Learning curves", [NO_CURVES])]
         blocks += [measured(result), published.gains(result)]
     return section(f"Comparison on {result.data.name}", file, result, blocks, tables)
 
 
 def _order(cell: GridCell) -> tuple[Any, ...]:
-    """By student, images, method, then from the labels that tell a student least to those that tell most."""
-    family = cell.labels.partition("-")[0]
+    """By student, images, regime, method, then from the labels that tell a student least to those that tell most."""
+    family, regime = cell.labels.partition("-")[0], regime_of(cell.labels)
     rank = list(plot.MARKS).index(family) if family in plot.MARKS else len(plot.MARKS)
-    return cell.student, cell.ipc, cell.method, rank, cell.labels
+    apart = REGIMES.index(regime) if regime in REGIMES else len(REGIMES)
+    return cell.student, cell.ipc, apart, cell.method, rank, cell.labels
+
+
+def regime_of(labels: str) -> str:
+    """One of `REGIMES`; nothing for labels of a package that is not here."""
+    kind = labels.partition("-")[0]
+    return label_kinds.kind(kind).regime() if kind in label_kinds.kinds() else ""
 
 
 def grid(result: Comparison, cells: Sequence[GridCell]) -> Table:
-    """A student's accuracies with one number of images per class, a row for each method and kind of labels."""
+    """A student's accuracies with one number of images per class, a row for each method and kind of labels.
+
+    Networks that are shipped as they are stand below.
+    """
     data, student, ipc = result.data.name, cells[0].student, cells[0].ipc
     entries = [published.beside(data, cell.method, cell.labels, ipc) for cell in cells]
     known = [entry for some in entries for entry in some]
-    head = ["images", "labels", "last epoch", "best epoch", "n", "images' size", "labels' size", "teacher's size"]
     rows = []
     for cell, theirs in zip(cells, entries, strict=True):
         sizes = map(page.weight, (cell.bytes.images, cell.bytes.labels, cell.bytes.teacher))
         scores = cell.top1_last, cell.top1_best, len(cell.seeds)
-        rows.append(page.row(cell.method, cell.labels, *scores, *sizes, *([published.cell(theirs)] if known else [])))
+        beside = [published.cell(theirs)] if known else []
+        in_all = [*_in_all(result, cell.bytes.total), page.words(regime_of(cell.labels))]
+        rows.append(page.row(cell.method, cell.labels, *scores, *sizes, *in_all, *beside))
+    rows += [_model(result, model, bool(known)) for model in result.models]
     twins = sorted({(cell.labels, cell.same_students_as) for cell in cells if cell.same_students_as})
-    notes = ["Top-1 in percent on the test split."]
+    notes = ["Top-1 in percent on the test split.", IN_ALL, *([ITSELF] if result.models else [])]
     notes += [f"Students of {labels} labels are those of {twin} labels, bit for bit." for labels, twin in twins]
     notes += published.notes([student], known)
     name = f"{ipc} image{'' if ipc == 1 else 's'} per class, {student}{schedule(result, ipc)}"
-    return Table(name, [*head, *(["published"] if known else [])], rows, notes, result.commands, ["best epoch"])
+    bits = ["kbit per class"] if result.data.classes else []
+    head = [*GRID, "in all", *bits, "regime", *(["published"] if known else [])]
+    return Table(name, head, rows, notes, result.commands, WIDE_GRID)
 
 
-def bytes_charts(data: str, groups: Sequence[Sequence[GridCell]], file: str) -> Gallery:
-    """Accuracy against what is shipped beside the images, a panel for each student and number of images."""
+def _in_all(result: Comparison, size: int) -> list[page.Cell]:
+    """Bytes of all that is shipped, and what that is for each class, where the file says how many there are."""
+    bits = result.data.bits_per_class(size)
+    return [page.weight(size), *([] if bits is None else [page.number(bits / 1000, ",.1f")])]
+
+
+def _model(result: Comparison, model: Model, published: bool) -> tuple[page.Cell, ...]:
+    """The row of a network that is shipped in the place of images."""
+    sizes = page.weight(0), None, None, *_in_all(result, model.bytes)
+    scores = model.top1, None, len(model.seeds)
+    return page.row("none", f"the {model.model} itself", *scores, *sizes, "no student", *[None] * published)
+
+
+def bytes_charts(result: Comparison, groups: Sequence[Sequence[GridCell]], file: str) -> Gallery:
+    """Accuracy against all that is shipped, a panel for each student and number of images."""
     every = [cell for group in groups for cell in group]
     pictures = []
     for group in groups:
         student, ipc = group[0].student, group[0].ipc
-        alt = f"Top-1 against the bytes of labels and teacher, {student}, IPC {ipc}: " + "; ".join(
-            f"{cell.method} with {cell.labels} labels {cell.top1_last.mean:.1f} % at "
-            f"{cell.bytes.labels + cell.bytes.teacher:,} bytes"
+        points = [
+            f"{cell.method} with {cell.labels} labels {cell.top1_last.mean:.1f} % at {cell.bytes.total:,} bytes"
             for cell in group
-        )
-        draw = partial(plot.accuracy_by_bytes, data, every, student, ipc)
+        ]
+        points += [f"the {each.model} itself {each.top1.mean:.1f} % at {each.bytes:,} bytes" for each in result.models]
+        alt = f"Top-1 against the bytes of all that is shipped, {student}, IPC {ipc}: " + "; ".join(points)
+        draw = partial(plot.accuracy_by_bytes, result.data, every, student, ipc, result.models)
         pictures.append(("", [Picture("image/svg+xml", draw, alt, 420)]))
-    about = ["Bytes are those of labels and teacher, beside the images; public weights are not shipped."]
-    return Gallery("Accuracy against label bytes", pictures, about, [shlex.join(["hello-distill", "plot", file])])
+    about = ["Bytes are those of images, labels and teacher; public weights are not shipped."]
+    return Gallery("Accuracy against bytes", pictures, about, [shlex.join(["hello-distill", "plot", file])])
 
 
 def measured(result: Comparison) -> Table | None:

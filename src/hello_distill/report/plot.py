@@ -1,4 +1,4 @@
-"""Charts: accuracy against label bytes, as `hello-distill plot` draws it, and learning curves.
+"""Charts: accuracy against bytes, as `hello-distill plot` draws it, and learning curves.
 
 On a page their ink follows the reader's light or dark theme, on a transparent ground.
 """
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill.format.results import read, reason
-from hello_distill.format.results.grids import GridCell, GridResult
+from hello_distill.format.results.entries import Data
+from hello_distill.format.results.grids import Comparison, GridCell, GridResult, Model
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, MachineError
 
@@ -28,7 +29,7 @@ THEME = "<style>:root{color:#1c1e21}@media(prefers-color-scheme:dark){:root{colo
 def plot(result: str | Path, out: str | Path | None = None) -> Path:
     """Draw a row of panels per student, a panel per number of images per class. Returns the picture's path.
 
-    Bytes are those shipped beside the images: labels and teacher's weights; public weights are not shipped. Raises
+    Bytes are those of all that is shipped: images, labels and teacher's weights; public weights are not. Raises
     InputError where the file is no result, MachineError where matplotlib is missing.
     """
     file = Path(result)
@@ -44,7 +45,7 @@ def plot(result: str | Path, out: str | Path | None = None) -> Path:
     ipcs, students = (sorted({getattr(cell, key) for cell in cells}) for key in ("ipc", "student"))
     suffix = target.suffix.removeprefix(".") or "png"
     try:
-        publishing.write(target, picture(content.data.name, cells, suffix, students, ipcs))
+        publishing.write(target, picture(content.data, cells, suffix, students, ipcs, models_of(content)))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{target} cannot be written: {error}; give --out a .svg or .png in a folder that exists"
@@ -73,23 +74,38 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def picture(data: str, cells: Sequence[GridCell], form: str, students: Sequence[str], ipcs: Sequence[int]) -> bytes:
+def models_of(result: GridResult) -> list[Model]:
+    """The networks that are shipped as they are, of which comparisons may have some."""
+    return result.models if isinstance(result, Comparison) else []
+
+
+def picture(
+    data: Data,
+    cells: Sequence[GridCell],
+    form: str,
+    students: Sequence[str],
+    ipcs: Sequence[int],
+    models: Sequence[Model] = (),
+) -> bytes:
     """The panels of some students and numbers of images; colours and the reach of bytes are those of all cells.
 
-    Raises ValueError for a form that matplotlib does not write.
+    Models stand in every panel. Raises ValueError for a form that matplotlib does not write.
     """
     figures = pyplot()
     from matplotlib.lines import Line2D
 
     colours = {method: f"C{number}" for number, method in enumerate(sorted({cell.method for cell in cells}))}
+    reach = _reach([*(cell.bytes.total for cell in cells), *(model.bytes for model in models)])
     size = (4.2 * len(ipcs), 3.6 * len(students) + 0.9)
     figure, panels = figures.subplots(len(students), len(ipcs), figsize=size, sharey=True, squeeze=False)
     for row, student in zip(panels, students, strict=True):
         row[0].set_ylabel("top-1 on the test split (%)")
         for panel, ipc in zip(row, ipcs, strict=True):
             _points(panel, [cell for cell in cells if (cell.student, cell.ipc) == (student, ipc)], colours)
-            panel.set_xlim(-300, 3 * max(1000, *map(_shipped, cells)))
-            panel.set_title(plain(f"{data}, {student}, IPC {ipc}"), fontsize="medium")
+            _models(panel, models)
+            panel.set_xlim(*reach)
+            panel.set_title(plain(f"{data.name}, {student}, IPC {ipc}"), fontsize="medium")
+            _bits(panel, data)
     shown = {cell.labels.partition("-")[0] for cell in cells}
     handles = [Line2D([], [], marker="o", ls="", color=colour, label=plain(name)) for name, colour in colours.items()]
     handles += [
@@ -108,16 +124,37 @@ def picture(data: str, cells: Sequence[GridCell], form: str, students: Sequence[
 
 def _points(panel: Any, cells: Sequence[GridCell], colours: dict[str, str]) -> None:
     """A mark per cell, its kind of labels by form and its method by colour."""
-    from matplotlib.ticker import FixedLocator
-
     for cell in cells:
         mark, colour = MARKS.get(cell.labels.partition("-")[0], "P"), colours[cell.method]
         score = cell.top1_last
-        panel.errorbar(_shipped(cell), score.mean, yerr=score.sd or 0, fmt=mark, color=colour, alpha=0.8)
-    panel.set_xscale("symlog", linthresh=1000, linscale=0.6)
-    panel.xaxis.set_major_locator(FixedLocator([0, *(10**power for power in range(3, 13))]))
-    panel.set_xlabel(f"bytes of labels and teacher{_beside(cells)}")
+        panel.errorbar(cell.bytes.total, score.mean, yerr=score.sd or 0, fmt=mark, color=colour, alpha=0.8)
+    panel.set_xscale("log")
+    panel.set_xlabel(f"bytes of images, labels and teacher{_beside(cells)}")
     panel.grid(alpha=0.3)
+
+
+def _models(panel: Any, models: Sequence[Model]) -> None:
+    """A star with its name for each network that is shipped in the place of images."""
+    for model in models:
+        panel.plot(model.bytes, model.top1.mean, "*", color="grey", alpha=0.8)
+        here, beside = (model.bytes, model.top1.mean), {"xytext": (4, 4), "textcoords": "offset points"}
+        panel.annotate(plain(model.model), here, fontsize="x-small", alpha=0.8, **beside)
+
+
+def _reach(sizes: Sequence[int]) -> tuple[float, float]:
+    """From below the least to above the most; nothing at all cannot stand on a logarithmic axis."""
+    known = [size for size in sizes if size > 0] or [1000]
+    return min(known) / 2, 2.0 * max(known)
+
+
+def _bits(panel: Any, data: Data) -> None:
+    """The same bytes as bits for each class, above the panel; nothing where the file does not count classes."""
+    if data.classes is None:
+        return
+    bits = 8 / data.classes
+    above = panel.secondary_xaxis("top", functions=(lambda size: size * bits, lambda each: each / bits))
+    above.set_xlabel("bits per class", fontsize="small")
+    above.tick_params(labelsize="small")
 
 
 def _beside(cells: Sequence[GridCell]) -> str:
@@ -126,15 +163,12 @@ def _beside(cells: Sequence[GridCell]) -> str:
     return f"\n(projector: and a public encoder of {public / 1e6:.0f} MB)" if public else ""
 
 
-def _shipped(cell: GridCell) -> int:
-    """Bytes beside the images."""
-    return cell.bytes.labels + cell.bytes.teacher
-
-
-def accuracy_by_bytes(data: str, cells: Sequence[GridCell], student: str, ipc: int) -> bytes:
+def accuracy_by_bytes(
+    data: Data, cells: Sequence[GridCell], student: str, ipc: int, models: Sequence[Model] = ()
+) -> bytes:
     """The panel of `hello-distill plot` for one student and one number of images per class, of all cells."""
     with _inked():
-        return _themed(picture(data, cells, "svg", [student], [ipc]))
+        return _themed(picture(data, cells, "svg", [student], [ipc], models))
 
 
 def curves(lines: Mapping[str, Mapping[int, float]], by: str) -> bytes:

@@ -59,7 +59,15 @@ class Summary(Entry):
 
 
 class Data(Entry):
-    """The data set's folder, and the SHA-256 of the training images."""
+    """The data set's folder, the SHA-256 of the training images, and how many classes they have.
+
+    Older files do not say how many.
+    """
 
     name: str
     training_images: str | None = None
+    classes: Annotated[int, Field(ge=1)] | None = None
+
+    def bits_per_class(self, size: int) -> int | None:
+        """Of so many bytes, as RUO counts them (arXiv 2507.17221); None where classes are not known."""
+        return None if self.classes is None else round(8 * size / self.classes)

@@ -22,6 +22,11 @@ class Bytes(Entry):
     teacher: int
     public: int
 
+    @property
+    def total(self) -> int:
+        """Of all that is shipped; public weights are not."""
+        return self.images + self.labels + self.teacher
+
 
 class Names(Entry):
     """What is run: a method with a kind of labels, a number of images per class and a student."""
@@ -167,10 +172,32 @@ def _is_of(entry: Entry, names: Mapping[str, Any]) -> bool:
     return all(getattr(entry, name) == value for name, value in names.items())
 
 
+class Model(Entry):
+    """A network that is shipped as it is, in the place of images: no student is trained."""
+
+    model: str
+    """`head`, or labels whose online maker it is."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of its fit, where some were tried."""
+    seeds: list[int]
+    commits: list[str]
+    seconds: int = 0
+    bytes: int
+    public: int
+    """Bytes of the public weights that it relies on."""
+    top1: Summary
+
+
 class Comparison(GridResult):
     """Of `hello-distill compare`: methods and labels side by side."""
 
     keys = frozenset({"cells", "trials"})
+    models: list[Model] = Field(default_factory=list)
+    """Older files hold none."""
+
+    def add_model(self, model: Model) -> None:
+        """Keep a model; those that were asked for stand in the order of their names."""
+        self.models = sorted([*self.models, model], key=lambda each: each.model)
 
     def pairs(self) -> list[tuple[GridCell, GridCell]]:
         """HeLlO with its projector's labels and RDED with its teacher's, where both have run, by student and images."""

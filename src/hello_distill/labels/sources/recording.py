@@ -224,15 +224,25 @@ def _within(boxes: Tensor, side: int, least: int) -> bool:
 class Draw:
     """Which stored batches an epoch takes, where only some of a training were kept: as many as it had, at random.
 
-    LPLD draws with replacement, LPQLD without (within an epoch, as far as the pool goes). Every student of an
-    artefact draws the same.
+    LPLD draws with replacement, LPQLD without (within an epoch, as far as the pool goes), HALD in `rounds`: every batch
+    of the pool once, before any comes again. Every student of an artefact draws the same.
     """
 
     replacement: bool = True
     seed: int = 0
+    rounds: bool = False
+    """Then the pool is that of whole epochs."""
+
+    def described(self) -> dict[str, Any]:
+        """As a manifest has it; artefacts of 0.1.0 know of no rounds."""
+        return {name: value for name, value in asdict(self).items() if name != "rounds" or value}
 
     def numbers(self, batches: int, per_epoch: int, epoch: int) -> list[int]:
         """Numbers of the batches of an epoch."""
+        if self.rounds:
+            number, part = divmod(epoch, batches // per_epoch)
+            drawn = np.random.default_rng([self.seed, 5, number]).permutation(batches)
+            return drawn[part * per_epoch : (part + 1) * per_epoch].tolist()
         rng = np.random.default_rng([self.seed, 5, epoch])
         if self.replacement:
             return rng.integers(batches, size=per_epoch).tolist()
@@ -280,7 +290,7 @@ class RecordedLabels(LabelSource):
 
     def save(self, folder: Path) -> dict[str, Any]:
         described = self.kept.write(folder)
-        draw = asdict(self.draw) if self.draw else None
+        draw = self.draw.described() if self.draw else None
         return {"kind": self.kind, "parameters": stored_numbers(described), "draw": draw, **described}
 
 
