@@ -28,6 +28,7 @@ from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.system import publishing
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.system.machine import device, versions
+from hello_distill.training.own import parse
 from hello_distill.training.training_set import TrainingSet
 from hello_distill.types import LabelSource
 
@@ -48,6 +49,8 @@ class Distilled(NamedTuple):
     """What was measured on the way; kept in the manifest."""
     made_of: str = CROPS
     """Where the pixels come from; the card says it."""
+    teachers: Sequence[Mapping[str, Any]] = ()
+    """Teachers that were brought along (`manifest.Teacher`)."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def save(
             "student": dataclasses.asdict(student),
             "expected": None,
             "figures": distilled.figures,
+            **({"teachers": list(distilled.teachers)} if distilled.teachers else {}),
             "versions": versions(),
         }
         _describe(partial, manifest)
@@ -140,9 +144,10 @@ def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path)
 
 
 def _public(settings: Any) -> Any:
-    """Settings without the paths of encoders' folders, which are nobody else's business."""
+    """Settings without the paths of encoders' and teachers' folders, which are nobody else's business."""
     if isinstance(settings, dict):
-        return {name: _public(value) for name, value in settings.items()}
+        own = {"sources": [parse(text).name for text in settings.get("sources", ())]} if "sources" in settings else {}
+        return {name: _public(value) for name, value in settings.items()} | own
     return encoders.public_name(settings) if isinstance(settings, str) else settings
 
 

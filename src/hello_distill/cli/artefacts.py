@@ -16,6 +16,7 @@ from hello_distill.cli.options import (
     add_json,
     add_max_bad,
     add_part,
+    add_teacher,
     add_test,
     read_config,
 )
@@ -48,6 +49,7 @@ def distill_options(parser: ArgumentParser) -> None:
         "demo (28 pixels, minutes), hello-small and hello-many (32 pixels), or a method to compare with as its code "
         "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels",
     )
+    add_teacher(parser)
     parser.add_argument("--label-bytes", help="maximum size of the projector, e.g. 200KB")
     parser.add_argument("--seed", type=NonNegativeInt, help="random seed (default: the recipe's)")
     parser.add_argument(
@@ -79,6 +81,7 @@ def distill(options: Namespace) -> None:
         ipc = changes.get("ipc") if options.ipc is None else options.ipc
         recipe = find(options.recipe, ipc if isinstance(ipc, int) else None).with_changes(changes)
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
+        recipe = recipe.with_own_teachers(options.teacher) if options.teacher else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
         warn_if_made_for_gpu(options.recipe, recipe)
         overrides = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
