@@ -119,12 +119,20 @@ def save(
     return Path(out)
 
 
-def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpec, out: str | Path) -> Path:
+def save_relabelled(
+    folder: str | Path,
+    labels: LabelSource,
+    student: StudentSpec,
+    out: str | Path,
+    teachers: Sequence[Mapping[str, Any]] = (),
+) -> Path:
     """Write an artefact with the images of another, byte for byte, and other labels.
 
-    What accuracy to expect of it is not known.
+    `teachers` were brought along to make these labels. What accuracy to expect of it is not known.
     """
     root, manifest = Path(folder), verification.check_files(folder)
+    brought = {each["sha256"]: each for each in (*manifest.get("teachers", ()), *teachers)}
+    manifest |= {"teachers": list(brought.values())} if brought else {}
     copied = [IMAGES, CONFIG]
     with published(out, _size(root, copied) + labels.size() + text_bytes(manifest["classes"])) as partial:
         _copy(root, partial, {name: manifest["files"][name]["sha256"] for name in copied})

@@ -17,14 +17,18 @@ from torch import nn
 from conftest import CLASSES, drawn, seal
 from forge import Pickled
 from hello_distill import artifact as artifacts
-from hello_distill import cli, stages
+from hello_distill import cli, queries, stages
 from hello_distill.api import distill
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
+from hello_distill.distillers.recover import backbone
+from hello_distill.distillers.sre2l import SRe2L
+from hello_distill.experiments.plan import plan
 from hello_distill.format import costs, storage
 from hello_distill.format.specs import Augment
 from hello_distill.format.storage import sha256
+from hello_distill.relabel import relabel, wanted
 from hello_distill.stages import Stages
 from hello_distill.system.errors import ArtifactError, InputError, MachineError
 from hello_distill.teachers import TeacherSpec, check_teachers
@@ -218,7 +222,9 @@ def test_names_of_weights_may_stand_behind_others(tmp_path: Path) -> None:
         torch.testing.assert_close(found.eval().backbone(images), model.eval()(images), rtol=0, atol=atol)
 
 
-@pytest.mark.parametrize("network", ["densenet121", "googlenet", "regnet_y_400mf", "vit_b_16", "timm/resnet10t"])
+@pytest.mark.parametrize(
+    "network", ["densenet121", "googlenet", "regnet_y_400mf", "timm/vit_tiny_patch16_224", "timm/resnet10t"]
+)
 def test_outputs_are_counted_in_the_weights(network: str) -> None:
     """Of 13, whatever the head is called; auxiliary heads and old names of layers are passed over."""
     state = build(network, 13, 224, seed=0).backbone.state_dict()
@@ -327,7 +333,7 @@ def test_public_weights_of_torchvision_with_imagenets_names(tmp_path: Path, monk
     weights = torchvision.models.ShuffleNet_V2_X0_5_Weights.DEFAULT
     torch.manual_seed(0)
     rows = (1, 0, 999, 2)
-    model = trained(torchvision.models.shufflenet_v2_x0_5(), rows, 64, steps=60)
+    model = trained(torchvision.models.shufflenet_v2_x0_5(), rows, 64, steps=40)
     file = tmp_path / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
     file.parent.mkdir(parents=True)
     torch.save(model.state_dict(), file)
@@ -343,9 +349,16 @@ def test_public_weights_of_torchvision_with_imagenets_names(tmp_path: Path, monk
 
 
 def test_a_resnet_teaches_hello_and_rded(
-    resnet: Path, tree: Path, recipe: Recipe, tmp_path: Path, no_training: None, capsys: pytest.CaptureFixture[str]
+    resnet: Path,
+    tree: Path,
+    recipe: Recipe,
+    tmp_path: Path,
+    no_training: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Both artefacts name it; RDED's ships it as it ships one that was trained, and gives its labels again."""
+    monkeypatch.setattr(queries, "VIEWS", 16)
     source = f"resnet18:{resnet}"
     hello = distill(str(tree), tmp_path / "hello", recipe.with_own_teachers([source]))
     rded = replace(recipe, distiller=RDED(recipe.distiller.patches)).with_own_teachers([source])
@@ -358,7 +371,7 @@ def test_a_resnet_teaches_hello_and_rded(
         ]
         assert str(resnet.parent) not in "".join(p.read_text() for p in made.iterdir() if p.suffix in (".json", ".md"))
         assert json.loads((made / "config.json").read_text())["teachers"]["sources"] == ["resnet18:teacher.pt"]
-        assert costs.info(made)["own_teachers"] == [{"name": "resnet18:teacher.pt", "sha256": sha256(resnet)}]
+        assert costs.info(made)["own_teachers"] == named
         assert cli.main(["info", str(made)]) == 0 and "resnet18:teacher.pt" in capsys.readouterr().out
         assert cli.main(["verify", str(made), "--data", str(tree)]) == 0
     labels = storage.read_manifest(folder)["labels"]
@@ -428,6 +441,44 @@ def test_a_projector_in_the_cache_is_that_of_its_teachers_file(
     assert not (tmp_path / "stages" / "teachers").exists()
 
 
+def test_other_labels_name_who_made_them(
+    convnet: Path, artefact: Path, tree: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    """Also where images and labels come from two artefacts."""
+    rded = replace(recipe, distiller=RDED(recipe.distiller.patches), ipc=1)
+    taught = distill(str(tree), tmp_path / "a", rded.with_own_teachers([f"convnet2_w8:{convnet}"]))
+    made = relabel(artefact, tmp_path / "b", wanted("static"), taught)
+    assert storage.read_manifest(made)["teachers"] == storage.read_manifest(taught)["teachers"]
+    assert "teachers" not in storage.read_manifest(artefact)
+
+
+def test_sre2l_takes_a_teacher_that_sees_images_as_its_code_does(convnet: Path, tree: Path, recipe: Recipe) -> None:
+    """The very network is inverted; one of another size or normalisation cannot be."""
+    own = opened(f"convnet2_w8:{convnet}")
+    assert backbone(own.model, "convnet2_w8", "sre2l") is own.model.backbone
+    stores = Stages(SHAPES, TeacherSpec(sources=(f"convnet2_w8:{convnet}",)), 0)
+    made = SRe2L(steps=2, batch_size=4)(SHAPES, stores, 1, 0)
+    assert made.labels.networks == ("convnet2_w8",)
+    with pytest.raises(InputError, match="sees other images or knows other classes"):
+        backbone(opened(f"convnet2_w8:{convnet}:mean=0.4").model, "convnet2_w8", "sre2l")
+
+
+def test_a_plan_with_a_teacher_shares_nothing_with_one_without(
+    convnet: Path, tree: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    """In one folder of stages. Images, which the teacher chooses, are named by its file, too."""
+    tried = replace(recipe, distiller=RDED(recipe.distiller.patches), held_share=0.3, ipc=1)
+    taught = tried.with_own_teachers([f"convnet2_w8:{convnet}"])
+    chosen = {"labels": {"teacher": wanted("teacher")}, "steps": 2, "seeds": [0], "stages": tmp_path / "stages"}
+    plan(str(tree), tmp_path / "without", tried, **chosen)
+    known = {folder.name for folder in (tmp_path / "stages" / "images").iterdir()}
+    result = plan(str(tree), tmp_path / "with", taught, **chosen)
+    assert len({folder.name for folder in (tmp_path / "stages" / "images").iterdir()} - known) == len(known) == 2
+    assert list(result["instead"]) == ["convnet2_w8:convnet.safetensors"]
+    assert storage.read_manifest(tmp_path / "with" / "artefact")["teachers"][0]["sha256"] == sha256(convnet)
+    assert "teachers" not in storage.read_manifest(tmp_path / "without" / "artefact")
+
+
 def test_settings_without_own_teachers_are_as_before() -> None:
     """Results and caches are named by them."""
     assert "sources" not in Recipe().settings()["teachers"]
@@ -490,6 +541,10 @@ def test_a_classifier_of_transformers(tmp_path: Path) -> None:
     larger = F.interpolate(images, (48, 48), mode="bicubic", antialias=True).clamp(0, 1) * 255
     expected = bare(normalised(larger, halves, halves))[:, list(rows)].detach()
     torch.testing.assert_close(own.model(images), expected, rtol=1e-4, atol=1e-4)
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(InputError, match=r"has no preprocessor_config.json.*add :mean=R,G,B:std=R,G,B"):
+        find(parse(str(folder)))
+    assert find(parse(f"{folder}:mean=0.5:std=0.25")).std == (0.25, 0.25, 0.25)
     with pytest.raises(InputError, match="an artefact holds networks of torchvision and timm only"):
         check_sources([str(folder)], "teacher")
 

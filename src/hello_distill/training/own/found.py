@@ -59,7 +59,7 @@ def find(source: Source) -> Found:
     if source.kind == TRANSFORMERS:
         from hello_distill.training.own import huggingface
 
-        return huggingface.find(Path(source.place))
+        return huggingface.find(source)
     check_name(source.network)
     if source.kind == "torchvision":
         return _torchvision(source)
@@ -74,7 +74,7 @@ def find(source: Source) -> Found:
     if config is None:
         return Found((file,))
     size = int(config.input_size[-1]) if config.fixed_input_size else None
-    return Found((file,), tuple(config.mean), tuple(config.std), size)
+    return Found((file,), colour(config.mean), colour(config.std), size)
 
 
 def _torchvision(source: Source) -> Found:
@@ -90,7 +90,7 @@ def _torchvision(source: Source) -> Found:
     if not file.is_file():
         _fetched(source, partial(weights.get_state_dict, progress=False, check_hash=True, weights_only=True))
     views = weights.transforms()
-    mean, std = (HALVES, HALVES) if source.network in CENTRED else (tuple(views.mean), tuple(views.std))
+    mean, std = (HALVES, HALVES) if source.network in CENTRED else (colour(views.mean), colour(views.std))
     names = [[name, *more] for name, more in zip(weights.meta["categories"], imagenet(), strict=True)]
     return Found((file,), mean, std, views.crop_size[0], names)
 
@@ -108,7 +108,15 @@ def _timm(source: Source) -> Found:
 
     file = _fetched(source, fetch)
     names = imagenet() if config.num_classes == 1000 else None
-    return Found((file,), tuple(config.mean), tuple(config.std), int(config.input_size[-1]), names)
+    return Found((file,), colour(config.mean), colour(config.std), int(config.input_size[-1]), names)
+
+
+def colour(numbers: Sequence[float]) -> Colour:
+    """A number for each of red, green and blue. Raises InputError for a network of other channels."""
+    if len(numbers) != 3:
+        raise InputError(f"a teacher sees red, green and blue, and this one {len(numbers)} channels")
+    red, green, blue = map(float, numbers)
+    return red, green, blue
 
 
 def _timm_config(name: str) -> Any:

@@ -10,7 +10,8 @@ from torch import nn
 
 from hello_distill.system.errors import InputError, MachineError, one_line
 from hello_distill.training.networks import IMAGENET_MEAN, IMAGENET_STD
-from hello_distill.training.own.found import Found
+from hello_distill.training.own.found import Found, colour
+from hello_distill.training.own.source import Colour, Source
 from hello_distill.types import Images, Logits
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -29,11 +30,12 @@ class Answers(nn.Module):
         return self.model(pixel_values=images).logits
 
 
-def find(folder: Path) -> Found:
+def find(source: Source) -> Found:
     """The files of a classifier, and what its folder says of it.
 
     Raises InputError where something is missing or no image classifier, MachineError where transformers is.
     """
+    folder = Path(source.place)
     config = _json(folder, CONFIG)
     weights = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not weights:
@@ -47,19 +49,24 @@ def find(folder: Path) -> Found:
         import transformers  # noqa: F401
     except ImportError:
         raise MachineError(f"--teacher {folder} needs transformers, which is not installed: {INSTALL}") from None
+    size, mean, std = _prepared(folder, source)
+    return Found((folder / CONFIG, *weights), mean, std, size or _side(config.get("image_size")), _names(config))
+
+
+def _prepared(folder: Path, source: Source) -> tuple[int | None, Colour, Colour]:
+    """Side, mean and standard deviation of the images that it was trained on."""
     if not (folder / PREPROCESSOR).is_file():
-        return Found((folder / CONFIG, *weights), size=_side(config.get("image_size")), names=_names(config))
+        if source.mean is None or source.std is None:
+            raise InputError(
+                f"--teacher {source.name}: the folder has no {PREPROCESSOR}, which says how its images are normalised; "
+                "copy that into it, or add :mean=R,G,B:std=R,G,B"
+            )
+        return None, source.mean, source.std
     said = _json(folder, PREPROCESSOR)
-    plain = not said.get("do_normalize", True)
-    mean, std = ((0.0,) * 3, (1.0,) * 3) if plain else (said.get("image_mean"), said.get("image_std"))
     size = _side(said.get("crop_size") if said.get("do_center_crop") else said.get("size"))
-    return Found(
-        (folder / CONFIG, *weights),
-        tuple(mean or IMAGENET_MEAN),
-        tuple(std or IMAGENET_STD),
-        size or _side(config.get("image_size")),
-        _names(config),
-    )
+    if not said.get("do_normalize", True):
+        return size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    return size, colour(said.get("image_mean", IMAGENET_MEAN)), colour(said.get("image_std", IMAGENET_STD))
 
 
 def opened(folder: Path) -> tuple[nn.Module, int]:
