@@ -39,7 +39,7 @@ from hello_distill.system.claims import claimed
 from hello_distill.system.errors import ArtifactError, InputError, MachineError
 from hello_distill.system.machine import device, environment
 from hello_distill.system.room import check_room
-from hello_distill.teachers import check_network
+from hello_distill.teachers import check_network, check_teachers
 from hello_distill.training.expectation import verdict
 from hello_distill.training.networks import check_name
 from hello_distill.training.scores import percent
@@ -77,7 +77,7 @@ def check(recipe: Recipe) -> Encoder | None:
         raise InputError(f"--ipc is {recipe.ipc}; a class needs at least one image")
     check_seeds([recipe.seed], "--seed")
     check_settings(recipe)
-    check_network(recipe.teachers.network)
+    check_teachers(recipe.teachers, recipe.distiller.labels)
     check_name(recipe.student.network)
     projector = recipe.distiller.projector_spec
     return encoders.load(projector.encoder, projector.size) if projector else None
@@ -141,7 +141,7 @@ def distill_material(
     short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
     distilled = distiller(short.repeated(material), store, recipe.ipc, recipe.seed)  # teachers see no repeated image
     distilled = short.cut(distilled)
-    distilled = distilled._replace(figures={**distilled.figures, **(figures or {})})
+    distilled = distilled._replace(figures={**distilled.figures, **(figures or {})}, teachers=store.brought())
     if not distributed.first():
         return Path(out)
     settings = replace(recipe, distiller=distiller).settings()

@@ -28,6 +28,7 @@ from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.system import publishing
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.system.machine import device, versions
+from hello_distill.training.own import parse
 from hello_distill.training.training_set import TrainingSet
 from hello_distill.types import LabelSource
 
@@ -48,6 +49,8 @@ class Distilled(NamedTuple):
     """What was measured on the way; kept in the manifest."""
     made_of: str = CROPS
     """Where the pixels come from; the card says it."""
+    teachers: Sequence[Mapping[str, Any]] = ()
+    """Teachers that were brought along (`manifest.Teacher`)."""
 
 
 @dataclass(frozen=True)
@@ -109,18 +112,27 @@ def save(
             "student": dataclasses.asdict(student),
             "expected": None,
             "figures": distilled.figures,
+            **({"teachers": list(distilled.teachers)} if distilled.teachers else {}),
             "versions": versions(),
         }
         _describe(partial, manifest)
     return Path(out)
 
 
-def save_relabelled(folder: str | Path, labels: LabelSource, student: StudentSpec, out: str | Path) -> Path:
+def save_relabelled(
+    folder: str | Path,
+    labels: LabelSource,
+    student: StudentSpec,
+    out: str | Path,
+    teachers: Sequence[Mapping[str, Any]] = (),
+) -> Path:
     """Write an artefact with the images of another, byte for byte, and other labels.
 
-    What accuracy to expect of it is not known.
+    `teachers` were brought along to make these labels. What accuracy to expect of it is not known.
     """
     root, manifest = Path(folder), verification.check_files(folder)
+    brought = {each["sha256"]: each for each in (*manifest.get("teachers", ()), *teachers)}
+    manifest |= {"teachers": list(brought.values())} if brought else {}
     copied = [IMAGES, CONFIG]
     with published(out, _size(root, copied) + labels.size() + text_bytes(manifest["classes"])) as partial:
         _copy(root, partial, {name: manifest["files"][name]["sha256"] for name in copied})
@@ -140,9 +152,10 @@ def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path)
 
 
 def _public(settings: Any) -> Any:
-    """Settings without the paths of encoders' folders, which are nobody else's business."""
+    """Settings without the paths of encoders' and teachers' folders, which are nobody else's business."""
     if isinstance(settings, dict):
-        return {name: _public(value) for name, value in settings.items()}
+        own = {"sources": [parse(text).name for text in settings.get("sources", ())]} if "sources" in settings else {}
+        return {name: _public(value) for name, value in settings.items()} | own
     return encoders.public_name(settings) if isinstance(settings, str) else settings
 
 

@@ -53,7 +53,7 @@ def relabel(folder: str | Path, out: str | Path, options: LabelKind, source: str
         options.check(len(artifact.classes))
         with context.stage(f"labels {options.name}") as stage:
             made = label_source(artifact, given.labels, options)
-            written = artifacts.save_relabelled(folder, made, artifact.student, out)
+            written = artifacts.save_relabelled(folder, made, artifact.student, out, given.manifest.get("teachers", ()))
             stage.figure = f"{written}"
         return written
 

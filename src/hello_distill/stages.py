@@ -44,10 +44,12 @@ from hello_distill.teachers import (
     network,
     only_last,
     public_weights,
+    summary,
     train_teachers,
     weights_bytes,
     with_network,
 )
+from hello_distill.training.own import OwnTeacher, open_teachers
 from hello_distill.training.scores import BATCH, percent, top1
 from hello_distill.types import Classifier
 
@@ -116,17 +118,31 @@ class Stages:
             with self._failing_again(repr(spec)), context.stage(f"teachers {name or ''}".strip()) as stage:
                 self._teachers[spec.network] = self._cached_teachers(spec)
                 measured = self._measure(self._teachers[spec.network])
-                steps = spec.optim.epochs * num_batches(len(self.material.train), spec.optim.batch_size)
-                epochs = ", ".join(map(str, spec.weak_epochs))
-                stage.figure = (
-                    f"{steps:,} steps, top-1 {percent(measured['teacher_top1'])} (last epoch), "
-                    f"{percent(measured['ensemble_top1'])} (mean of epochs {epochs}) on held-out training images"
-                )
+                stage.figure = summary(spec, measured, len(self.material.train))
             if name is None:
                 self.figures |= measured
             else:
                 self.figures[f"{spec.network}_top1"] = measured["teacher_top1"]
         return self._teachers[spec.network]
+
+    @cached_property
+    def own(self) -> list[OwnTeacher]:
+        """The teachers that were brought along, in place of a training."""
+        return open_teachers(self.spec.sources, self.material)
+
+    def brought(self) -> list[dict[str, Any]]:
+        """What a manifest says of own teachers that were asked for."""
+        return [own.described() for own in self.own] if self._teachers else []
+
+    @property
+    def taught_by(self) -> TeacherSpec | list[str]:
+        """What names the teachers among all that a stage depends on: their training, or the files' hashes."""
+        return [own.key for own in self.own] if self.spec.sources else self.spec
+
+    @property
+    def observer_name(self) -> str:
+        """What people call the observer."""
+        return self.own[0].source.name if self.spec.sources else self.spec.network
 
     def _measure(self, teachers: Teachers) -> dict[str, Any]:
         held = self.material.held
@@ -139,9 +155,11 @@ class Stages:
     def _cached_teachers(self, spec: TeacherSpec) -> Teachers:
         """A training's checkpoints, each in a folder of its own; the observer is that of the last epoch.
 
-        From the cache, where there is one, else trained now.
+        From the cache, where there is one, else trained now; or those that were brought along.
         """
         last = spec.optim.epochs
+        if spec.sources:
+            return Teachers(self.own[0].model, Ensemble([own.model for own in self.own]))
         if self.folder is None:
             return train_teachers(self.material.train, spec, self.seed)
         # `only_last`: which of its checkpoints are weak teachers does not change a training
@@ -224,7 +242,7 @@ class Stages:
             return adapter.matrices, {name: getattr(adapter, name) for name in ADAPTER_FACTS}
 
         weights = [w.sha256 for w in encoder.weights]
-        specs = replace(spec, precision="float32", queries=None), self.spec, weights, *origin
+        specs = replace(spec, precision="float32", queries=None), self.taught_by, weights, *origin
         needed = 4 * lora_numbers(encoder, spec, len(start.label_head.weight))
         matrices, facts = self._kept("projectors", specs, needed, compute)
         return Adapter(matrices, matrices, "float32", **{**facts, "convolutions": tuple(facts["convolutions"])})
@@ -246,7 +264,7 @@ class Stages:
         weights = [w.sha256 for w in fitted.encoder.weights]
         ranks = adapter.encoder_rank, adapter.head_rank
         asked = fingerprint(images), *fitted.origin
-        specs = replace(spec, precision="float32"), self.spec, self.augment, weights, ranks, *asked
+        specs = replace(spec, precision="float32"), self.taught_by, self.augment, weights, ranks, *asked
         with self._failing_again(repr(specs)), context.stage("query fitting") as stage:
             matrices, facts = self._kept("queries", specs, tensors.size(adapter.matrices), compute)
             errors = ", ".join(f"{error:.3g}" for error in facts["errors"])
@@ -284,7 +302,7 @@ class Stages:
 
         weights = [w.sha256 for w in encoder.weights]
         fitting = replace(spec, precision="float32", queries=None)
-        specs = fitting, self.spec if taught else None, lora, weights
+        specs = fitting, self.taught_by if taught else None, lora, weights
         with self._failing_again(repr((spec, taught, lora))), context.stage("probe") as stage:
             state, figures = self._kept("probes", specs, 0, compute)
             model = self._network(encoder_name(spec), state)

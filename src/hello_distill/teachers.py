@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -16,13 +16,15 @@ from hello_distill.data.images import ImageSet
 from hello_distill.format import sizes
 from hello_distill.format.fields import Few
 from hello_distill.format.sizes import Layout
-from hello_distill.format.specs import Augment, Optim
+from hello_distill.format.specs import Augment, Interface, Optim
 from hello_distill.projector import Projector, ProjectorSpec, zero_shot
 from hello_distill.system.errors import InputError
 from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.fit import fit
 from hello_distill.training.losses import Match, hard_loss
-from hello_distill.training.networks import build, check_name
+from hello_distill.training.networks import Normalised, build, check_name, without_memory
+from hello_distill.training.own import FORMS, check_sources, meant
+from hello_distill.training.scores import percent
 from hello_distill.types import Images, Logits
 
 ENCODER = "encoder/"
@@ -56,6 +58,9 @@ class TeacherSpec:
     steps: Few | None = None
     """Length in optimiser steps, whatever the number of images; then `weak_epochs` of `optim.epochs` are shares of the
     run. None: `optim.epochs` is its length."""
+    sources: tuple[str, ...] = field(default=(), repr=False)
+    """Teachers that were trained elsewhere, each as `--teacher SOURCE`; then none is trained. The first is the
+    observer, all of them are the ensemble. What they make is named by their files' hashes, not by these words."""
 
     def __post_init__(self) -> None:
         if not self.weak_epochs or not set(self.weak_epochs) <= set(range(1, self.optim.epochs + 1)):
@@ -161,6 +166,22 @@ def encoder_name(spec: ProjectorSpec) -> str:
     return f"{ENCODER}{spec.encoder}" + (f"@{spec.size}" if spec.size is not None else "")
 
 
+def check_teachers(spec: TeacherSpec, labels: str) -> None:
+    """Raise InputError or MachineError for teachers that cannot be built, opened, or used by a method of such labels.
+
+    Own teachers are looked at as far as that needs no images.
+    """
+    if spec.sources:
+        check_sources(spec.sources, labels)
+    elif meant(spec.network) and not spec.network.startswith(ENCODER):
+        raise InputError(
+            f"config: teachers.network {spec.network!r} is no network to be trained here; a teacher that is trained "
+            f"already is given by `teachers.sources` or --teacher SOURCE, which is {FORMS}"
+        )
+    else:
+        check_network(spec.network)
+
+
 def check_network(name: str) -> None:
     """Raise InputError or MachineError for a teacher that cannot be built."""
     if name.startswith(ENCODER):
@@ -170,8 +191,17 @@ def check_network(name: str) -> None:
         check_name(name)
 
 
-def network(name: str, num_classes: int, side: int) -> nn.Module:
-    """The structure of a teacher, for weights that are loaded into it."""
+def network(name: str, num_classes: int, side: int, interface: Interface | None = None) -> nn.Module:
+    """The structure of a teacher, for weights that are loaded into it; with an `interface`, one trained elsewhere.
+
+    Raises InputError for an encoder with an interface: it has its own.
+    """
+    if interface is not None:
+        if name.startswith(ENCODER):
+            raise InputError(f"{name!r} is an encoder, which sees images in its own way")
+        model: Normalised = build(name, interface.outputs, interface.size, seed=0).eval()
+        model.interface = interface
+        return model
     if not name.startswith(ENCODER):
         return build(name, num_classes, side, seed=0).eval()
     spec = encoder_spec(name)
@@ -190,6 +220,13 @@ def public_weights(name: str) -> tuple[encoders.Weights, ...]:
 def public_bytes(name: str) -> int:
     """Bytes of these weights."""
     return sum(weights.bytes for weights in public_weights(name))
+
+
+def teacher_bytes(spec: TeacherSpec, data: ImageSet) -> int:
+    """About what teachers take in an artefact whose labels ship them; of own ones the bytes of their files."""
+    if spec.sources:
+        return sum(found.bytes for found in check_sources(spec.sources, "teacher"))
+    return weights_bytes(network(spec.network, len(data.classes), data.side))
 
 
 def weights_bytes(model: nn.Module) -> int:
@@ -214,13 +251,13 @@ def trusted_network(name: str, listed: Sequence[Mapping[str, Any]]) -> str:
     return trusted
 
 
-def kept_layout(name: str, num_classes: int, side: int) -> Layout:
+def kept_layout(name: str, num_classes: int, side: int, interface: Interface | None = None) -> Layout:
     """Types and shapes of what is stored of a network; found without giving memory to it, where it lets itself."""
-    try:
-        with torch.device("cpu" if name.startswith(ENCODER) else "meta"):
-            state = network(name, num_classes, side).state_dict()
-    except NotImplementedError:  # torchvision's regnets compute their widths with tensors
-        state = network(name, num_classes, side).state_dict()
+
+    def made() -> nn.Module:
+        return network(name, num_classes, side, interface)
+
+    state = (made() if name.startswith(ENCODER) else without_memory(made)).state_dict()
     return {name: ("F16", tuple(state[name].shape)) for name in kept_names(state)}
 
 
@@ -235,8 +272,27 @@ def only_last(spec: TeacherSpec) -> TeacherSpec:
 
 
 def with_network(spec: TeacherSpec, name: str | None) -> TeacherSpec:
-    """The same training for another network."""
+    """The same training for another network. Raises InputError where teachers are brought along and none is trained."""
+    if name is not None and spec.sources:
+        raise InputError(f"this method trains a teacher of its own ({name}); leave --teacher out")
     return spec if name is None else replace(spec, network=name)
+
+
+def summary(spec: TeacherSpec, measured: Mapping[str, Any], images: int) -> str:
+    """What teachers are and how good, on one line; `images` is how many they were trained on here."""
+    first, mean = (percent(measured[name]) for name in ("teacher_top1", "ensemble_top1"))
+    if spec.sources:
+        several = f", {mean} (mean of {len(spec.sources)})" if len(spec.sources) > 1 else ""
+        return f"{len(spec.sources)} brought along, top-1 {first}{several} on held-out training images"
+    steps = spec.optim.epochs * sizes.num_batches(images, spec.optim.batch_size)
+    epochs = ", ".join(map(str, spec.weak_epochs))
+    return f"{steps:,} steps, top-1 {first} (last epoch), {mean} (mean of epochs {epochs}) on held-out training images"
+
+
+def recorded(spec: TeacherSpec) -> dict[str, Any]:
+    """The spec as recipes and results keep it: `sources` only where there are some, since older ones have none."""
+    fields = asdict(spec)
+    return fields if spec.sources else {name: value for name, value in fields.items() if name != "sources"}
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:

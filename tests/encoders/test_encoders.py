@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms.functional import InterpolationMode, normalize, resize
 
+from conftest import TINY_CLIP
 from hello_distill import encoders
 from hello_distill.encoders import lite, openclip
 from hello_distill.encoders.encoder import Encoder
@@ -205,6 +208,38 @@ def test_missing_weights_name_three_ways_out(monkeypatch: pytest.MonkeyPatch, tm
 def test_unknown_encoders(name: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         encoders.load(name)
+
+
+def test_a_folder_whose_weights_are_of_another_model(clip_folder: Path, tmp_path: Path) -> None:
+    """As after a fine-tuning of one model that is opened as another."""
+    config = json.loads((clip_folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["embed_dim"] = 16
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    (tmp_path / "open_clip_model.safetensors").write_bytes((clip_folder / "open_clip_model.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"must hold the weights of the model that open_clip_config\.json describes"):
+        encoders.load(f"local-dir:{tmp_path}")
+    (tmp_path / "open_clip_config.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be opened as an open_clip encoder"):
+        encoders.load(f"local-dir:{tmp_path}")
+
+
+def test_a_checkpoint_of_open_clip_becomes_a_folder_as_the_documentation_says(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its training writes, with an optimiser and `module.` before all names, gives the very same encoder."""
+    text = (Path(__file__).parents[2] / "docs" / "getting-started.md").read_text(encoding="utf-8")
+    lines = re.findall(r"```py\n(.*?)```", text, re.DOTALL)[0].replace("RN50-quickgelu", "tiny-for-a-test")
+    (tmp_path / "tiny-for-a-test.json").write_text(json.dumps(TINY_CLIP))
+    open_clip.add_model_config(tmp_path)
+    state = safetensors.torch.load_file(clip_folder / "open_clip_model.safetensors")
+    kept = {"epoch": 10, "state_dict": {f"module.{name}": value for name, value in state.items()}, "optimizer": {}}
+    torch.save(kept, tmp_path / "epoch_10.pt")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(lines, "getting-started.md", "exec"), {})
+    made, known = (encoders.load(f"local-dir:{folder}") for folder in (tmp_path / "clip", clip_folder))
+    images = torch.rand(2, 3, 32, 32)
+    assert torch.equal(made.visual(images), known.visual(images))
+    assert torch.equal(made.encode_text(["a cat"]), known.encode_text(["a cat"]))
 
 
 def test_an_open_clip_encoder_has_one_size(clip_folder: Path) -> None:

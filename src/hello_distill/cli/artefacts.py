@@ -16,6 +16,7 @@ from hello_distill.cli.options import (
     add_json,
     add_max_bad,
     add_part,
+    add_teacher,
     add_test,
     read_config,
 )
@@ -54,6 +55,7 @@ def distill_options(parser: ArgumentParser) -> None:
         default="own",
         help="the method's own, or auto: what `plan` recommends, tried by short students on held-out training images",
     )
+    add_teacher(parser)
     parser.add_argument("--label-bytes", help="maximum size of the projector, e.g. 200KB")
     parser.add_argument("--seed", type=NonNegativeInt, help="random seed (default: the recipe's)")
     parser.add_argument(
@@ -85,6 +87,7 @@ def distill(options: Namespace) -> None:
         ipc = changes.get("ipc") if options.ipc is None else options.ipc
         recipe = find(options.recipe, ipc if isinstance(ipc, int) else None).with_changes(changes)
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
+        recipe = recipe.with_own_teachers(options.teacher) if options.teacher else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
         warn_if_made_for_gpu(options.recipe, recipe)
         overrides = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}

@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, read_config
+from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, add_teacher, read_config
 from hello_distill.cli.output import say_ready, show
 from hello_distill.system import publishing
 from hello_distill.system.claims import claimed
@@ -151,6 +151,7 @@ def plan_options(parser: ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="folder for the artefact and plan.json; must not exist yet")
     parser.add_argument("--ipc", type=PositiveInt, required=True, help="images per class")
     parser.add_argument("--recipe", default="cpu", help="as for `distill`")
+    add_teacher(parser)
     parser.add_argument("--config", help="as for `distill`")
     parser.add_argument("--bytes", help="the most that may be shipped, e.g. 500KB")
     parser.add_argument("--steps", type=PositiveInt, default=300, help="optimiser steps of each student")
@@ -170,6 +171,7 @@ def plan(options: Namespace) -> None:
 
         recipe = find(options.recipe, options.ipc).with_changes(read_config(options.config) if options.config else {})
         recipe = replace(recipe, ipc=options.ipc)
+        recipe = recipe.with_own_teachers(options.teacher) if options.teacher else recipe
         limit = parse_bytes(options.bytes, "--bytes") if options.bytes else None
         chosen = options.steps, options.seeds, options.stages
         result = make(options.data, options.out, recipe, PLANNED, limit, *chosen)

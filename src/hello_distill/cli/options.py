@@ -64,6 +64,19 @@ def add_test(parser: ArgumentParser) -> None:
     )
 
 
+def add_teacher(parser: ArgumentParser) -> None:
+    """The option of commands that bring a trained teacher."""
+    parser.add_argument(
+        "--teacher",
+        action="append",
+        metavar="SOURCE",
+        help="a trained classifier in the place of those that the recipe trains; several times for an ensemble, whose "
+        "first judges patches: NETWORK:FILE, such as resnet18:teacher.safetensors, torchvision/NAME[:WEIGHTS], "
+        "timm/NAME[:pretrained], or a folder with config.json of transformers; behind it :classes=FILE (its classes, "
+        "one a line), :size=PIXELS, :mean=R,G,B, :std=R,G,B where it is not known how it was trained",
+    )
+
+
 def add_part(parser: ArgumentParser) -> None:
     """The option of commands that may look at a part of an artefact."""
     parser.add_argument("--ipc", type=PositiveInt, help="the first images of each class alone (default: all)")

@@ -12,7 +12,7 @@ from hello_distill.projector import ProjectorSpec
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
 from hello_distill.system.registry import Registry
-from hello_distill.teachers import TeacherSpec, network, weights_bytes
+from hello_distill.teachers import TeacherSpec, network, teacher_bytes, weights_bytes
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Distiller:
 
     def shipped_bytes(self, data: ImageSet, teachers: TeacherSpec, encoder: Encoder | None) -> int:
         """About what its labels will take on disk; `encoder` is its public one, loaded."""
-        return classifier_bytes(teachers.network, data)
+        return teacher_bytes(teachers, data)
 
 
 def classifier_bytes(name: str, data: ImageSet) -> int:

@@ -15,7 +15,7 @@ from hello_distill.data.images import ImageSet, Material, short_classes, shown_c
 from hello_distill.distillers.base import Distiller, register
 from hello_distill.format.fields import Few
 from hello_distill.format.specs import Shares
-from hello_distill.labels.sources.teacher import TeacherLabels
+from hello_distill.labels.sources.teacher import taught
 from hello_distill.stages import Stages
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
@@ -107,7 +107,7 @@ class RDED(Distiller):
         self.patches.check(material.train, ipc)
         observer, _ = stages.teachers()
         images = self.patches(material.train, observer, ipc, seed)
-        return Distilled(images, TeacherLabels([stages.spec.network], [observer], images.side), dict(stages.figures))
+        return Distilled(images, taught(stages, images.side), dict(stages.figures))
 
     def images_needed(self, ipc: int) -> int:
         return self.patches.needed(ipc)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
@@ -17,7 +18,15 @@ from hello_distill.format.specs import Codec, StudentSpec
 from hello_distill.projector import ProjectorSpec
 from hello_distill.system.errors import InputError
 from hello_distill.system.settings import mistake
-from hello_distill.teachers import TeacherSpec
+from hello_distill.teachers import TeacherSpec, recorded
+
+BRING = "a teacher that is trained already is given by `teachers.sources: [SOURCE]`, or by --teacher SOURCE"
+WORDS = ("checkpoint", "ckpt", "own", "path", "pretrained", "source", "teacher", "weights")
+MEANT = {
+    **{f"teachers.{word}": BRING for word in WORDS},
+    **{word: BRING for word in ("teacher", "sources", "teacher_path", "teacher_weights", "teacher_checkpoint")},
+}
+"""What wrong keys mean that others know such settings by."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +68,17 @@ class Recipe:
             return self
         return replace(self, distiller=self.distiller.with_projector(replace(projector, encoder=name, size=None)))
 
+    def with_own_teachers(self, sources: Sequence[str]) -> Recipe:
+        """The same recipe with teachers that were trained elsewhere, in the place of those that it would train."""
+        return replace(self, teachers=replace(self.teachers, sources=tuple(sources)))
+
     def with_label_bytes(self, limit: int) -> Recipe:
         """The same recipe with a byte budget for its labels. Raises InputError for a method that can keep none."""
         return replace(self, distiller=self.distiller.with_label_bytes(limit))
 
     def settings(self) -> dict[str, Any]:
         """The recipe as nested dictionaries, fit for `with_changes`."""
-        return {"method": self.distiller.name, **dataclasses.asdict(self)}
+        return {"method": self.distiller.name, **dataclasses.asdict(self), "teachers": recorded(self.teachers)}
 
     def with_changes(self, changes: dict[str, Any]) -> Recipe:
         """The same recipe with some fields changed, given as nested dictionaries (a --config file).
@@ -83,7 +96,7 @@ class Recipe:
         try:
             parsed = parser.parse_object(_merged(dataclasses.asdict(self), changes))
         except jsonargparse.ArgumentError as error:
-            raise InputError(f"config: {mistake(changes, kinds) or ' '.join(str(error).split())}") from None
+            raise InputError(f"config: {mistake(changes, kinds, MEANT) or ' '.join(str(error).split())}") from None
         return Recipe(**vars(parser.instantiate(parsed)))
 
 

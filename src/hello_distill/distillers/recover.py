@@ -105,7 +105,15 @@ def recover(
 
 
 def backbone(network: nn.Module, name: str, method: str) -> nn.Module:
-    """The network behind its normalisation. Raises InputError where it has no batch normalisation to match."""
+    """The network behind its normalisation. Raises InputError where it has no batch normalisation to match.
+
+    So it does for one that was trained elsewhere and does not see images as those do that are trained here.
+    """
+    if isinstance(network, Normalised) and network.interface is not None:
+        raise InputError(
+            f"{method} makes images of the data's size in ImageNet's normalisation for these classes alone, and this "
+            "--teacher sees other images or knows other classes; choose another teacher, or another --recipe"
+        )
     inner = network.backbone if isinstance(network, Normalised) else network
     if not isinstance(network, Normalised) or not batch_norms(inner):
         raise InputError(

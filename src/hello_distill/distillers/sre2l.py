@@ -22,7 +22,7 @@ from hello_distill.distillers.recover import (
     inputs_of,
     recover,
 )
-from hello_distill.labels.sources.teacher import TeacherLabels
+from hello_distill.labels.sources.teacher import taught
 from hello_distill.stages import Stages
 from hello_distill.system import context
 from hello_distill.teachers import network
@@ -50,7 +50,8 @@ class SRe2L(Distiller):
 
     def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         name, data = stages.spec.network, material.train
-        backbone(network(name, len(data.classes), data.side), name, "sre2l")  # before anything is trained
+        if not stages.spec.sources:
+            backbone(network(name, len(data.classes), data.side), name, "sre2l")  # before anything is trained
         observer, _ = stages.teachers()
         inner = backbone(observer, name, "sre2l")
         classes = torch.arange(len(data.classes), device=data.images.device)
@@ -62,7 +63,7 @@ class SRe2L(Distiller):
             images = torch.stack([torch.cat(chunks) for chunks in made], 1).flatten(0, 1)
             stage.figure = f"{len(images)} images, {self.steps} steps each"
         targets = classes.repeat_interleave(ipc)
-        labels = TeacherLabels([name], [observer], data.side, batch_statistics=self.batch_statistics)
+        labels = taught(stages, data.side, self.batch_statistics)
         return Distilled(ImageSet(images, targets, data.classes), labels, dict(stages.figures), NOISE)
 
     def _recovered(self, inner: nn.Module, targets: Targets, side: int, seed: int) -> torch.Tensor:

@@ -11,9 +11,10 @@ from typing import Any
 import huggingface_hub
 import open_clip
 import torch
+from safetensors import SafetensorError
 
 from hello_distill.encoders.encoder import Encoder, Weights, frozen
-from hello_distill.system.errors import InputError, MachineError, nearest
+from hello_distill.system.errors import InputError, MachineError, nearest, one_line
 from hello_distill.system.machine import rest_offline_if_unreachable
 from hello_distill.types import Features
 
@@ -35,10 +36,19 @@ def load(name: str, size: int | None) -> Encoder:
 def _from_folder(folder: Path) -> tuple[Any, Any, Path, dict[str, Any]]:
     config, file = folder / "open_clip_config.json", folder / FILE
     if not config.is_file() or not file.is_file():
-        raise InputError(f"{folder} needs {config.name} and {file.name} to be an open_clip encoder")
-    model = open_clip.create_model(f"{LOCAL}{folder}")
-    tokenizer = open_clip.get_tokenizer(f"{LOCAL}{folder}")
-    return model, tokenizer, file, json.loads(config.read_text()).get("preprocess_cfg", {})
+        raise InputError(
+            f"{folder} needs {config.name} and {file.name} to be an open_clip encoder; the page Getting started has "
+            "the lines that make them of a CLIP which open_clip has trained"
+        )
+    try:
+        model = open_clip.create_model(f"{LOCAL}{folder}")
+        tokenizer = open_clip.get_tokenizer(f"{LOCAL}{folder}")
+        return model, tokenizer, file, json.loads(config.read_text(encoding="utf-8")).get("preprocess_cfg", {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise InputError(
+            f"{folder} cannot be opened as an open_clip encoder: {file.name} must hold the weights of the model that "
+            f"{config.name} describes ({type(error).__name__}: {one_line(error)[:200]})"
+        ) from None
 
 
 def _from_hub(name: str) -> tuple[Any, Any, Path, dict[str, Any]]:

@@ -34,6 +34,7 @@ from hello_distill.system.errors import InputError
 from hello_distill.system.machine import commit
 from hello_distill.system.owners import beside, sweep
 from hello_distill.teachers import TeacherSpec, only_last, public_weights
+from hello_distill.teachers import recorded as taught_as
 from hello_distill.types import LabelSource
 
 Spec = TypeVar("Spec", ProjectorSpec, TeacherSpec)
@@ -138,7 +139,7 @@ class Bench:
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """What was measured of the teachers and the projector that were asked for so far."""
-        taught = {stages.spec.network: stages.figures for stages in self._stages.values()}
+        taught = {stages.observer_name: stages.figures for stages in self._stages.values()}
         fitted = {name: value for stages in self._stages.values() for name, value in stages.projector_figures.items()}
         return {name: dict(values) for name, values in {**taught, PROJECTOR: fitted}.items() if values}
 
@@ -159,7 +160,8 @@ class Bench:
     def images(self, method: str, ipc: int, seed: int) -> Path:
         """The method's artefact, made if it is not there: images drawn by the seed, labels its own."""
         base, contender = self.comparison.base, self.comparison.contenders[method]
-        what = [repr(contender), repr(base), fingerprint(self.material.train)]
+        own = [teacher.key for teacher in self.stages(contender.teachers).own]
+        what = [repr(contender), repr(base), fingerprint(self.material.train), *own]
         digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
         name = contender.distiller.name  # contenders that are the same but for their name share images
         folder = self.work / "images" / f"{name}-ipc{ipc}-seed{seed}-{digest}"
@@ -168,6 +170,7 @@ class Bench:
     def _distill(self, contender: Contender, ipc: int, seed: int, folder: Path) -> None:
         base = self.comparison.base
         made = contender.distiller(self.material, self.stages(contender.teachers), ipc, seed)
+        made = made._replace(teachers=self.stages(contender.teachers).brought())
         settings = replace(base, distiller=contender.distiller, ipc=ipc).settings()
         artifacts.save(made, ipc, base.student, base.codec, settings, folder)
 
@@ -257,7 +260,7 @@ def described(comparison: Comparison) -> dict[str, Any]:
             name: {
                 "method": contender.distiller.name,
                 "distiller": dataclasses.asdict(contender.distiller),
-                "teachers": dataclasses.asdict(contender.teachers) if contender.teachers else None,
+                "teachers": taught_as(contender.teachers) if contender.teachers else None,
             }
             for name, contender in comparison.contenders.items()
         },

@@ -35,6 +35,7 @@ def card(manifest: Mapping[str, Any], images: Mapping[str, Any]) -> str:
         f"{count} images of {manifest['images']['side']} pixels, made by hello-distill{origin}. `hello.json` says "
         "how they were made, how their labels are made while a network trains, and how that training goes.",
         f"**What the images show.** {pixels}. Whoever may not see the original images should not see these.",
+        *teachers(manifest.get("teachers", [])),
         *short_classes(manifest["figures"]),
         f"**Licence.** {_licence(licence)}",
         f"**Expected accuracy.** {_expected(manifest)}",
@@ -83,6 +84,14 @@ def quoted(text: str) -> str:
         return text
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence} {text} {fence}"
+
+
+def teachers(brought: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A paragraph where teachers were brought along, and none otherwise."""
+    if not brought:
+        return []
+    named = ", ".join(f"{quoted(own['name'])} (SHA-256 `{own['sha256']}`)" for own in brought)
+    return [f"**Teachers.** Trained elsewhere and brought along: {named}."]
 
 
 def short_classes(figures: Mapping[str, Any]) -> list[str]:

@@ -48,6 +48,7 @@ def info(folder: str | Path) -> dict[str, Any]:
             "index_bytes": part.index_bytes(),
         },
         "teacher": {"networks": networks, "bytes": size if networks else 0},
+        **({"own_teachers": manifest["teachers"]} if "teachers" in manifest else {}),
         "public_weights": [{"name": w.name, "bytes": w.bytes} for w in part.public_weights()],
         "stored_labels": {"bytes": stored, "formula": STORED_FORMULA},
         "ladder": ladder(manifest),

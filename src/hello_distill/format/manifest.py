@@ -29,6 +29,7 @@ from hello_distill.format.fields import (
     Real,
     Sha256,
     Text,
+    Weights,
     line,
 )
 from hello_distill.format.kinds import KINDS, LabelPart
@@ -141,6 +142,12 @@ class Figures(BaseModel):
         return self
 
 
+class Teacher(Weights):
+    """A teacher that was trained elsewhere and brought along: its name without folders, and its file's hash."""
+
+    network: Line
+
+
 class Manifest(Part, Generic[Labels]):
     """`hello.json` as a whole."""
 
@@ -154,6 +161,8 @@ class Manifest(Part, Generic[Labels]):
     student: StudentSpec
     expected: Expected | None
     figures: Figures
+    teachers: Annotated[list[Teacher], Field(default_factory=list, max_length=64)]
+    """That were brought along; not written where teachers were trained for the artefact, or none."""
     versions: dict[Line, Line | int | None]
     files: dict[Annotated[str, Field(max_length=200)], File]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, 
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from hello_distill.format.fields import STRICT, Few, Name, NotNegative, Positive, Share
+from hello_distill.format.fields import STRICT, Count, Few, Name, NotNegative, Positive, Real, Share
 from hello_distill.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -134,6 +134,21 @@ class StudentSpec:
         """The epochs (from 1) after which a student is tested."""
         times = min(self.evaluations, self.optim.epochs)
         return sorted({round(self.optim.epochs * (i + 1) / times) for i in range(times)})
+
+
+@dataclass(frozen=True)
+class Interface:
+    """How a network that was trained elsewhere sees images, and which of its outputs are the classes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    size: Annotated[int, Field(ge=1, le=1024)]
+    """Height and width in pixels of its input; images are resized to it (bicubic, antialiased, clamped to [0, 1])."""
+    mean: tuple[Real, Real, Real]
+    std: tuple[Positive, Positive, Positive]
+    """Of red, green and blue in [0, 1]."""
+    outputs: Annotated[int, Field(ge=1, le=2**17)]
+    rows: Annotated[tuple[Count, ...], Field(max_length=2**15)]
+    """For each class the number of the output, from 0."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from hello_distill.format.fields import Name, Pixels, Weights
 from hello_distill.format.kinds import KINDS, LabelKind, LabelPart, option
+from hello_distill.format.specs import Interface
 from hello_distill.system.errors import InputError, nearest
 
 FOLDER = "teacher"
@@ -27,6 +28,9 @@ class TeacherPart(LabelPart):
     batch_statistics: bool
     precision: TeacherPrecision = "float16"
     """Not written where it is float16, as in artefacts of 0.1.0."""
+    interfaces: Annotated[list[Interface | None], Field(default_factory=list, max_length=64)]
+    """One for each network, null for those that see images as networks do that are trained here; not written where all
+    do."""
 
     def files(self) -> set[str]:
         return {f"{FOLDER}/{number}.safetensors" for number in range(len(self.networks))}
@@ -34,6 +38,11 @@ class TeacherPart(LabelPart):
     def check_images(self, classes: int, images: int, side: int) -> None:
         if self.side != side:
             raise ValueError("the teacher was made for images of another size")
+        if len(self.interfaces) not in (0, len(self.networks)):
+            raise ValueError("there are more or fewer interfaces than networks")
+        for interface in filter(None, self.interfaces):
+            if len(interface.rows) != classes or max(interface.rows) >= interface.outputs:
+                raise ValueError("an interface names other outputs than there are classes and outputs")
 
     def classifiers(self) -> list[str]:
         return self.networks
@@ -70,8 +79,6 @@ class Teacher(LabelKind):
     @classmethod
     def trained(cls, made: Any, teachers: Any, shared: Any, projector: Any) -> Any:
         """The artefact's own teacher, where it has one."""
-        from hello_distill.labels.sources.teacher import TeacherLabels
+        from hello_distill.labels.sources.teacher import taught
 
-        if made.labels.kind == cls.name:
-            return made.labels
-        return TeacherLabels([teachers.spec.network], [teachers.teachers().observer], made.data.side)
+        return made.labels if made.labels.kind == cls.name else taught(teachers, made.data.side)

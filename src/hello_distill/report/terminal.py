@@ -99,6 +99,8 @@ def info(facts: dict[str, Any]) -> Table:
         table.add_row("  of which index", size(labels["index_bytes"]))
     if facts["teacher"]["bytes"]:
         table.add_row("teacher", f"{', '.join(facts['teacher']['networks'])}, {size(facts['teacher']['bytes'])}")
+    for own in facts.get("own_teachers", []):
+        table.add_row("teacher that was brought along", f"{own['name']}, SHA-256 {own['sha256'][:12]}...")
     for weights in facts["public_weights"]:
         table.add_row("public weights relied on", f"{weights['name']}, {size(weights['bytes'])}")
     if facts["encoder_knows"]:

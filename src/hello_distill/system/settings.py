@@ -42,21 +42,26 @@ def expected(kind: Any) -> str:
     return str(kind)
 
 
-def mistake(changes: Mapping[Any, Any], kinds: Kinds) -> str | None:
-    """The first field of nested changes that there is not or that has the wrong type, in a clause; None if none is."""
-    return next(_mistakes(changes, dict(_fields(kinds)), ""), None)
+def mistake(changes: Mapping[Any, Any], kinds: Kinds, meant: Mapping[str, str] | None = None) -> str | None:
+    """The first field of nested changes that there is not or that has the wrong type, in a clause; None if none is.
+
+    `meant` has a hint for wrong fields whose meaning is known.
+    """
+    return next(_mistakes(changes, dict(_fields(kinds)), "", meant or {}), None)
 
 
-def _mistakes(changes: Mapping[Any, Any], fields: Kinds, level: str) -> Iterator[str]:
+def _mistakes(changes: Mapping[Any, Any], fields: Kinds, level: str, meant: Mapping[str, str]) -> Iterator[str]:
     for key, value in changes.items():
         field = f"{level}{key}"
         if field not in fields or "." in str(key):
             same = [known for known in fields if f".{known}".endswith(f".{key}")]
             others = [known for known in fields if known.rpartition(".")[0] == level[:-1]]
-            hint = f"did you mean {' or '.join(map(repr, same))}?" if same else nearest(field, others)
+            hint = meant.get(field) or (
+                f"did you mean {' or '.join(map(repr, same))}?" if same else nearest(field, others)
+            )
             yield f"unknown key {field!r}: {hint}"
         elif isinstance(value, dict) and any(known.startswith(f"{field}.") for known in fields):
-            yield from _mistakes(value, fields, f"{field}.")
+            yield from _mistakes(value, fields, f"{field}.", meant)
         elif not _fits(value, fields[field]):
             yield f"{field} must be {expected(fields[field])}, not {value!r}"
 

@@ -9,13 +9,17 @@ features in the place of three dense ones).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from importlib import metadata
+from typing import TypeVar
 
 import torch
 import torchvision
 from torch import nn
 from torch.func import functional_call
 
+from hello_distill.encoders.encoder import Preprocess
+from hello_distill.format.specs import Interface
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.system.machine import seeded
 from hello_distill.types import Images, Logits
@@ -24,14 +28,18 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 WITHOUT_AUXILIARIES = {name: {"aux_logits": False, "init_weights": True} for name in ("googlenet", "inception_v3")}
 """Networks that would answer with more than logits while they train."""
+Made = TypeVar("Made")
 CONVNET = re.compile(r"convnet(?P<depth>\d)(_w(?P<width>\d{1,4}))?")
 
 
 class Normalised(nn.Module):
     """A backbone that sees images with ImageNet's mean and standard deviation taken out.
 
-    All data sets are normalised so, as in RDED; what matters is that one network always sees the same.
+    All data sets are normalised so, as in RDED; what matters is that one network always sees the same. One that was
+    trained elsewhere, and has an `interface`, sees what it was trained on.
     """
+
+    interface: Interface | None = None
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -43,6 +51,9 @@ class Normalised(nn.Module):
 
     def forward(self, images: Images) -> Logits:
         """Images (b 3 h w) in [0, 1] to logits (b c)."""
+        if self.interface is not None:
+            seen = Preprocess(self.interface.size, self.interface.mean, self.interface.std)(images)
+            return self.backbone(seen)[:, list(self.interface.rows)]
         x = (images - self.mean) / self.std
         return self.backbone(x.contiguous(memory_format=torch.channels_last))
 
@@ -57,12 +68,21 @@ def build(name: str, num_classes: int, side: int, seed: int) -> Normalised:
         with seeded(seed):
             model = Normalised(_backbone(name, num_classes, side))
         _probe(model.eval(), side)
-    except NotImplementedError:  # of memory that has been given none (`teachers.kept_layout`), not of these images
+    except NotImplementedError:  # of memory that has been given none (`without_memory`), not of these images
         raise
     except (RuntimeError, AssertionError, ValueError, ArithmeticError) as error:
         raise InputError(f"network {name!r} cannot take images of {side} pixels: {error}") from None
     _check_start(name, model, side)
     return model
+
+
+def without_memory(make: Callable[[], Made]) -> Made:
+    """What is made, its tensors as shapes alone, where it lets itself; torchvision's regnets compute with tensors."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except NotImplementedError:
+        return make()
 
 
 def _check_start(name: str, model: nn.Module, side: int) -> None:

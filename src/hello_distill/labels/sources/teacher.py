@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,12 @@ from hello_distill.format import precision as precisions
 from hello_distill.format import sizes, tensors
 from hello_distill.format.kinds import check_stated
 from hello_distill.format.precision import from_stored, to_stored
+from hello_distill.format.specs import Interface, read
 from hello_distill.labels.teacher import FOLDER, TeacherPrecision
+from hello_distill.stages import Stages
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.teachers import kept_layout, network, public_weights, trusted_network, weights
+from hello_distill.training.own import check_shipped
 from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import check_images
 
@@ -86,8 +90,10 @@ class TeacherLabels(LabelSource):
         (folder / FOLDER).mkdir()
         for number, kept in enumerate(self.kept):
             tensors.write(folder / FOLDER / f"{number}.safetensors", kept)
+        interfaces = [getattr(member, "interface", None) for member in self.members]
         return {
             **({} if self.precision == "float16" else {"precision": self.precision}),
+            **({"interfaces": [each and asdict(each) for each in interfaces]} if any(interfaces) else {}),
             "kind": self.kind,
             "parameters": stored_numbers(self.members),
             "networks": [encoders.public_name(name) for name in self.networks],
@@ -100,6 +106,19 @@ class TeacherLabels(LabelSource):
             "combine": self.combine,
             "batch_statistics": self.batch_statistics,
         }
+
+
+def taught(stages: Stages, side: int, batch_statistics: bool = False) -> TeacherLabels:
+    """Labels of a run's observer; of teachers that were brought along, those of all together.
+
+    Raises InputError for one that no artefact can hold.
+    """
+    names, members = [stages.spec.network], [stages.teachers().observer]
+    if stages.spec.sources:
+        for own in stages.own:
+            check_shipped(own.source)
+        names, members = [own.source.network for own in stages.own], [own.model for own in stages.own]
+    return TeacherLabels(names, members, side, batch_statistics=batch_statistics)
 
 
 def stored_numbers(members: Sequence[nn.Module]) -> int:
@@ -148,11 +167,13 @@ def load(folder: Path, description: dict[str, Any], data: ImageSet) -> TeacherLa
     precision: TeacherPrecision = description.get("precision", "float16")
     try:
         names = [trusted_network(name, description["weights"]) for name in description["networks"]]
-        for number, name in enumerate(names):
-            shapes = {key: shape for key, (_, shape) in kept_layout(name, len(data.classes), side).items()}
+        said = description.get("interfaces") or [None] * len(names)
+        for number, (name, each) in enumerate(zip(names, said, strict=True)):
+            made = name, len(data.classes), side, each and read(Interface, each)
+            shapes = {key: shape for key, (_, shape) in kept_layout(*made).items()}
             path = folder / FOLDER / f"{number}.safetensors"
             files.append(tensors.read_as(path, layout(shapes, precision)))
-            members.append(network(name, len(data.classes), side).to(data.images.device))
+            members.append(network(*made).to(data.images.device))
     except InputError as error:
         raise ArtifactError(f"{folder / FOLDER} names a network that cannot be had: {error}") from None
     check_stated(folder, description, {"parameters": stored_numbers(members)})
