@@ -45,19 +45,24 @@ def faithfulness(wanted: Logits, given: Logits) -> Faithfulness:
     return Faithfulness(100 * same, ((given - wanted).square().sum() / wanted.square().sum()).item())
 
 
-@torch.no_grad()
 def on_views(
     labeller: Classifier, teacher: Classifier, images: ImageSet, augment: Augment, batch_size: int, seed: int
 ) -> Faithfulness:
     """Of a labeller to a teacher on views of images, drawn by the seed. Of several processes the first measures."""
     views = EpochBatches(images, augment, batch_size, seed)
-    wanted, given = [], []
-    for epoch in range(-(-VIEWS // len(images))):
-        for _, batch in views(epoch):
-            wanted.append(teacher(batch.images))
-            given.append(labeller(batch.images))
-    measured = faithfulness(torch.cat(wanted), torch.cat(given))
-    return Faithfulness(*map(distributed.followed, measured))
+    return imitation(labels_of(teacher, views), labeller, views)
+
+
+@torch.no_grad()
+def labels_of(labeller: Classifier, views: EpochBatches) -> Logits:
+    """Labels of `VIEWS` views, and of so many more as make whole epochs: (n c)."""
+    epochs = range(-(-VIEWS // len(views.data)))
+    return torch.cat([labeller(batch.images) for epoch in epochs for _, batch in views(epoch)])
+
+
+def imitation(wanted: Logits, labeller: Classifier, views: EpochBatches) -> Faithfulness:
+    """Of a labeller to a teacher that has labelled these views."""
+    return Faithfulness(*map(distributed.followed, faithfulness(wanted, labels_of(labeller, views))))
 
 
 def fit_queries(
@@ -72,11 +77,13 @@ def fit_queries(
     """The adapter (float32) after rounds of fitting on A(images), and what was measured: error by round, steps.
 
     MSE(f(x), teacher(x)) + lambda CE(f(x), y), as in Eq. 5. The best round counts; the adapter itself, where none is
-    better.
+    better. The teacher labels each view once, those that rounds are judged by before the first.
     """
+    unseen = EpochBatches(images, augment, queries.batch_size, UNSEEN + seed)
+    wanted = labels_of(teacher, unseen)
 
     def measured(candidate: Adapter) -> Faithfulness:
-        return on_views(restore(start, candidate), teacher, images, augment, queries.batch_size, UNSEEN + seed)
+        return imitation(wanted, restore(start, candidate), unseen)
 
     best, errors, steps = adapter, [measured(adapter).error], 0
     for number in range(1, queries.rounds + 1):

@@ -76,21 +76,29 @@ def test_query_fitting_halves_the_error_on_views_that_no_fit_has_seen(
 def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
     errors: list[float], rounds: int, best: int, tiny: Encoder, material: Material, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    observer, spec = build("convnet2_w8", 4, 32, 0).eval().requires_grad_(False), ProjectorSpec(encoder_rank=2)
+    teacher, spec = build("convnet2_w8", 4, 32, 0).eval().requires_grad_(False), ProjectorSpec(encoder_rank=2)
+    asked: list[int] = []
+
+    def observer(images: torch.Tensor) -> torch.Tensor:
+        asked.append(len(images))
+        return teacher(images)
+
     start = zero_shot(tiny, material.train.classes, spec)
     lora = add_lora(copy.deepcopy(start), adapted(tiny, spec), 2, 2)
     matrices = lora_matrices(lora)
     adapter = Adapter(matrices, matrices, "float32", adapted(tiny, spec), 2, 2, 1.0, True)
     measured, seen = iter(errors), []
 
-    def scripted(labeller: Projector, *_: object) -> Faithfulness:
+    def scripted(wanted: torch.Tensor, labeller: Projector, *_: object) -> Faithfulness:
         seen.append(labeller.label_head.weight.clone())
         return Faithfulness(50.0, next(measured))
 
-    monkeypatch.setattr("hello_distill.queries.on_views", scripted)
+    monkeypatch.setattr("hello_distill.queries.imitation", scripted)
     queries = Queries(steps=2, rounds=3, batch_size=16, lr=1e-2)
     fitted, facts = fit_queries(start, adapter, material.held, observer, queries, VIEWS, seed=0)
     assert facts == {"errors": errors, "steps": 2 * rounds}
+    held = len(material.held)  # of two batches: a round's two steps are a pass over it
+    assert sum(asked) == -(-1000 // held) * held + rounds * held
     assert torch.equal(restore(start, fitted).label_head.weight, seen[best]) and (best or fitted is adapter)
 
 
