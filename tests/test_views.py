@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
 from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Augment
 from hello_distill.types import View
-from hello_distill.views import mixed_targets, render, sample_boxes, sample_views, whole
+from hello_distill.views import crops, mixed_targets, render, resized, sample_boxes, sample_views, whole
 
 SIDE = 24
 
@@ -84,6 +85,32 @@ def test_crop_and_flip_are_torchvisions() -> None:
     expected = [resized_crop(whole(images)[i], *b, [SIDE, SIDE], antialias=True) for i, b in enumerate(box.tolist())]
     torch.testing.assert_close(found[0], expected[0])
     torch.testing.assert_close(found[1], expected[1].flip(-1))
+
+
+def alone(images: torch.Tensor, rows: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
+    """Crops one by one."""
+    made = []
+    for row, (top, left, height, width) in zip(rows, boxes.tolist(), strict=True):
+        part = images[row, :, top : top + height, left : left + width].float() / 255
+        whole_already = height == width == size
+        made.append(
+            part if whole_already else F.interpolate(part[None], (size, size), mode="bilinear", antialias=True)[0]
+        )
+    return torch.stack(made)
+
+
+@pytest.mark.parametrize("size", [SIDE, SIDE // 2, 7])
+@pytest.mark.parametrize("ratio", [(1.0, 1.0), (3 / 4, 4 / 3)])
+def test_crops_of_a_batch_are_those_of_each_image_alone(size: int, ratio: tuple[float, float]) -> None:
+    """Bit for bit on the CPU, whether boxes share a shape or not; in one go, as on a GPU, within 1e-5."""
+    rng = np.random.default_rng(0)
+    images, rows = pixels(6), torch.from_numpy(rng.integers(0, 6, 60))
+    boxes = torch.from_numpy(sample_boxes(rng, 60, SIDE, (0.01, 1.0), ratio))
+    boxes[:3] = torch.tensor([[0, 0, SIDE, SIDE], [SIDE - 1, 0, 1, 1], [0, 0, size, size]])
+    assert len(boxes[:, 2:].unique(dim=0)) < 60
+    expected = alone(images, rows, boxes, size)
+    assert torch.equal(crops(images, rows, boxes, size), expected)
+    torch.testing.assert_close(resized(whole(images)[rows], boxes, size), expected, rtol=0, atol=1e-5)
 
 
 def test_cutmix_pixel_by_pixel() -> None:

@@ -32,7 +32,8 @@ from hello_distill.format.manifest import CONFIG, LEAST_RUNS, check_seeds
 from hello_distill.format.results import Training
 from hello_distill.format.results.entries import Summary
 from hello_distill.labels.sources.static import static
-from hello_distill.stages import Stages, fingerprint
+from hello_distill.stages import Stages
+from hello_distill.stages.kept import fingerprint
 from hello_distill.student import tested, train_students
 from hello_distill.system import context, distributed
 from hello_distill.system.claims import claimed

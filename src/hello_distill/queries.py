@@ -81,7 +81,7 @@ def fit_queries(
     """The adapter (float32) after rounds of fitting on A(images), and what was measured: error by round, steps.
 
     MSE(f(x), teacher(x)) + lambda CE(f(x), y), as in Eq. 5. The best round counts; the adapter itself, where none is
-    better.
+    better. The teacher labels each view once, those that rounds are judged by before the first.
     """
     unseen = labelled_views(images, augment, teacher, queries.batch_size, UNSEEN + seed)
 

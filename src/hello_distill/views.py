@@ -7,12 +7,12 @@ source can therefore replay a training view by view, and resuming needs no hidde
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from hello_distill.data.mapped import KeptImages
@@ -20,7 +20,7 @@ from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Augment
 from hello_distill.system.distributed import EVERY
 from hello_distill.system.errors import InputError
-from hello_distill.types import Images, Pixels, Targets, View
+from hello_distill.types import Images, Pixels, Rows, Targets, View
 
 NO_HOLE = (0, 0, 0, 0)
 
@@ -95,8 +95,7 @@ def render(images: KeptImages, view: View, part: slice = EVERY) -> Images:
     """
     if part != EVERY:
         return render(images, _with_partners(view, part))[: part.stop - part.start]
-    pairs = zip(images[view.rows], view.box.tolist(), strict=True)
-    x = torch.stack([crop(image, box, images.shape[-1]) for image, box in pairs])
+    x = crops(images[view.rows], torch.arange(len(view.rows)), view.box, images.shape[-1])
     flip = view.flip.to(x.device)[:, None, None, None]
     return mix(torch.where(flip, x.flip(-1), x), view)
 
@@ -114,13 +113,57 @@ def _with_partners(view: View, part: slice) -> View:
     )
 
 
-def crop(image: UInt8[Tensor, "3 h w"], box: Sequence[int], size: int) -> Float[Tensor, "3 {size} {size}"]:
-    """A box (top, left, height, width) of an image, resized (bilinear, antialiased), in [0, 1]."""
-    top, left, height, width = box
-    part = image[:, top : top + height, left : left + width].float() / 255
-    if height == width == size:
-        return part
-    return F.interpolate(part[None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0]
+def crops(images: Pixels, rows: Rows, boxes: Int64[Tensor, "b 4"], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
+    """Boxes (top, left, height, width) of the images at `rows`, resized (bilinear, antialiased), in [0, 1].
+
+    On a CPU, where boxes of one shape are resized in one go, they are those of F.interpolate bit for bit. Elsewhere all
+    are resized in one go, and the same but for rounding.
+    """
+    x = whole(images)
+    if x.device.type != "cpu":
+        return resized(x[rows.to(x.device)], boxes.to(x.device), size)
+    found = x.new_empty((len(rows), 3, size, size))
+    for (height, width), members in _by_shape(rows, boxes).items():
+        if len(members) == 1:  # as most of a batch of views: a slice costs less than an index
+            place, row, top, left = members[0]
+            part = x[row : row + 1, :, top : top + height, left : left + width]
+            places: slice | list[int] = slice(place, place + 1)
+        else:
+            places, where, tops, lefts = map(list, zip(*members, strict=True))
+            part = x.unfold(2, height, 1).unfold(3, width, 1)[where, :, tops, lefts]
+        if (height, width) != (size, size):
+            part = F.interpolate(part, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        found[places] = part
+    return found
+
+
+def _by_shape(rows: Rows, boxes: Int64[Tensor, "b 4"]) -> dict[tuple[int, int], list[tuple[int, int, int, int]]]:
+    """For each height and width the boxes that have it: place among the boxes, row, top, left."""
+    members: dict[tuple[int, int], list[tuple[int, int, int, int]]] = {}
+    for place, (row, (top, left, height, width)) in enumerate(zip(rows.tolist(), boxes.tolist(), strict=True)):
+        members.setdefault((height, width), []).append((place, row, top, left))
+    return members
+
+
+def resized(images: Images, boxes: Int64[Tensor, "b 4"], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
+    """A box of each image as `crops` gives it, but all in one go: products with the weights of rows and of columns."""
+    rows = _weights(boxes[:, 0], boxes[:, 2], images.shape[2], size)
+    columns = _weights(boxes[:, 1], boxes[:, 3], images.shape[3], size)
+    return rows[:, None] @ images @ columns[:, None].mT
+
+
+def _weights(
+    start: Int64[Tensor, "b"], length: Int64[Tensor, "b"], side: int, size: int
+) -> Float[Tensor, "b {size} {side}"]:
+    """What each of `side` pixels gives to each of `size`: a triangle around its centre, a pixel wide or as wide as the
+    shrinking asks for, cut at the box's ends and of sum 1."""
+    pixels = torch.arange(side, device=start.device)
+    first, count = start[:, None, None], length[:, None, None]
+    step = count / size
+    centre = first + step * (torch.arange(size, device=start.device)[:, None] + 0.5)
+    height = (1 - (pixels + 0.5 - centre).abs() / step.clamp(min=1)).clamp(min=0)
+    height = height * ((first <= pixels) & (pixels < first + count))
+    return height / height.sum(2, keepdim=True)
 
 
 def mix(images: Images, view: View) -> Images:
@@ -129,7 +172,7 @@ def mix(images: Images, view: View) -> Images:
     if height and width:
         rows, columns = slice(top, top + height), slice(left, left + width)
         mixed = images.clone()
-        mixed[:, :, rows, columns] = images[view.partner][:, :, rows, columns]
+        mixed[:, :, rows, columns] = images[:, :, rows, columns][view.partner]
         return mixed
     if view.share == 1:
         return images

@@ -25,7 +25,8 @@ from hello_distill.data.mapped import Mapped, in_memory
 from hello_distill.data.sources import open_test, open_training
 from hello_distill.distillers.random import RandomImages
 from hello_distill.format.specs import Augment
-from hello_distill.stages import Stages, fingerprint
+from hello_distill.stages import Stages
+from hello_distill.stages.kept import fingerprint
 from hello_distill.system import machine, room
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.training.scores import predict

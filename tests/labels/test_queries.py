@@ -94,14 +94,20 @@ def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
     material: Material,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    observer, spec = build("convnet2_w8", 4, 32, 0).eval().requires_grad_(False), ProjectorSpec(encoder_rank=2)
+    teacher, spec = build("convnet2_w8", 4, 32, 0).eval().requires_grad_(False), ProjectorSpec(encoder_rank=2)
+    asked: list[int] = []
+
+    def observer(images: torch.Tensor) -> torch.Tensor:
+        asked.append(len(images))
+        return teacher(images)
+
     start = zero_shot(tiny, material.train.classes, spec)
     lora = add_lora(copy.deepcopy(start), adapted(tiny, spec), 2, 2)
     matrices = lora_matrices(lora)
     adapter = Adapter(matrices, matrices, "float32", adapted(tiny, spec), 2, 2, 1.0, True)
     measured, seen = iter(errors), []
 
-    def scripted(labeller: Projector, *_: object) -> Faithfulness:
+    def scripted(wanted: torch.Tensor, labeller: Projector, *_: object) -> Faithfulness:
         seen.append(labeller.label_head.weight.clone())
         return Faithfulness(50.0, next(measured))
 
@@ -109,6 +115,8 @@ def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
     queries = Queries(steps=2, rounds=3, batch_size=16, lr=1e-2)
     fitted, facts = fit_queries(start, adapter, material.held, observer, queries, VIEWS, seed=0)
     assert facts == {"errors": errors, "steps": 2 * rounds} and why_ended(errors, queries) == why
+    held = len(material.held)  # of two batches: a round's two steps are a pass over it
+    assert 1000 <= sum(asked) - rounds * held < 1016, "views that rounds are judged by are labelled once"
     assert torch.equal(restore(start, fitted).label_head.weight, seen[best]) and (best or fitted is adapter)
 
 

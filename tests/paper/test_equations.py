@@ -10,6 +10,7 @@ import open_clip
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.distillers.lic import LIC, degrade, information_loss
@@ -32,7 +33,7 @@ from hello_distill.system.errors import InputError
 from hello_distill.teachers import Ensemble
 from hello_distill.training.losses import hard_loss, matching_loss
 from hello_distill.training.networks import IMAGENET_MEAN, build
-from hello_distill.views import whole
+from hello_distill.views import sample_boxes, whole
 
 TEMPLATES = ("a photo of a {}.", "a drawing of a {}.", "one {}")
 FIT = ProjectorSpec(encoder_rank=2, optim=Optim(epochs=2, batch_size=16, lr=5e-3))
@@ -235,17 +236,16 @@ def test_fitting_lowers_eq_5_and_leaves_statistics_and_base_weights_alone(tiny: 
 
 def test_difficulty_is_minus_log_softmax_of_the_centred_patch() -> None:
     observer = build("convnet2_w8", 4, 32, 0).eval()
-    patches = images(6, side=15).view(2, 3, 3, 15, 15)
-    targets = torch.tensor([1, 3])
+    patches = images(4, side=15)
     with torch.no_grad():
-        found = difficulty(observer, patches, targets, side=32)
-        for n in range(2):
-            for m in range(3):
+        for target in (1, 3):
+            found = difficulty(observer, patches, target, side=32)
+            for patch, score in zip(patches, found.tolist(), strict=True):
                 canvas = torch.tensor(IMAGENET_MEAN).view(3, 1, 1).repeat(1, 32, 32)
-                canvas[:, 8:23, 8:23] = patches[n, m]  # 17 spare pixels: 8 before, 9 after
+                canvas[:, 8:23, 8:23] = patch  # 17 spare pixels: 8 before, 9 after
                 logits = observer(canvas[None])[0].tolist()
-                expected = -math.log(math.exp(logits[targets[n]]) / sum(math.exp(v) for v in logits))
-                assert found[n, m].item() == pytest.approx(expected, rel=1e-4)
+                expected = -math.log(math.exp(logits[target]) / sum(math.exp(v) for v in logits))
+                assert score == pytest.approx(expected, rel=1e-4)
 
 
 def test_chosen_patches_are_the_easiest_and_every_image_gets_its_share() -> None:
@@ -256,15 +256,43 @@ def test_chosen_patches_are_the_easiest_and_every_image_gets_its_share() -> None
     observer = build("convnet2_w8", 2, 32, 0).eval()
     spec = Patches(factor=2, crops=1, pool=12, scale=(1.0, 1.0))
     made = spec._one_class(data, 0, observer, ipc=2, seed=0)
-    small = torch.nn.functional.interpolate(whole(pixels), (16, 16), mode="bilinear", antialias=True)
+    small = interpolate(whole(pixels), (16, 16), mode="bilinear", antialias=True)
     with torch.no_grad():
-        score = difficulty(observer, small[:, None], data.targets, 32)[:, 0]
+        score = difficulty(observer, small, 0, 32)
     order = score.argsort()[:8]
     for image in range(2):
         for cell in range(4):
             top, left = 16 * (cell // 2), 16 * (cell % 2)
             expected = small[order[cell * 2 + image]]
             torch.testing.assert_close(made[image, :, top : top + 16, left : left + 16], expected)
+
+
+def test_patches_of_more_crops_than_are_scored_at_once_are_those_of_all_at_once() -> None:
+    """650 crops of 130 images, each cut, scored and kept by itself; the observer sees brightness alone."""
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(0, 256, (140, 3, 8, 8), dtype=np.uint8))
+    data = ImageSet(pixels, torch.arange(140) % 14 // 13, ("many", "few"))
+    batches: list[int] = []
+
+    def observer(x: Tensor) -> Tensor:
+        batches.append(len(x))
+        bright = x.double().mean((1, 2, 3)).float()
+        return torch.stack([bright, 1 - bright], 1)
+
+    spec = Patches(factor=1, crops=5, pool=130)
+    made = spec._one_class(data, 0, observer, ipc=3, seed=0)
+    assert batches == [500, 150]
+    draws = np.random.default_rng([0, 2, 0])
+    rows = draws.permutation(data.of_class(0).numpy()).repeat(5)
+    boxes = sample_boxes(draws, 650, 8, spec.scale, (1.0, 1.0))
+    cut = [
+        interpolate(whole(pixels[row : row + 1])[:, :, top : top + h, left : left + w], (8, 8), mode="bilinear")[0]
+        for row, (top, left, h, w) in zip(rows, boxes, strict=True)
+    ]
+    brightest = torch.stack(cut).mean((1, 2, 3)).view(130, 5)
+    chosen = brightest.max(1).values.argsort(descending=True)[:3]
+    expected = [cut[5 * image + int(brightest[image].argmax())] for image in chosen.tolist()]
+    torch.testing.assert_close(made, torch.stack(expected))
 
 
 def test_stitch_gives_spare_pixels_to_the_first_rows_and_columns() -> None:

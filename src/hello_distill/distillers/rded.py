@@ -20,8 +20,11 @@ from hello_distill.stages import Stages
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 from hello_distill.training.networks import IMAGENET_MEAN
-from hello_distill.types import Classifier, Images, Pixels
-from hello_distill.views import crop, sample_boxes
+from hello_distill.types import Classifier, Images, Pixels, Rows
+from hello_distill.views import crops, sample_boxes
+
+SCORED = 500
+"""So many crops are cut and shown to the observer at once."""
 
 
 @dataclass(frozen=True)
@@ -64,31 +67,36 @@ class Patches:
         self.check(data, ipc)
         with context.stage("patches") as stage:
             classes = context.track(range(len(data.classes)), len(data.classes), "patches")
-            images = torch.cat([self._one_class(data, target, observer, ipc, seed) for target in classes])
+            made = [to_8_bit(self._one_class(data, each, observer, ipc, seed), self.truncated) for each in classes]
+            images = torch.cat(made)
             stage.figure = f"{len(images)} images of {self.factor**2} patches each"
         targets = torch.arange(len(data.classes), device=images.device).repeat_interleave(ipc)
-        return ImageSet(to_8_bit(images, self.truncated), targets, data.classes)
+        return ImageSet(images, targets, data.classes)
 
     @torch.no_grad()
     def _one_class(self, data: ImageSet, target: int, observer: Classifier, ipc: int, seed: int) -> Images:
         """Best crop of each image of the pool, easiest of them all, stitched: (ipc 3 side side)."""
         rng = np.random.default_rng([seed, 2, target])
         pool = max(self.pool, ipc * self.factor**2)
-        rows = rng.permutation(data.of_class(target).cpu().numpy())[:pool]
-        boxes = sample_boxes(rng, len(rows) * self.crops, data.side, self.scale, (1.0, 1.0))
-        size = data.side // self.factor
-        cut = [
-            crop(data.images[row], box.tolist(), size) for row, box in zip(rows.repeat(self.crops), boxes, strict=True)
-        ]
-        patches = torch.stack(cut).unflatten(0, (len(rows), self.crops))
-        targets = torch.full((len(rows),), target, device=patches.device)
-        score = difficulty(observer, patches, targets, data.side)
+        rows = torch.from_numpy(rng.permutation(data.of_class(target).cpu().numpy())[:pool])
+        boxes = torch.from_numpy(sample_boxes(rng, len(rows) * self.crops, data.side, self.scale, (1.0, 1.0)))
+        rows = rows.repeat_interleave(self.crops)
+        parts = zip(rows.split(SCORED), boxes.split(SCORED), strict=True)
+        scores = [difficulty(observer, self._cut(data, *part), target, data.side) for part in parts]
+        score = torch.cat(scores).view(-1, self.crops)
         best = score.argmin(1)
-        every = torch.arange(len(rows), device=patches.device)
+        every = torch.arange(len(best), device=best.device)
         order = score[every, best].argsort(stable=True)[: ipc * self.factor**2]
+        chosen = (order * self.crops + best[order]).cpu()
+        patches = self._cut(data, rows[chosen], boxes[chosen])  # once more: kept, all would be many times as large
         # The patch of rank r becomes cell r // ipc of image r % ipc: every image gets an equally easy share.
-        cells = patches[order, best[order]].unflatten(0, (self.factor**2, ipc)).transpose(0, 1)
+        cells = patches.unflatten(0, (self.factor**2, ipc)).transpose(0, 1)
         return stitch(cells, self.factor, data.side)
+
+    def _cut(self, data: ImageSet, rows: Rows, boxes: Int64[Tensor, "b 4"]) -> Images:
+        """A box of each of the images at `rows`, as large as a patch."""
+        needed, places = rows.unique(return_inverse=True)
+        return crops(data.images[needed], places, boxes, data.side // self.factor)
 
 
 def to_8_bit(images: Images, truncated: bool) -> Pixels:
@@ -113,17 +121,13 @@ class RDED(Distiller):
         return self.patches.needed(ipc)
 
 
-def difficulty(
-    observer: Classifier, patches: Float[Tensor, "n m 3 h w"], targets: Int64[Tensor, "n"], side: int
-) -> Float[Tensor, "n m"]:
-    """CE(f(p), y_p) of Eq. 6 for each crop, lower is easier.
+def difficulty(observer: Classifier, patches: Images, target: int, side: int) -> Float[Tensor, "b"]:
+    """CE(f(p), y_p) of Eq. 6 for each crop of a class, lower is easier.
 
     As in RDED's code a patch is not resized but set into the middle of a mean-coloured image of `side` pixels.
     """
-    n, m = patches.shape[:2]
-    padded = pad_to(patches.flatten(0, 1), side)
-    logits = torch.cat([observer(part) for part in padded.split(500)])
-    return F.cross_entropy(logits, targets.repeat_interleave(m), reduction="none").view(n, m)
+    logits = observer(pad_to(patches, side))
+    return F.cross_entropy(logits, torch.full((len(logits),), target, device=logits.device), reduction="none")
 
 
 def pad_to(patches: Images, side: int) -> Float[Tensor, "b 3 {side} {side}"]:

@@ -28,7 +28,8 @@ from hello_distill.format.results.grids import Bytes
 from hello_distill.format.specs import StudentSpec
 from hello_distill.projector import ProjectorSpec
 from hello_distill.relabel import label_source, recorded, wanted
-from hello_distill.stages import Stages, fingerprint
+from hello_distill.stages import Stages
+from hello_distill.stages.kept import fingerprint
 from hello_distill.system.cache import once
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import commit

@@ -16,6 +16,7 @@ from hello_distill.format.precision import layout
 from hello_distill.labels.projector import ADAPTER_CONFIG, FOLDER, HEAD, adapter_config, adapter_file
 from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_shapes, restore, zero_shot
 from hello_distill.system.errors import ArtifactError, InputError
+from hello_distill.training.folding import fold_norms
 from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import check_images
 
@@ -32,6 +33,8 @@ class ProjectorLabels(LabelSource):
         self.start = start
         """The projector before fitting: public weights and the text head."""
         self.projector = restore(start, adapter)
+        """After fitting, with all that only shapes its answers folded into fewer steps."""
+        fold_norms(self.projector.visual)
         self.adapter = adapter
         self.encoder = encoder
         """Public facts of the encoder: name, size, width, mean, std, weights."""
@@ -43,11 +46,12 @@ class ProjectorLabels(LabelSource):
             return self
         return ProjectorLabels(self.start, self.adapter.rounded(precision), self.encoder, self.templates)
 
-    @torch.no_grad()
     def __call__(self, images: Images, view: View) -> Logits:
         """Logits (b c), rounded to float16 so that storing them loses nothing."""
         check_images(images)
-        return self.projector(images).half().float()
+        with torch.inference_mode():
+            logits = self.projector(images)
+        return logits.half().float()  # ordinary tensors again, which a student's loss may keep for its gradient
 
     def size(self) -> int:
         return adapter_bytes(self.adapter, self.adapter.precision)

@@ -5,9 +5,7 @@ In memory always; in a folder, too, where one is given, for a run that goes on a
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -19,7 +17,7 @@ from torch import Tensor, nn
 from hello_distill import encoders
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.encoders.encoder import Encoder
-from hello_distill.format import storage, tensors
+from hello_distill.format import tensors
 from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Augment, Queries
 from hello_distill.projector import (
@@ -33,7 +31,8 @@ from hello_distill.projector import (
     zero_shot,
 )
 from hello_distill.queries import UNSEEN, Views, fit_queries, labelled_views, on_views, why_ended
-from hello_distill.system import cache, context, distributed, publishing, room
+from hello_distill.stages.kept import Computed, Kept, fingerprint, read, write
+from hello_distill.system import context, room
 from hello_distill.system.errors import DivergedError
 from hello_distill.teachers import (
     ENCODER_SCALE,
@@ -50,14 +49,10 @@ from hello_distill.teachers import (
     with_network,
 )
 from hello_distill.training.own import OwnTeacher, open_teachers
-from hello_distill.training.scores import BATCH, percent, top1
+from hello_distill.training.scores import percent, top1
 from hello_distill.types import Classifier
 
-WEIGHTS, FACTS = "weights.safetensors", "facts.json"
-"""Files of a cached stage."""
 STUDENTS_VIEWS = Augment()
-Compute = Callable[[], tuple[dict[str, Tensor], dict[str, Any]]]
-"""Tensors of a stage, and what else there is to know of them."""
 ADAPTER_FACTS = ("convolutions", "encoder_rank", "head_rank", "scale", "normalize")
 """What an adapter is beside its matrices."""
 
@@ -97,7 +92,7 @@ class Stages:
         self.material = material
         self.spec = spec.for_images(len(material.train))
         self.seed = seed
-        self.folder = folder
+        self._kept = Kept(folder, material.train, seed)
         self.more_epochs = frozenset(more_epochs)
         """Epochs whose checkpoints others that share the folder will ask for: one training keeps them all."""
         self.augment = augment
@@ -160,7 +155,7 @@ class Stages:
         last = spec.optim.epochs
         if spec.sources:
             return Teachers(self.own[0].model, Ensemble([own.model for own in self.own]))
-        if self.folder is None:
+        if self._kept.folder is None:
             return train_teachers(self.material.train, spec, self.seed)
         # `only_last`: which of its checkpoints are weak teachers does not change a training
         specs = only_last(spec), [w.sha256 for w in public_weights(spec.network)]
@@ -169,7 +164,7 @@ class Stages:
         def make(folder: Path) -> None:
             self._write_checkpoints(folder, replace(spec, weak_epochs=tuple(sorted(needed | self.more_epochs))))
 
-        folder = self._cached("teachers", specs, make, [f"epoch-{epoch}" for epoch in needed])
+        folder = self._kept.made("teachers", specs, make, [f"epoch-{epoch}" for epoch in needed])
         observer, *members = (self._checkpoint(folder, spec, epoch) for epoch in (last, *spec.weak_epochs))
         return Teachers(observer, Ensemble(members))
 
@@ -180,10 +175,10 @@ class Stages:
         room.check_room(folder, len(spec.weak_epochs) * tensors.size(untrained))
         trained = train_teachers(data, spec, self.seed)
         for epoch, member in zip(spec.weak_epochs, trained.ensemble.members, strict=True):
-            _write(folder / f"epoch-{epoch}", dict(member.state_dict()))
+            write(folder / f"epoch-{epoch}", dict(member.state_dict()))
 
     def _checkpoint(self, folder: Path, spec: TeacherSpec, epoch: int) -> nn.Module:
-        return self._network(spec.network, tensors.read(folder / f"epoch-{epoch}" / WEIGHTS)).eval()
+        return self._network(spec.network, read(folder / f"epoch-{epoch}")).eval()
 
     def _network(self, name: str, weights: dict[str, Tensor]) -> nn.Module:
         data = self.material.train
@@ -236,7 +231,7 @@ class Stages:
         earlier: Adapter | None,
         origin: Sequence[str],
     ) -> Adapter:
-        def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        def compute() -> Computed:
             ensemble = Ensemble([*self.teachers().ensemble.members], spec.match)  # of the spec's own mean
             adapter = fit_projector(start, encoder, data, ensemble, spec, self.seed, earlier)
             return adapter.matrices, {name: getattr(adapter, name) for name in ADAPTER_FACTS}
@@ -244,7 +239,7 @@ class Stages:
         weights = [w.sha256 for w in encoder.weights]
         specs = replace(spec, precision="float32", queries=None), self.taught_by, weights, *origin
         needed = 4 * lora_numbers(encoder, spec, len(start.label_head.weight))
-        matrices, facts = self._kept("projectors", specs, needed, compute)
+        matrices, facts = self._kept.computed("projectors", specs, needed, compute)
         return Adapter(matrices, matrices, "float32", **{**facts, "convolutions": tuple(facts["convolutions"])})
 
     def queried(self, spec: ProjectorSpec, fitted: Fitted, adapter: Adapter, images: ImageSet) -> Adapter:
@@ -256,7 +251,7 @@ class Stages:
         if queries is None:
             return adapter
 
-        def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        def compute() -> Computed:
             teacher = getattr(self.teachers(), queries.target)
             refitted, facts = fit_queries(fitted.start, adapter, images, teacher, queries, self.augment, self.seed)
             return refitted.matrices, facts
@@ -266,7 +261,7 @@ class Stages:
         asked = fingerprint(images), *fitted.origin
         specs = replace(spec, precision="float32"), self.taught_by, self.augment, weights, ranks, *asked
         with self._failing_again(repr(specs)), context.stage("query fitting") as stage:
-            matrices, facts = self._kept("queries", specs, tensors.size(adapter.matrices), compute)
+            matrices, facts = self._kept.computed("queries", specs, tensors.size(adapter.matrices), compute)
             errors = ", ".join(f"{error:.3g}" for error in facts["errors"])
             stage.figure = (
                 f"{facts['steps']} steps, relative error on unseen views after each round: {errors}; "
@@ -295,7 +290,7 @@ class Stages:
         """An encoder with a whole head: fitted to the weak teachers or to classes alone, with LoRA or without."""
         encoder = encoders.load(spec.encoder, spec.size)
 
-        def compute() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        def compute() -> Computed:
             ensemble = self.teachers().ensemble if taught else None
             trained, fitted = fit_probe(encoder, self.material.train, ensemble, spec, lora, ENCODER_SCALE, self.seed)
             return dict(trained.state_dict()), {"fitted_numbers": fitted}
@@ -304,7 +299,7 @@ class Stages:
         fitting = replace(spec, precision="float32", queries=None)
         specs = fitting, self.taught_by if taught else None, lora, weights
         with self._failing_again(repr((spec, taught, lora))), context.stage("probe") as stage:
-            state, figures = self._kept("probes", specs, 0, compute)
+            state, figures = self._kept.computed("probes", specs, 0, compute)
             model = self._network(encoder_name(spec), state)
             accuracy = top1(model, self.material.held, "probe")
             fitted = figures["fitted_numbers"]
@@ -321,52 +316,3 @@ class Stages:
         except DivergedError as error:
             self._diverged[what] = error
             raise
-
-    @cached_property
-    def _images(self) -> str:
-        """The training images' fingerprint; of those in a file it takes minutes."""
-        return fingerprint(self.material.train)
-
-    def _kept(self, kind: str, specs: Sequence[Any], needed: int, compute: Compute) -> tuple[dict[str, Tensor], Any]:
-        """Tensors and facts of a stage: from the cache, where there is one, else computed now.
-
-        Raises MachineError where the cache has no room for `needed` bytes.
-        """
-        if self.folder is None:
-            return compute()
-
-        def make(folder: Path) -> None:
-            room.check_room(folder, needed)
-            weights, facts = compute()
-            _write(folder, weights, storage.as_json(facts))
-
-        folder = self._cached(kind, specs, make)
-        return tensors.read(folder / WEIGHTS), json.loads((folder / FACTS).read_text())
-
-    def _cached(
-        self, kind: str, specs: Sequence[Any], make: Callable[[Path], None], parts: Collection[str] = ()
-    ) -> Path:
-        """The folder of a stage, named by all that its result depends on; `make` writes it, or its missing parts."""
-        assert self.folder is not None
-        named = [[repr(spec) for spec in specs], self.seed, self._images]
-        folder = self.folder / kind / hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
-        return cache.once(folder, lambda: make(folder), parts, together=True)
-
-
-def fingerprint(data: ImageSet) -> str:
-    """Hash of images, targets and class names; the same for images in memory and in a file."""
-    digest = hashlib.sha256(json.dumps([list(data.images.shape), *data.classes]).encode())
-    for start in range(0, len(data), BATCH):
-        digest.update(data.images[start : start + BATCH].cpu().numpy().data)
-    digest.update(data.targets.cpu().numpy().data)
-    return digest.hexdigest()
-
-
-def _write(folder: Path, weights: dict[str, Tensor], facts: bytes = b"") -> None:
-    """Write a stage's folder, which appears only when complete, unless it is there."""
-    if folder.is_dir() or not distributed.first():
-        return
-    with publishing.published(folder, tensors.size(weights) + len(facts)) as partial:
-        tensors.write(partial / WEIGHTS, {key: value.contiguous() for key, value in weights.items()})
-        if facts:
-            (partial / FACTS).write_bytes(facts)

@@ -1,0 +1,74 @@
+"""Batch normalisation folded into the convolutions before it, for networks that only answer from here on.
+
+In evaluation mode both are linear maps, and one pass over the activations does the work of two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from timm.layers import BatchNormAct2d, Conv2dSame
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+"""What is folded into. Not what derives from it: such a class may do more to its weights than convolve with them."""
+NORMS = (nn.BatchNorm2d, BatchNormAct2d)
+"""What is folded. timm's carries an activation, which stays in its place."""
+
+
+class _Tracer(fx.Tracer):
+    """Follows the calls of a network down to its convolutions and norms; what holds no norm is not looked into."""
+
+    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
+        return isinstance(module, (nn.Conv2d, _BatchNorm)) or not has_norms(module)
+
+
+def has_norms(network: nn.Module) -> bool:
+    """Whether batch normalisation is part of it."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
+def fold_norms(network: nn.Module) -> int:
+    """Fold, in place, every batch normalisation that directly follows a convolution; returns how many did.
+
+    Outputs differ by rounding. The network must be in evaluation mode, where a norm that still learns its statistics
+    is left alone. So is all of a network whose course depends on the values in it, which cannot be traced.
+    """
+    pairs = _pairs(network)
+    for convolution, norm in pairs:
+        layer, scaled = network.get_submodule(convolution), network.get_submodule(norm)
+        assert isinstance(layer, nn.Conv2d) and isinstance(scaled, _BatchNorm)
+        _replace(network, convolution, fuse_conv_bn_eval(layer, scaled))
+        _replace(network, norm, scaled.act if isinstance(scaled, BatchNormAct2d) else nn.Identity())
+    return len(pairs)
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    holder, _, last = name.rpartition(".")
+    setattr(network.get_submodule(holder), last, module)
+
+
+def _pairs(network: nn.Module) -> list[tuple[str, str]]:
+    """Names of convolutions and of the norms that alone see what these give, each called once."""
+    if not has_norms(network):
+        return []
+    try:
+        calls = [node for node in _Tracer().trace(network).nodes if node.op == "call_module"]
+    except Exception:  # of nearly any class: a network's own code meets values that are none
+        return []
+    times = Counter(node.target for node in calls)
+    modules = dict(network.named_modules())
+    return [
+        (before.target, node.target)
+        for node in calls
+        for before in node.all_input_nodes
+        if before in calls and len(before.users) == 1 and times[before.target] == times[node.target] == 1
+        if type(modules[before.target]) in CONVOLUTIONS and _is_fixed(modules[node.target])
+    ]
+
+
+def _is_fixed(module: nn.Module) -> bool:
+    """Whether a module is a norm whose statistics are those that it keeps."""
+    return type(module) in NORMS and not module.training and module.running_mean is not None
