@@ -107,7 +107,7 @@ def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
     adapter = Adapter(matrices, matrices, "float32", adapted(tiny, spec), 2, 2, 1.0, True)
     measured, seen = iter(errors), []
 
-    def scripted(wanted: torch.Tensor, labeller: Projector, *_: object) -> Faithfulness:
+    def scripted(labeller: Projector, *_: object) -> Faithfulness:
         seen.append(labeller.label_head.weight.clone())
         return Faithfulness(50.0, next(measured))
 
