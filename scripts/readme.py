@@ -46,9 +46,16 @@ LABELS = (
     "hard",
     "static",
     "teacher",
+    "teacher-int8",
+    "teacher-int4",
+    "stored-1",
+    "stored-10",
+    "stored-100",
     "stored",
     "pruned",
+    "pruned-lpld",
     "quantized",
+    "quantized-lpqld",
     "projector-float32",
     "projector",
     "projector-int8",
@@ -126,9 +133,11 @@ def comparison(result: Comparison) -> str:
     cells, base = result.cells, result.recipe.content()["base"]
     ipcs = sorted({cell.ipc for cell in cells})
     labels = [name for name in LABELS if any(cell.labels == name for cell in cells)]
-    parts = [markdown(accuracies(result, ipc, labels)) for ipc in ipcs]
+    names = sorted({cell.student for cell in cells})
+    parts = [markdown(accuracies(result, ipc, name, labels)) for ipc in ipcs for name in names]
+    parts += [markdown(models(result))] if result.models else []
     parts += [f"What is shipped:\n\n{markdown(shipped(cells, ipcs, labels), False)}", tuned(cells)]
-    students = ", ".join(f"`{name}`" for name in sorted({cell.student for cell in cells}))
+    students = ", ".join(f"`{name}`" for name in names)
     ahead = max(cell.top1_best.mean - cell.top1_last.mean for cell in cells)
     fitted = " and ".join(sorted({f"`{trial.fit}`" for trial in result.trials if trial.fit}))
     notes = [
@@ -214,13 +223,24 @@ def refitted(result: Study) -> str:
     )
 
 
-def accuracies(result: Comparison, ipc: int, labels: list[str]) -> Table:
-    """A row for each method, a column for each kind of labels."""
-    cells = {(cell.method, cell.labels): cell for cell in result.cells if cell.ipc == ipc}
+def models(result: Comparison) -> Table:
+    """Networks that are shipped in the place of images."""
+    rows = [row(each.model, each.top1, weight(each.bytes)) for each in result.models]
+    note = (
+        "Fitted on the original images, once, and tested as they are: who can ship one needs no images and no student."
+    )
+    return Table("Shipped in the place of images", ["network", "test images", "its size"], rows, [note])
+
+
+def accuracies(result: Comparison, ipc: int, student: str, labels: list[str]) -> Table:
+    """A student's row for each method, a column for each kind of labels."""
+    cells = {(cell.method, cell.labels): cell for cell in result.cells if (cell.ipc, cell.student) == (ipc, student)}
     columns = [name for name in labels if name != "stored" and any(key[1] == name for key in cells)]
     methods = [name for name in result.recipe.content()["methods"] if any(key[0] == name for key in cells)]
     rows = [row(method, *(last(cells.get((method, name))) for name in columns)) for method in methods]
-    title = f"{ipc} image{'s' if ipc > 1 else ''} per class{schedule(result, ipc)}"
+    several = len({cell.student for cell in result.cells}) > 1
+    named = f", `{student}`" if several else ""
+    title = f"{ipc} image{'s' if ipc > 1 else ''} per class{named}{schedule(result, ipc)}"
     return Table(title, ["images", *columns], rows)
 
 
@@ -242,7 +262,7 @@ def shipped(cells: Sequence[GridCell], ipcs: list[int], labels: list[str]) -> Ta
             if any(sizes.values()):
                 rows.setdefault(tuple(sizes.get(ipc) for ipc in ipcs), []).append(method)
         for counts, methods in rows.items():
-            what = {"images": "images", "labels": f"{name} labels", "teacher": "the teacher of teacher labels"}[part]
+            what = {"images": "images", "labels": f"{name} labels", "teacher": f"the teacher of {name} labels"}[part]
             of = f" ({', '.join(methods)})" if len(rows) > 1 else ""
             table.append(row(what + of, *(None if c is None else weight(c) for c in counts)))
     if public := max(cell.bytes.public for cell in cells):
@@ -250,12 +270,14 @@ def shipped(cells: Sequence[GridCell], ipcs: list[int], labels: list[str]) -> Ta
     return Table("", ["", *(f"IPC {ipc}" for ipc in ipcs)], table)
 
 
-def tuned(cells: Iterable[GridCell]) -> str:
+def tuned(cells: Sequence[GridCell]) -> str:
     """The settings of students that trials chose, folded away."""
     rows: dict[str, list[str]] = {}
+    several = len({cell.student for cell in cells}) > 1
     for cell in cells:
         used = rows.setdefault(student_settings(cell.settings), [])
-        if (name := f"{cell.method} with {cell.labels}") not in used:
+        name = f"{cell.method} with {cell.labels}" + (f" (`{cell.student}`)" if several else "")
+        if name not in used:
             used.append(name)
     table = Table("", ["student", "of"], [row(name, ", ".join(used)) for name, used in sorted(rows.items())])
     summary = "<details markdown><summary>The students' losses and rates, as trials chose them</summary>"

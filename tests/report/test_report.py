@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import reports
+from conftest import script
 from hello_distill import cli
 from hello_distill.artifact import load
 from hello_distill.data.sources import read_test_split
@@ -178,6 +179,20 @@ def test_models_stand_below_the_students_with_all_that_is_shipped(made: Made, tm
     svg = picture.draw().decode()
     assert "<!-- head -->" in svg and "<!-- bits per class -->" in svg
     assert "<!-- bytes of images, labels and teacher" in svg
+
+
+def test_the_readme_keeps_students_apart_and_names_what_is_shipped_in_their_place(made: Made) -> None:
+    content = read(made, "shapes.json")
+    other = [{**cell, "student": "encoder/lite@64"} for cell in content["cells"]]
+    top1 = {"mean": 61.25, "sd": None, "runs": [61.25]}
+    model = {"model": "head", "settings": {}, "seeds": [0], "commits": ["x"], "bytes": 4096, "public": 9, "top1": top1}
+    result = results.read({**content, "cells": [*content["cells"], *other], "models": [model]})
+    assert isinstance(result, Comparison)
+    assert [pair[0].student for pair in result.pairs()] == ["convnet2_w8"], "a claim is about students from nothing"
+    text = script("readme.py").comparison(result)
+    for name in ("convnet2_w8", "encoder/lite@64"):
+        assert f"**2 images per class, `{name}`, 2 epochs in batches of 4**" in text
+    assert "| head | 61.2 | 4.0 KiB |" in text
 
 
 def test_every_number_of_the_other_kinds_is_the_file_s(made: Made, page: Page) -> None:

@@ -200,8 +200,12 @@ class Comparison(GridResult):
         self.models = sorted([*self.models, model], key=lambda each: each.model)
 
     def pairs(self) -> list[tuple[GridCell, GridCell]]:
-        """HeLlO with its projector's labels and RDED with its teacher's, where both have run, by student and images."""
-        cells = {(cell.student, cell.ipc, cell.method, cell.labels): cell for cell in self.cells}
+        """HeLlO with its projector's labels and RDED with its teacher's, where both have run, by student and images.
+
+        Students from random weights alone, as the paper's: a head on a public encoder is another question.
+        """
+        fresh = [cell for cell in self.cells if not cell.student.startswith("encoder/")]
+        cells = {(cell.student, cell.ipc, cell.method, cell.labels): cell for cell in fresh}
         both = sorted((*key, "hello", "projector") for key in {key[:2] for key in cells})
         sides = [(cells.get(key), cells.get((*key[:2], "rded", "teacher"))) for key in both]
         return [(hello, rded) for hello, rded in sides if hello is not None and rded is not None]
