@@ -89,7 +89,7 @@ def _opened(source: Source, material: Material) -> OwnTeacher:
     plain = Interface(data.side, IMAGENET_MEAN, IMAGENET_STD, len(data.classes), tuple(range(len(data.classes))))
     model.interface = None if interface == plain else interface
     model = model.to(data.images.device).eval().requires_grad_(False)
-    classes.check(model, material, source.name)
+    classes.check(model, material, source.name, by_number=rows == tuple(range(outputs)))
     return OwnTeacher(source, model, found.bytes, found.sha256)
 
 

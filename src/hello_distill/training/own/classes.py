@@ -65,20 +65,21 @@ def _plain(name: str) -> str:
     return folded(re.sub(r"[_-]+", " ", name))
 
 
-def check(teacher: Classifier, material: Material, what: str) -> None:
+def check(teacher: Classifier, material: Material, what: str, by_number: bool) -> None:
     """Raise InputError where a teacher's classes have changed places, or it is no better than chance.
 
     It is shown the held-out images, and where those are fewer than `ENOUGH` of each class, images of the training part,
-    too, evenly spread.
+    too, evenly spread. Where its outputs are the data's classes `by_number`, the order that its answers show is named.
     """
     images = _shown(material)
     logits = predict(teacher, images.images, "teacher's classes").cpu()
     targets, guesses, classes = images.targets.cpu(), logits.argmax(1), images.classes
     if exchanged := cycle(targets, guesses, len(classes)):
         pairs = listed([f"{classes[a]!r} for {classes[b]!r}" for a, b in exchanged])
+        order = _order(dict(exchanged), classes) if by_number and len(classes) <= SHOWN else ""
         raise InputError(
             f"--teacher {what} has its classes in another order than the data: it takes {pairs}; add :classes=FILE, "
-            f"which names its classes in the order of its outputs, one a line{_order(dict(exchanged), classes)}"
+            f"which names its classes in the order of its outputs, one a line{order}"
         )
     right = (targets == guesses).double()
     present = targets.unique()
@@ -93,9 +94,7 @@ def check(teacher: Classifier, material: Material, what: str) -> None:
 
 
 def _order(exchanged: dict[int, int], classes: Sequence[str]) -> str:
-    """The order that the answers show, where it is short enough to read."""
-    if len(classes) > SHOWN:
-        return ""
+    """The classes in the order that the answers show."""
     outputs = {exchanged.get(target, target): name for target, name in enumerate(classes)}
     return f": {', '.join(outputs[row] for row in range(len(classes)))}"
 
