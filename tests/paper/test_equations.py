@@ -30,6 +30,7 @@ from hello_distill.projector import (
     zero_shot,
 )
 from hello_distill.system.errors import InputError
+from hello_distill.system.machine import seeded
 from hello_distill.teachers import Ensemble
 from hello_distill.training.losses import hard_loss, matching_loss
 from hello_distill.training.networks import IMAGENET_MEAN, build
@@ -229,6 +230,34 @@ def test_fitting_lowers_eq_5_and_leaves_statistics_and_base_weights_alone(tiny: 
             assert torch.equal(value, before[name]), name
     assert all(torch.equal(value, before[name]) for name, value in tiny.visual.state_dict().items())
     assert all(t.dtype == torch.float32 for t in adapter.matrices.values())
+
+
+def test_stages_before_the_first_lora_cost_no_gradient_and_change_none(tiny: Encoder) -> None:
+    """What a `skip` of the first stages saves: they keep nothing for the gradient, which is that of running them so."""
+    spec = ProjectorSpec(encoder_rank=2, skip=r"^conv\d|layer1|downsample")
+    start = zero_shot(tiny, ["a", "b", "c"], spec)
+    x, target = images(6), torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+
+    def gradients(guarded: bool) -> list[Tensor]:
+        with seeded(0):
+            lora = add_lora(copy.deepcopy(start), adapted(tiny, spec), 2, 2)
+        visual = lora.base_model.model.visual
+        if guarded:
+            plain = visual.layer1.forward
+            visual.layer1.forward = torch.no_grad()(lambda features: plain(features))
+        frozen: list[Tensor] = []
+        saved: list[int] = []
+        visual.layer1.register_forward_hook(lambda _, before, after: frozen.extend((*before, after)))
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()) or t, lambda t: t):
+            loss = nn.functional.mse_loss(lora(x), target)
+        assert len(frozen) == 2 and not any(features.requires_grad for features in frozen)
+        assert frozen[0].data_ptr() not in saved and frozen[1].data_ptr() in saved
+        loss.backward()
+        return [weight.grad for weight in lora.parameters() if weight.requires_grad]
+
+    free, guarded = gradients(False), gradients(True)
+    assert all(torch.equal(a, b) for a, b in zip(free, guarded, strict=True))
+    assert sum(slope.abs().max().item() > 0 for slope in free) == len(free) // 2  # B is zero, so A has none yet
 
 
 # Eq. 6.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -114,3 +116,31 @@ def test_the_rate_changes_every_step_or_every_epoch() -> None:
         moved.append(model.weight[0].item())
     cosine = [0.5 * (1 + math.cos(math.pi * done)) for done in (0, 0.25, 0.5, 0.75)]
     assert moved == pytest.approx([sum(cosine), 2 * cosine[0] + 2 * cosine[2]])
+
+
+FAULTS = """
+import resource, sys, torch
+from hello_distill.format.specs import Optim
+from hello_distill.training.fit import fit
+from hello_distill.training.losses import hard_loss
+from hello_distill.types import Batch
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+model, x = torch.nn.Linear(2, 2), torch.eye(2)
+fit(model, lambda epoch: [(torch.arange(2), Batch(x, x, x))], 1, hard_loss, Optim(epochs=1, batch_size=2), 0)
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks glibc")
+def test_training_from_python_reuses_large_freed_blocks() -> None:
+    """Also without the command: 4 tensors of 64 MB in turn are one block, not 4 times mapped and cleared anew."""
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 100

@@ -12,7 +12,7 @@ from hello_distill.format.specs import Optim
 from hello_distill.format.tensors import finite
 from hello_distill.system import context, distributed
 from hello_distill.system.errors import DivergedError
-from hello_distill.system.machine import seeded
+from hello_distill.system.machine import keep_freed_memory, seeded
 from hello_distill.training.losses import Loss
 from hello_distill.types import Batch, Rows
 
@@ -33,12 +33,13 @@ def fit(
     `after_epoch(epoch)` is called with epochs counted from 1. Of several processes (`distributed`) each gives its own
     part of each batch: a step is then that of the whole batch, but batch normalisation sees the part alone; its running
     statistics become those of the first process after each epoch. Raises DivergedError at the first step whose loss or
-    gradient is not finite, before the weights follow it.
+    gradient is not finite, before the weights follow it. Freed memory stays with the process (`keep_freed_memory`).
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = _optimiser(trained, optim)
     total = optim.epochs * num_batches
     step = 0
+    keep_freed_memory()
     distributed.follow(distributed.state(model))
     with seeded(distributed.seed_of(seed)):
         for epoch in context.track(range(optim.epochs), optim.epochs, what):
