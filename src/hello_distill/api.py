@@ -118,10 +118,11 @@ def training_images(
         if left_out.bad:
             check_classes(data, images.counts(), replace(recipe, train_limit=None), short_class)
         material = hold_out(images, recipe.held_share, recipe.held_limit, recipe.seed)
-        stage.figure = (
+        figures = (
             f"{len(material.train)} + {len(material.held)} held-out training images of {side} pixels, "
-            f"{len(train.classes)} classes" + (f"; {left_out.summary()}" if left_out.bad else "")
+            f"{len(train.classes)} classes"
         )
+        stage.figure = "; ".join([figures, *train.notes, *([left_out.summary()] if left_out.bad else [])])
     return Material(material.train.to(device()), material.held.to(device())), left_out
 
 

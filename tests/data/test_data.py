@@ -15,6 +15,7 @@ from PIL import Image
 from conftest import CLASSES, SIDE, drawn, write_tree
 from hello_distill.data import fashion_mnist
 from hello_distill.data import sources as data
+from hello_distill.data import tables
 from hello_distill.data.decoding import decode, square
 from hello_distill.data.images import hold_out
 from hello_distill.data.sources import open_test, open_training
@@ -166,11 +167,11 @@ def test_bad_folders(tmp_path: Path) -> None:
 
 def test_files_that_are_no_images_are_named_together(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", train=2, test=1)
-    (tree / "train" / "circle" / "notes.txt").write_text("hello")
+    (tree / "train" / "circle" / "notes.png").write_text("hello")
     (tree / "train" / "cross" / "0.png").write_bytes((tree / "train" / "cross" / "0.png").read_bytes()[:60])
     train = open_training(str(tree))
     assert train.native_side() == SIDE
-    with pytest.raises(InputError, match=r"2 of 9 images cannot be read: .*circle/notes.txt \(text\), .*cross/0.png"):
+    with pytest.raises(InputError, match=r"2 of 9 images cannot be read: .*circle/notes.png \(text\), .*cross/0.png"):
         train.read(SIDE)[1].check(max_bad=0.0)
 
 
@@ -223,7 +224,7 @@ def test_an_unreachable_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError
 
     monkeypatch.setattr(data, "rest_offline_if_unreachable", lambda: None)
-    monkeypatch.setattr(data.datasets, "load_dataset", unreachable)
+    monkeypatch.setattr(tables.datasets, "load_dataset", unreachable)
     with pytest.raises(MachineError, match="go online once, or give a local folder"):
         open_training("someone/some-set")
 

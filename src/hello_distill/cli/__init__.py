@@ -15,7 +15,7 @@ from importlib import metadata
 from jsonargparse import Namespace
 
 from hello_distill.cli import artefacts, experiments, reports, students
-from hello_distill.cli.options import ArgumentParser
+from hello_distill.cli.options import ArgumentParser, reading
 from hello_distill.cli.output import console, failed
 from hello_distill.system import distributed
 from hello_distill.system.context import Context
@@ -86,7 +86,7 @@ def perform(chosen: Namespace) -> None:
         raise InputError(
             f"torchrun is for {' and '.join(MULTI_PROCESS)}; start `hello-distill {name}` without it{apart}"
         )
-    with Context(console(), options.get("max_bad", Context.max_bad)):
+    with Context(console(), **reading(options)):
         COMMANDS[name][1](options)
 
 

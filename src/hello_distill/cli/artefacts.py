@@ -14,7 +14,7 @@ from hello_distill.cli.options import (
     ArgumentParser,
     add_artefact,
     add_json,
-    add_max_bad,
+    add_reading,
     add_part,
     add_test,
     read_config,
@@ -56,7 +56,7 @@ def distill_options(parser: ArgumentParser) -> None:
         default="error",
         help="classes with too few images: stop, use their images again, or make fewer of them",
     )
-    add_max_bad(parser)
+    add_reading(parser)
     parser.add_argument("--skipped", help="JSON file that lists the images that were left out, and why")
     parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(
@@ -165,7 +165,7 @@ def verify_options(parser: ArgumentParser) -> None:
     parser.add_argument("--data", help="labelled images to compare the order of classes with: its test split")
     add_test(parser)
     parser.add_argument("--teacher", help="an artefact whose teacher or projector to compare the order of classes with")
-    add_max_bad(parser)
+    add_reading(parser)
     add_json(parser)
 
 

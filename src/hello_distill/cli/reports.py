@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad
+from hello_distill.cli.options import ArgumentParser, add_json, add_reading
 from hello_distill.cli.output import show
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, MachineError
@@ -40,7 +40,7 @@ def report_options(parser: ArgumentParser) -> None:
         help="the artefact of the same run without the image update; may be repeated",
     )
     parser.add_argument("--data", help="what the artefacts were distilled from: which classes do their labels confuse")
-    add_max_bad(parser)
+    add_reading(parser)
 
 
 def report(options: Namespace) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from hello_distill.data import archives
 from hello_distill.system.errors import MachineError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -58,7 +59,7 @@ def decode(record: dict[str, Any] | None, roots: Sequence[Path] = ()) -> Image.I
 
 
 def contents(path: str, roots: Sequence[Path]) -> bytes:
-    """The bytes of a file that lies below one of the folders (resolved), links followed.
+    """The bytes of a file that lies below one of the folders, or in one of the archives (resolved), links followed.
 
     Pipes, devices and files above MAX_BYTES are not opened. Raises Unreadable.
     """
@@ -68,6 +69,8 @@ def contents(path: str, roots: Sequence[Path]) -> bytes:
         raise Unreadable("no such file") from None
     if not any(real.is_relative_to(root) for root in roots):
         raise Unreadable("outside of the source", "a link that leads elsewhere" if real != Path(path) else "")
+    if archive := archives.holding(real):
+        return _member(archive, real.relative_to(archive).as_posix())
     try:
         status = real.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -79,6 +82,17 @@ def contents(path: str, roots: Sequence[Path]) -> bytes:
         raise Unreadable("no such file") from None
     except OSError as error:
         raise Unreadable("not readable", error.strerror or "") from None
+
+
+def _member(archive: Path, name: str) -> bytes:
+    try:
+        if (size := archives.size(archive, name)) > MAX_BYTES:
+            raise _too_many_bytes(size)
+        return archives.read(archive, name)
+    except KeyError:
+        raise Unreadable("no such file") from None
+    except archives.BROKEN as error:
+        raise Unreadable("not readable", one_line(error)[:200]) from None
 
 
 def picture(content: bytes) -> Image.Image:

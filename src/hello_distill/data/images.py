@@ -85,6 +85,8 @@ class Split:
     """Rows of the whole split, where this is a part of it."""
     numbers: tuple[int, ...] | None = None
     """The table's number of each class, where these are some of its classes."""
+    notes: tuple[str, ...] = ()
+    """What the line of a run's first stage says of how it was read."""
 
     @property
     def targets(self) -> Targets:
@@ -99,15 +101,20 @@ class Split:
         """At most about `limit` images: the same share of each class, and one of each at least."""
         if limit is None or len(self.table) <= limit:
             return self
-        return self._part(_drawn(self.targets, limit / len(self.table), 1, np.random.default_rng([seed, 4])))
+        return self.part(_drawn(self.targets, limit / len(self.table), 1, np.random.default_rng([seed, 4])))
 
     def only(self, names: Collection[str]) -> Split:
         """The images of some classes, which stay in the split's order."""
         chosen = [target for target, name in enumerate(self.classes) if name in names]
-        part = self._part(torch.nonzero(torch.isin(self.targets, torch.tensor(chosen))).flatten())
+        part = self.part(torch.nonzero(torch.isin(self.targets, torch.tensor(chosen))).flatten())
         return replace(part, classes=tuple(self.classes[target] for target in chosen), numbers=tuple(chosen))
 
-    def _part(self, rows: Int64[Tensor, "n"]) -> Split:
+    def noting(self, *notes: str) -> Split:
+        """The same split with more to say of how it was read."""
+        return replace(self, notes=(*self.notes, *filter(None, notes)))
+
+    def part(self, rows: Int64[Tensor, "n"]) -> Split:
+        """The images at these rows."""
         table = self.table.select(rows.tolist())
         return replace(self, table=table, rows=rows if self.rows is None else self.rows[rows])
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import torch
 
-from hello_distill.data.folders import folded
 from hello_distill.data.images import ImageSet
+from hello_distill.data.names import folded
 from hello_distill.system.errors import ArtifactError, InputError, listed
 from hello_distill.types import Logits, Targets
 

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from hello_distill.data import decoding
+from hello_distill.data import archives, decoding
 from hello_distill.data.decoding import Unreadable, decode, square
 from hello_distill.data.mapped import KeptImages, Mapped
 from hello_distill.system import cache, context, distributed, publishing
@@ -186,10 +186,11 @@ def key(source: Undecoded) -> str:
 
 
 def _described(path: str | bytes) -> str:
-    """A file by its name, size and time of change; by its name where it is not there."""
+    """A file by its name, size and time of change (an archive's for its members); by its name where it is not there."""
     identity = os.fsencode(path).hex()
     with suppress(OSError, ValueError):
-        status = Path(os.fsdecode(path)).stat()
+        file = Path(os.fsdecode(path))
+        status = (archives.holding(file) or file).stat()
         identity += f" {status.st_size} {status.st_mtime_ns}"
     return identity
 
