@@ -19,6 +19,7 @@ from hello_distill.artifact import Artifact
 from hello_distill.data.folders import HELD_OUT
 from hello_distill.data.images import ImageSet, Material, hold_out
 from hello_distill.data.licence import UNKNOWN, Origin, source_of
+from hello_distill.data.names import opaque
 from hello_distill.data.order import check_classes_match, check_order, other_names
 from hello_distill.data.skipped import Skipped, check_file
 from hello_distill.data.sources import open_training, read_test_split
@@ -122,7 +123,9 @@ def training_images(
             f"{len(material.train)} + {len(material.held)} held-out training images of {side} pixels, "
             f"{len(train.classes)} classes"
         )
-        stage.figure = "; ".join([figures, *train.notes, *([left_out.summary()] if left_out.bad else [])])
+        dark = opaque(train.classes) if recipe.distiller.projector_spec else ""
+        said = [figures, *train.notes, left_out.summary() if left_out.bad else "", dark]
+        stage.figure = "; ".join(filter(None, said))
     return Material(material.train.to(device()), material.held.to(device())), left_out
 
 

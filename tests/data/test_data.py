@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from conftest import CLASSES, SIDE, drawn, write_tree
-from hello_distill.data import fashion_mnist
+from hello_distill.data import fashion_mnist, tables
 from hello_distill.data import sources as data
-from hello_distill.data import tables
 from hello_distill.data.decoding import decode, square
 from hello_distill.data.images import hold_out
 from hello_distill.data.sources import open_test, open_training
+from hello_distill.system.context import Context
 from hello_distill.system.errors import InputError, MachineError
 
 
@@ -227,6 +227,25 @@ def test_an_unreachable_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables.datasets, "load_dataset", unreachable)
     with pytest.raises(MachineError, match="go online once, or give a local folder"):
         open_training("someone/some-set")
+
+
+def test_a_configuration_and_a_revision_are_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+    whole = as_dataset(write_tree(tmp_path / "tree", train=2, test=1), "train")
+
+    def opened(*given: object, **options: object) -> dict[str, datasets.Dataset]:
+        asked.append((given, options))
+        return {"train": whole, "test": whole}
+
+    monkeypatch.setattr(data, "rest_offline_if_unreachable", lambda: None)
+    monkeypatch.setattr(tables.datasets, "load_dataset", opened)
+    with Context(revision="v2"):
+        assert open_training("someone/some-set:small").counts() == dict.fromkeys(CLASSES_SORTED, 2)
+    open_training("someone/some-set")
+    assert asked == [
+        (("someone/some-set", "small"), {"revision": "v2"}),
+        (("someone/some-set", None), {"revision": None}),
+    ]
 
 
 # Fashion-MNIST.

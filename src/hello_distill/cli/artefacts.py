@@ -14,8 +14,8 @@ from hello_distill.cli.options import (
     ArgumentParser,
     add_artefact,
     add_json,
-    add_reading,
     add_part,
+    add_reading,
     add_test,
     read_config,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_reading, add_part, add_test
+from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_part, add_reading, add_test
 from hello_distill.cli.output import show
 from hello_distill.system import distributed
 from hello_distill.system.claims import claimed

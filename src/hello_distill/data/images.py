@@ -85,6 +85,8 @@ class Split:
     """Rows of the whole split, where this is a part of it."""
     numbers: tuple[int, ...] | None = None
     """The table's number of each class, where these are some of its classes."""
+    own_classes: tuple[str, ...] | None = None
+    """What the source calls the classes, where they were given other names."""
     notes: tuple[str, ...] = ()
     """What the line of a run's first stage says of how it was read."""
 

@@ -15,6 +15,7 @@ from hello_distill.data.descriptions import front
 from hello_distill.data.sources import HUB_ID, parted
 from hello_distill.format.fields import LONGEST_TEXT
 from hello_distill.format.manifest import CARD
+from hello_distill.system import context
 from hello_distill.system.errors import printable
 
 
@@ -43,9 +44,10 @@ def source_of(data: str) -> Origin:
         return FASHION_MNIST
     if Path(data).is_dir():
         return Origin(None, *_licence(Path(data, CARD), Path(data)))
+    data = data.partition(":")[0]
     if HUB_ID.fullmatch(data):
         try:
-            card = huggingface_hub.hf_hub_download(data, CARD, repo_type="dataset")
+            card = huggingface_hub.hf_hub_download(data, CARD, repo_type="dataset", revision=context.current().revision)
         except (OSError, ValueError):
             return Origin(data)
         return Origin(data, *_licence(Path(card), Path(constants.HF_HUB_CACHE)))

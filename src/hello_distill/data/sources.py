@@ -14,12 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from hello_distill.data import archives, arrays, folders, listings, trees, values
+from hello_distill.data import archives, arrays, folders, listings, names, trees, values
 from hello_distill.data.fashion_mnist import fashion_mnist
 from hello_distill.data.folders import Place
 from hello_distill.data.images import ImageSet, Split
 from hello_distill.data.listings import Listed, Listing
-from hello_distill.data.names import chosen_classes
 from hello_distill.data.order import check_classes_match
 from hello_distill.data.shards import Shards, shards_of
 from hello_distill.data.tables import Tables
@@ -50,7 +49,7 @@ def open_training(source: str) -> Split:
     Raises InputError where there is no such source, split, label or class; MachineError where a Hub id cannot
     be reached.
     """
-    return _chosen(source, _located(parted(source)[0]).training())
+    return _named(source, _located(parted(source)[0]).training())
 
 
 def open_test(source: str, name: str | None = None) -> Split:
@@ -58,7 +57,7 @@ def open_test(source: str, name: str | None = None) -> Split:
 
     For a source of class folders, `name` may be a path to other class folders. Raises as `open_training`.
     """
-    return _chosen(source, _located(parted(source)[0]).test(name or context.current().test_split))
+    return _named(source, _located(parted(source)[0]).test(name or context.current().test_split))
 
 
 def read_test_split(data: str, classes: Sequence[str], side: int, test: str | None = None) -> ImageSet:
@@ -68,6 +67,8 @@ def read_test_split(data: str, classes: Sequence[str], side: int, test: str | No
     """
     with context.stage("test data") as stage:
         split = open_test(data, test)
+        if split.own_classes == tuple(classes):  # of an artefact from before they were named, or without --class-names
+            split = replace(split, classes=split.own_classes)
         check_classes_match(data, split.classes, classes)
         images, skipped = split.read(side)
         skipped.check(context.current().max_bad)
@@ -80,12 +81,16 @@ def read_test_split(data: str, classes: Sequence[str], side: int, test: str | No
     return images.to(device())
 
 
-def _chosen(source: str, split: Split) -> Split:
-    """The split with the classes only that the source's list names, if it has one."""
-    file = parted(source)[1]
-    if file is None:
-        return split
-    return replace(split.only(chosen_classes(source, file, split.classes)), source=source)
+def _named(source: str, split: Split) -> Split:
+    """The split with the classes only that the source's list names, if it has one; all with names for an encoder."""
+    whole, file = parted(source)
+    chosen = context.current().class_names
+    given, note = names.named(whole, split.classes, chosen)
+    called = dict(zip(split.classes, given, strict=True))
+    if file is not None:
+        split = replace(split.only(names.chosen_classes(source, file, split.classes)), source=source)
+    renamed = tuple(called[name] for name in split.classes)
+    return replace(split, classes=renamed, own_classes=split.classes).noting(note) if note else split
 
 
 def _located(source: str) -> Reader:
