@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from hello_distill.cli.options import (
     ArgumentParser,
@@ -48,6 +48,14 @@ def distill_options(parser: ArgumentParser) -> None:
         "demo (28 pixels, minutes), hello-small and hello-many (32 pixels), or a method to compare with as its code "
         "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels",
     )
+    parser.add_argument(
+        "--size", type=PositiveInt, help="side of the images in pixels, also above their own (default: the recipe's)"
+    )
+    parser.add_argument(
+        "--square",
+        choices=["crop", "pad", "squash"],
+        help="how an image becomes a square: its centre, between bars, or out of proportion (default: crop)",
+    )
     parser.add_argument("--label-bytes", help="maximum size of the projector, e.g. 200KB")
     parser.add_argument("--seed", type=NonNegativeInt, help="random seed (default: the recipe's)")
     parser.add_argument(
@@ -81,7 +89,7 @@ def distill(options: Namespace) -> None:
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
         warn_if_made_for_gpu(options.recipe, recipe)
-        overrides = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
+        overrides = {name: options[name] for name in ("ipc", "seed", "size", "square") if options[name] is not None}
         run_options = {name: options[name] for name in ("stages", "skipped", "short_class")}
         folder = api.distill(options.data, options.out, replace(recipe, **overrides), **run_options)
     say_ready(folder)

@@ -44,8 +44,8 @@ class Skipped:
         return dict(sorted(Counter(bad.reason for bad in self.bad).items(), key=lambda entry: (-entry[1], entry[0])))
 
     def summary(self) -> str:
-        """How many were left out, and the first few."""
-        return f"{len(self.bad)} of {self.seen} skipped: {self._first()}"
+        """How many were left out, and the first few; empty where none was."""
+        return f"{len(self.bad)} of {self.seen} skipped: {self._first()}" if self.bad else ""
 
     def check(self, max_bad: float) -> None:
         """Raise InputError where more than the share `max_bad` is bad, or nothing is left."""

@@ -23,6 +23,7 @@ from hello_distill.data.order import check_classes_match
 from hello_distill.data.shards import Shards, shards_of
 from hello_distill.data.tables import Tables
 from hello_distill.data.trees import Tree
+from hello_distill.format.fields import Square
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.system.machine import device, rest_offline_if_unreachable
@@ -60,8 +61,10 @@ def open_test(source: str, name: str | None = None) -> Split:
     return _named(source, _located(parted(source)[0]).test(name or context.current().test_split))
 
 
-def read_test_split(data: str, classes: Sequence[str], side: int, test: str | None = None) -> ImageSet:
-    """The images to test on of a source (see `open_test`), brought to `side` pixels, without what cannot be read.
+def read_test_split(
+    data: str, classes: Sequence[str], side: int, test: str | None = None, square: Square = "crop"
+) -> ImageSet:
+    """The images to test on of a source (see `open_test`), as squares of `side` pixels, without what cannot be read.
 
     Raises InputError where its classes are others, or more than the share `Context.max_bad` cannot be read.
     """
@@ -70,14 +73,10 @@ def read_test_split(data: str, classes: Sequence[str], side: int, test: str | No
         if split.own_classes == tuple(classes):  # of an artefact from before they were named, or without --class-names
             split = replace(split, classes=split.own_classes)
         check_classes_match(data, split.classes, classes)
-        images, skipped = split.read(side)
+        images, skipped = split.read(side, square)
         skipped.check(context.current().max_bad)
-        said = [
-            f"{len(images)} images of {images.side} pixels",
-            *split.notes,
-            *([skipped.summary()] if skipped.bad else []),
-        ]
-        stage.figure = "; ".join(said)
+        figures = f"{len(images)} images of {images.side} pixels"
+        stage.figure = "; ".join([figures, *split.notes, *filter(None, [skipped.summary()])])
     return images.to(device())
 
 

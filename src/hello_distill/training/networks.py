@@ -15,6 +15,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.system.machine import seeded
@@ -33,6 +34,9 @@ class Normalised(nn.Module):
     All data sets are normalised so, as in RDED; what matters is that one network always sees the same.
     """
 
+    enlarged: int | None = None
+    """Side to which smaller images are enlarged, for a network that cannot take them as they are."""
+
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone.to(memory_format=torch.channels_last)
@@ -43,6 +47,8 @@ class Normalised(nn.Module):
 
     def forward(self, images: Images) -> Logits:
         """Images (b 3 h w) in [0, 1] to logits (b c)."""
+        if self.enlarged is not None:
+            images = F.interpolate(images, [self.enlarged] * 2, mode="bilinear", align_corners=False)
         x = (images - self.mean) / self.std
         return self.backbone(x.contiguous(memory_format=torch.channels_last))
 
@@ -50,19 +56,42 @@ class Normalised(nn.Module):
 def build(name: str, num_classes: int, side: int, seed: int) -> Normalised:
     """A classifier with random weights drawn from `seed`, for square images of `side` pixels.
 
-    Raises InputError for a name that no source knows, or a network that cannot take images so small.
+    One that cannot take images so small sees them enlarged to the size that it was made for. Raises InputError for a
+    name that no source knows, or a network that has no such size.
     """
     check_name(name)
     try:
-        with seeded(seed):
-            model = Normalised(_backbone(name, num_classes, side))
-        _probe(model.eval(), side)
+        model = _made(name, num_classes, side, seed)
     except NotImplementedError:  # of memory that has been given none (`teachers.kept_layout`), not of these images
         raise
     except (RuntimeError, AssertionError, ValueError, ArithmeticError) as error:
-        raise InputError(f"network {name!r} cannot take images of {side} pixels: {error}") from None
+        size = usual_size(name)
+        if size is None or size <= side:
+            raise InputError(f"network {name!r} cannot take images of {side} pixels: {error}") from None
+        model = _made(name, num_classes, size, seed)
+        model.enlarged = size
     _check_start(name, model, side)
     return model
+
+
+def _made(name: str, num_classes: int, side: int, seed: int) -> Normalised:
+    with seeded(seed):
+        model = Normalised(_backbone(name, num_classes, side))
+    _probe(model.eval(), side)
+    return model
+
+
+def usual_size(name: str) -> int | None:
+    """Side of the images that a network's public weights were made for; None where it has none."""
+    if name.startswith("timm/"):
+        import timm
+
+        known = timm.get_pretrained_cfg(name.removeprefix("timm/"))
+        return known.input_size[-1] if known is not None else None
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        return None
+    sizes = [weights.transforms().crop_size[0] for weights in torchvision.models.get_model_weights(name)]
+    return min(sizes, default=None)
 
 
 def _check_start(name: str, model: nn.Module, side: int) -> None:
