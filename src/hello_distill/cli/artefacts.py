@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -43,10 +44,10 @@ def distill_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--recipe",
-        default="paper",
         help="paper (for a GPU), imagenet100 and imagenet1k (the same, batches by IPC), cpu (photographs, two cores), "
         "demo (28 pixels, minutes), hello-small and hello-many (32 pixels), or a method to compare with as its code "
-        "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels",
+        "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels "
+        "(default: by device and size of the images; without a name, those that fit this machine are listed)",
     )
     parser.add_argument(
         "--size", type=PositiveInt, help="side of the images in pixels, also above their own (default: the recipe's)"
@@ -85,14 +86,38 @@ def distill(options: Namespace) -> None:
         changes = read_config(options.config) if options.config else {}
         # Before the recipe is chosen: of some names it depends on the images per class, which a --config may give.
         ipc = changes.get("ipc") if options.ipc is None else options.ipc
-        recipe = find(options.recipe, ipc if isinstance(ipc, int) else None).with_changes(changes)
+        name = options.recipe or suited_recipe(options.data, changes)
+        recipe = find(name, ipc if isinstance(ipc, int) else None).with_changes(changes)
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
-        warn_if_made_for_gpu(options.recipe, recipe)
+        warn_if_made_for_gpu(name, recipe)
         overrides = {name: options[name] for name in ("ipc", "seed", "size", "square") if options[name] is not None}
         run_options = {name: options[name] for name in ("stages", "skipped", "short_class")}
         folder = api.distill(options.data, options.out, replace(recipe, **overrides), **run_options)
     say_ready(folder)
+
+
+def suited_recipe(data: str, changes: Mapping[str, Any]) -> str:
+    """The recipe that suits these images on this machine, and why, on standard error; of a whole one nothing is said.
+
+    A --config file that holds a whole recipe, as an artefact's does, replaces all that `paper` has.
+    """
+    if {"method", "teachers", "student"} <= set(changes):
+        return "paper"
+    from hello_distill.data.sources import open_training
+    from hello_distill.recipes import suited
+    from hello_distill.system.machine import device
+
+    train = open_training(data)
+    side, on = train.native_side(), "this processor" if device() == "cpu" else "a GPU"
+    name = suited(device(), side, len(train.classes))
+    if distributed.launched().rank == 0:
+        note = (
+            f"recipe: {name}, for images of {side} pixels and {len(train.classes)} classes on {on}; --recipe NAME "
+            "chooses another, and `hello-distill --recipe` lists those that fit this machine"
+        )
+        print(note, file=sys.stderr, flush=True)
+    return name
 
 
 def warn_if_made_for_gpu(name: str, recipe: Recipe) -> None:
