@@ -15,6 +15,7 @@ from conftest import drawn, write_tree
 from hello_distill import cli
 from hello_distill.api import distill
 from hello_distill.artifact import load
+from hello_distill.data import licence
 from hello_distill.data.licence import source_of
 from hello_distill.data.names import opaque
 from hello_distill.data.sources import open_test, open_training, parted, read_test_split, short_name
@@ -92,6 +93,24 @@ def test_the_parts_of_a_source(tmp_path: Path) -> None:
     assert parted("a/b:classes=c/d.txt") == ("a/b", "c/d.txt") and parted("a/b") == ("a/b", None)
     assert short_name("/x/photos:classes=/y/some.txt") == "photos:classes=some.txt" and short_name("/x/y/") == "y"
     assert source_of(f"fashion-mnist:classes={tmp_path}") == source_of("fashion-mnist")
+
+
+def test_a_file_that_is_called_like_a_hub_id_is_not_asked_for_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def card(name: str, *_: object, **options: object) -> str:
+        asked.append((name, options["revision"]))
+        raise OSError
+
+    monkeypatch.setattr(licence.huggingface_hub, "hf_hub_download", card)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "labels.csv").write_text("path,label")
+    assert source_of("photos/labels.csv") == source_of("photos") == licence.UNKNOWN and not asked
+    with Context(revision="v2"):
+        assert source_of("owner/name:small").name == "owner/name" and asked == [("owner/name", "v2")]
 
 
 def test_an_artefact_of_some_classes_is_trained_on_the_same(

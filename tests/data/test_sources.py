@@ -274,11 +274,12 @@ case("two folders to train on", told="has several folders to train on: train, tr
 case("only a test folder", told="has test/ but no train/ folder", tested=False)(
     lambda folder: tree(folder, "test", None)
 )
+case("a folder in each class folder")(lambda folder: tree(folder, inner="images"))
 case(
     "folders in class folders",
     told="class folders hold folders: cat .*move them up",
     change=moved_up,
-)(lambda folder: tree(folder, inner="images"))
+)(lambda folder: tree(tree(folder), inner="images"))
 case(
     "a single class",
     told="holds 1 class folders; a classifier needs at least two",
@@ -607,6 +608,23 @@ case("a split called validation alone", told="has the splits validation, but non
 def saved(folder: Path, **splits: datasets.Dataset) -> Path:
     datasets.DatasetDict(splits).save_to_disk(folder / "saved")
     return folder / "saved"
+
+
+def linked_parquet(folder: Path) -> Path:
+    both(folder / "whole")
+    (folder / "part").mkdir()
+    for file in list((folder / "whole").rglob("*.parquet")):
+        (folder / "part" / file.name).symlink_to(file)
+    return folder / "part"
+
+
+case("Parquet linked from elsewhere", told="is a link that leads out of")(linked_parquet)
+
+
+@case("one Parquet file of paths", tested=False)
+def parquet_of_paths(folder: Path) -> Path:
+    made = raw(folder, lambda *row: put(folder, *row))
+    return (made / "data" / "train.parquet").rename(folder / "images.parquet")
 
 
 case("saved data set")(lambda folder: saved(folder, train=table("train", words), test=table("test", words)))

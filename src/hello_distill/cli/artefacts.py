@@ -33,8 +33,10 @@ def distill_options(parser: ArgumentParser) -> None:
     """Distil images into a few per class and a light projector for their labels."""
     parser.add_argument(
         "data",
-        help="folder with train/CLASS/ or class folders alone, Hugging Face data set folder, Hub id, or fashion-mnist; "
-        "with :classes=FILE behind it, only the classes that FILE names, one a line",
+        help="folder with train/CLASS/ or class folders alone; a zip or tar of one; a CSV or JSON Lines file of paths "
+        "and classes; WebDataset shards; a .npz or Parquet file; a data set of torchvision or Hugging Face in its "
+        "folder; a Hub id (owner/name, owner/name:CONFIGURATION); or fashion-mnist; with :classes=FILE behind it, only "
+        "the classes that FILE names, one a line",
     )
     parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
     parser.add_argument("--ipc", type=int, help="images per class (default: the recipe's)")

@@ -46,10 +46,7 @@ class Arrays(NamedTuple):
         pairs, train = self._pairs(), self.training()
         usual = [split for split in split_names(pairs, TEST_WORDS) if split != train.name]
         if (found := name or next(iter(usual), None)) not in pairs or found == train.name:
-            raise InputError(
-                f"{self.source} has no test split{f' {name}' if name else ''} ({listed(list(pairs)) or 'none'}); add "
-                "the arrays x_test and y_test, or test with --test held-out"
-            )
+            raise values.no_test(self.source, name, pairs, "add the arrays x_test and y_test")
         assert found is not None
         return self._split(found, pairs, train.classes)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hello_distill.data import archives, names, trees
-from hello_distill.data.trees import Tree, join
+from hello_distill.data.trees import Inside, Tree, join
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, listed
 
@@ -134,7 +134,8 @@ def test_folder(tree: Tree, name: str | None, classes: Sequence[str]) -> Place:
     check_inside(place)
     if unknown := sorted(set(place.tree.folders(place.at)) - set(classes)):
         raise InputError(
-            f"{place.shown} holds classes that the training images do not: {listed(unknown)}; rename or remove them"
+            f"{place.shown} holds classes that the training images do not: {listed(unknown)}; rename or remove them, "
+            f"or test on other images with --test {HELD_OUT}"
         )
     return place
 
@@ -177,15 +178,25 @@ def images_of(place: Place, classes: Sequence[str]) -> tuple[list[str], list[int
     """
     tree = place.tree
     there = set(tree.folders(place.at))
-    inside = {target: join(place.at, name) for target, name in enumerate(classes) if name in there}
-    inner = {classes[target]: tree.folders(folder) for target, folder in inside.items()}
-    if nested := [f"{name} ({folders[0]}/)" for name, folders in inner.items() if folders]:
+    folders = {target: join(place.at, name) for target, name in enumerate(classes) if name in there}
+    folders, held = _in_one_more(tree, folders, {target: tree.inside(folder) for target, folder in folders.items()})
+    if nested := [f"{classes[target]} ({inside.folders[0]}/)" for target, inside in held.items() if inside.folders]:
         raise InputError(
             f"{place.shown}: class folders hold folders: {listed(nested)}; images in them would be lost: "
             "move them up into the class folder, or the folders elsewhere"
         )
-    files = [
-        (tree.path(join(folder, file)), target) for target, folder in inside.items() for file in tree.files(folder)
-    ]
-    litter = sum(len(tree.litter(folder)) for folder in (place.at, *inside.values()))
+    files = [(tree.path(join(folders[target], file)), target) for target in held for file in held[target].files]
+    litter = len(tree.inside(place.at).litter) + sum(len(inside.litter) for inside in held.values())
     return [path for path, _ in files], [target for _, target in files], litter
+
+
+def _in_one_more(
+    tree: Tree, folders: dict[int, str], held: dict[int, Inside]
+) -> tuple[dict[int, str], dict[int, Inside]]:
+    """Class folders, or where each holds a single folder of the same name and no file, as `images` of Tiny-ImageNet,
+    that one."""
+    inner = {tuple(inside.folders) for inside in held.values()}
+    if len(inner) > 1 or any(len(inside.folders) != 1 or inside.files for inside in held.values()):
+        return folders, held
+    deeper = {target: join(folder, held[target].folders[0]) for target, folder in folders.items()}
+    return deeper, {target: tree.inside(folder) for target, folder in deeper.items()}

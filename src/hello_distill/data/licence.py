@@ -39,12 +39,14 @@ LARGEST = 2**15
 
 def source_of(data: str) -> Origin:
     """Name and licence of a source, as `hello_distill.data.images` names it; of a folder never its path."""
-    data, _ = parted(data)
+    data = parted(data)[0]
+    data = data if Path(data).exists() else data.partition(":")[0]  # without a configuration
     if data == "fashion-mnist":
         return FASHION_MNIST
+    if Path(data).exists() and not Path(data).is_dir():  # never asked for on the Hub, though it may look like an id
+        return UNKNOWN
     if Path(data).is_dir():
         return Origin(None, *_licence(Path(data, CARD), Path(data)))
-    data = data.partition(":")[0]
     if HUB_ID.fullmatch(data):
         try:
             card = huggingface_hub.hf_hub_download(data, CARD, repo_type="dataset", revision=context.current().revision)

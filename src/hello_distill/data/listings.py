@@ -129,9 +129,8 @@ class Listed(NamedTuple):
         usual = [split for split in split_names(splits, TEST_WORDS) if split != train.name]
         found = [name] if name in splits and name != train.name else usual if name is None else []
         if not found:
-            raise InputError(
-                f"{self.source} has no test split{f' {name}' if name else ''} ({listed(list(splits))}); list one in "
-                "test.csv beside it, or in a column called split, or test with --test held-out"
+            raise values.no_test(
+                self.source, name, splits, "list one in test.csv beside it, or in a column called split"
             )
         return self._split(found[0], splits[found[0]], train)
 

@@ -75,7 +75,7 @@ class Tables(NamedTuple):
         pictures = pictures.rename_column(images, "image") if images != "image" else pictures
         feature = datasets.ClassLabel(names=list(names))
         table = self._at_paths(pictures).add_column("label", targets, feature=feature)
-        folder = [Path(self.path).resolve()] if Path(self.path).exists() else []
+        folder = [self._folder.resolve()] if Path(self.path).exists() else []
         split = Split(self.source, name, table, names, trees.roots(*folder, *caches()))
         return values.without_unlabelled(split.noting(note))
 
@@ -83,10 +83,14 @@ class Tables(NamedTuple):
         """The table with its images undecoded, and paths that are relative in the folder of the source."""
         kind = table.features["image"]
         if isinstance(kind, datasets.Value) and "string" in kind.dtype and Path(self.path).exists():
-            folder = Path(self.path) if Path(self.path).is_dir() else Path(self.path).parent
-            paths = [None if path is None else str(folder / path) for path in table["image"][:]]
+            paths = [None if path is None else str(self._folder / path) for path in table["image"][:]]
             table = datasets.Dataset.from_dict({"image": paths})
         return table.cast_column("image", datasets.Image(decode=False))
+
+    @property
+    def _folder(self) -> Path:
+        """Where paths that a table names begin, and where they may lead."""
+        return Path(self.path) if Path(self.path).is_dir() else Path(self.path).parent
 
     def _opened(self) -> Mapping[str, datasets.Dataset]:
         if self.path == self.source and Path(self.source).is_dir():

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from hello_distill.data import archives
 from hello_distill.data.decoding import Unreadable, contents
@@ -32,6 +33,15 @@ def is_litter(name: str, is_folder: bool) -> bool:
     return not is_folder and PurePosixPath(name.lower()).suffix in (*TEXTS, *ARCHIVES)
 
 
+class Inside(NamedTuple):
+    """What a folder holds, by name, sorted."""
+
+    folders: list[str]
+    files: list[str]
+    """Everything else: files, and what is taken for bad ones."""
+    litter: list[str]
+
+
 class Tree(ABC):
     """Folders and files by their paths in a source: `` is the source itself, `train/cat` a folder in it."""
 
@@ -51,17 +61,21 @@ class Tree(ABC):
     def is_file(self, at: str) -> bool:
         """Whether there is such a file."""
 
+    def inside(self, at: str) -> Inside:
+        """What a folder holds."""
+        parts = Inside([], [], [])
+        for name, is_folder in sorted(self.entries(at)):
+            part = parts.litter if is_litter(name, is_folder) else parts.folders if is_folder else parts.files
+            part.append(name)
+        return parts
+
     def folders(self, at: str) -> list[str]:
         """Names of the folders in a folder, sorted, without litter."""
-        return sorted(name for name, is_folder in self.entries(at) if is_folder and not is_litter(name, True))
+        return self.inside(at).folders
 
     def files(self, at: str) -> list[str]:
         """Names of everything else in a folder, sorted, without litter: files, and what is taken for bad ones."""
-        return sorted(name for name, is_folder in self.entries(at) if not is_folder and not is_litter(name, False))
-
-    def litter(self, at: str) -> list[str]:
-        """Names of the litter in a folder, sorted."""
-        return sorted(name for name, is_folder in self.entries(at) if is_litter(name, is_folder))
+        return self.inside(at).files
 
     def has(self, at: str) -> bool:
         """Whether there is such a folder."""

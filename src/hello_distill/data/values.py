@@ -118,6 +118,13 @@ def checked(split: Split) -> Split:
     return split
 
 
+def no_test(source: str, name: str | None, splits: Iterable[str], change: str) -> InputError:
+    """The error of a source without a split to test on, of that name or at all, and the change that gives it one."""
+    wanted = f" {name}" if name else ""
+    held = listed([*filter(None, splits)]) or "one split alone"
+    return InputError(f"{source} has no test split{wanted}: it has {held}; {change}, or test with --test held-out")
+
+
 def without_unlabelled(split: Split) -> Split:
     """The split without rows of no class (-1 in its table), which are counted."""
     import torch
