@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt
 
 from hello_distill.cli.options import (
     ArgumentParser,
@@ -17,6 +17,7 @@ from hello_distill.cli.options import (
     add_json,
     add_part,
     add_reading,
+    add_squares,
     add_test,
     read_config,
 )
@@ -51,14 +52,7 @@ def distill_options(parser: ArgumentParser) -> None:
         "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels "
         "(default: by device and size of the images; without a name, those that fit this machine are listed)",
     )
-    parser.add_argument(
-        "--size", type=PositiveInt, help="side of the images in pixels, also above their own (default: the recipe's)"
-    )
-    parser.add_argument(
-        "--square",
-        choices=["crop", "pad", "squash"],
-        help="how an image becomes a square: its centre, between bars, or out of proportion (default: crop)",
-    )
+    add_squares(parser)
     parser.add_argument("--label-bytes", help="maximum size of the projector, e.g. 200KB")
     parser.add_argument("--seed", type=NonNegativeInt, help="random seed (default: the recipe's)")
     parser.add_argument(

@@ -75,6 +75,18 @@ def reading(options: Namespace) -> dict[str, Any]:
     return {name: options[name] for name in ("max_bad", "follow_links", *READING) if name in options}
 
 
+def add_squares(parser: ArgumentParser) -> None:
+    """The options that say what squares images become."""
+    parser.add_argument(
+        "--size", type=PositiveInt, help="side of the images in pixels, also above their own (default: the recipe's)"
+    )
+    parser.add_argument(
+        "--square",
+        choices=["crop", "pad", "squash"],
+        help="how an image becomes a square: its centre, between bars, or out of proportion (default: crop)",
+    )
+
+
 def add_test(parser: ArgumentParser) -> None:
     """The option that names other images than the test split of DATA."""
     parser.add_argument(

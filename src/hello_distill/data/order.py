@@ -86,7 +86,7 @@ def check_classes_match(data: str, given: Sequence[str], classes: Sequence[str])
     if other := other_names(given, classes):
         raise InputError(
             f"{data} has the classes {_shown(given)}, the artefact {_shown(classes)}: {other}; "
-            "give the data that it was distilled from"
+            "give the data that it was distilled from, read with the same options, such as --class-names"
         )
 
 
