@@ -27,7 +27,6 @@ from hello_distill.distillers.recipe import Recipe, check_settings
 from hello_distill.distillers.short_classes import Rule, ShortClasses, check_classes
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import storage, verification
-from hello_distill.format.fields import LARGEST_SIDE
 from hello_distill.format.manifest import CONFIG, LEAST_RUNS, check_seeds
 from hello_distill.format.results import Training
 from hello_distill.format.results.entries import Summary
@@ -109,20 +108,20 @@ def training_images(
     with context.stage("data") as stage:
         train = open_training(data)
         check_classes(data, train.counts(), recipe, short_class)
-        side = min(recipe.max_side, train.native_side())
-        if not 1 <= side <= LARGEST_SIDE:
-            raise InputError(f"config: max_side must be between 1 and {LARGEST_SIDE} for these images, not {side}")
-        images, left_out = train.limited(recipe.train_limit, recipe.seed).read(side)
+        side = recipe.side_for(train.native_side())
+        images, left_out = train.limited(recipe.train_limit, recipe.seed).read(side, recipe.square)
         if skipped is not None and distributed.first():
             left_out.write(skipped)
         left_out.check(context.current().max_bad)
         if left_out.bad:
             check_classes(data, images.counts(), replace(recipe, train_limit=None), short_class)
         material = hold_out(images, recipe.held_share, recipe.held_limit, recipe.seed)
-        stage.figure = (
+        figures = (
             f"{len(material.train)} + {len(material.held)} held-out training images of {side} pixels, "
-            f"{len(train.classes)} classes" + (f"; {left_out.summary()}" if left_out.bad else "")
+            f"{len(train.classes)} classes"
         )
+        remarks = train.remarks(recipe.square, bool(recipe.distiller.projector_spec))
+        stage.figure = "; ".join([figures, *train.notes, *filter(None, [left_out.summary()]), *remarks])
     return Material(material.train.to(device()), material.held.to(device())), left_out
 
 
@@ -325,10 +324,12 @@ def evaluation_images(
     be read.
     """
     if test != HELD_OUT:
-        return read_test_split(data, artifact.classes, artifact.data.side, test), f"of {test or 'the test split'}"
+        images = read_test_split(data, artifact.classes, artifact.data.side, test, storage.squared(folder))
+        return images, f"of {test or 'the test split'}"
     try:
         settings = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
         drawn = {name: settings[name] for name in ("seed", "max_side", "train_limit", "held_share", "held_limit")}
+        drawn |= {name: settings[name] for name in ("size", "square") if name in settings}
     except (ValueError, TypeError, KeyError):
         raise ArtifactError(f"{folder}/{CONFIG} does not say what was held out; name another --test") from None
     recipe = Recipe(ipc=1).with_changes(drawn)

@@ -21,7 +21,7 @@ from hello_distill import cli, teachers
 from hello_distill import student as evaluate
 from hello_distill.cli import options
 from hello_distill.format.storage import read_manifest
-from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find
+from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find, fitting, suited
 from hello_distill.recipes.studies import STUDIES
 
 
@@ -160,8 +160,8 @@ def test_mistakes_in_a_distillation(
     bad("unknown encoder 'ligt': did you mean 'lite'", tree, "--encoder", "ligt")
     bad("unknown recipe 'papre': did you mean 'paper'", tree, "--recipe", "papre")
     copy = shutil.copytree(tree, tmp_path / "stray")
-    (copy / "train" / "circle" / "thumbs.db").write_bytes(b"nothing")
-    bad(f"1 of 49 images cannot be read: {copy}/train/circle/thumbs.db (text); mend or remove them", copy)
+    (copy / "train" / "circle" / "notes").write_bytes(b"nothing")
+    bad(f"1 of 49 images cannot be read: {copy}/train/circle/notes (text); mend or remove them", copy)
     copy = shutil.copytree(tree, tmp_path / "empty")
     shutil.rmtree(copy / "train" / "cross")
     (copy / "train" / "cross").mkdir()
@@ -230,7 +230,7 @@ def test_an_output_folder_that_exists_is_left_as_it_is(
         ("!!python/object/apply:os.getcwd []", "cannot be read"),
         ("[" * 10_000, "cannot be read"),
         ("ipc: 2024-99-99", "cannot be read"),
-        ("teachers: {weak_epochs: [999]}", "teachers.weak_epochs (999,) must be epochs between 1 and 90"),
+        ("teachers: {weak_epochs: [999]}", "teachers.weak_epochs (999,) must be epochs between 1 and 10"),
         ("student: {network: resnet81}", "unknown network 'resnet81': did you mean 'resnet18'"),
         ("teachers: {network: resnet81}", "unknown network 'resnet81'"),
         ("[1, 2]", "must hold fields of a recipe"),
@@ -295,6 +295,44 @@ def test_wrong_options_are_told_in_one_sentence(arguments: str, told: str, capsy
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert said.err.startswith(f"hello-distill: {told}") and said.err.count("\n") == 1 and not said.out
+
+
+@pytest.mark.parametrize("words", [["--recipe"], ["distill", "photos", "--recipe"], ["recipes", "--fitting"]])
+def test_recipes_that_fit_the_machine_are_listed(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for device, missing in (("cpu", {"paper", "imagenet100", "imagenet1k"}), ("cuda", set())):
+        monkeypatch.setenv("HELLO_DISTILL_DEVICE", device)
+        assert cli.main(words) == 0
+        head, *lines = capsys.readouterr().out.splitlines()
+        assert head == "distill --recipe" and {line.split()[0] for line in lines} == set(RECIPES) - missing
+
+
+@pytest.mark.parametrize(
+    ("device", "side", "classes", "name"),
+    [
+        ("cpu", 28, 10, "demo"),
+        ("cpu", 32, 10, "hello-small"),
+        ("cuda", 32, 200, "hello-many"),
+        ("cpu", 96, 10, "cpu"),
+        ("cuda", 224, 1000, "paper"),
+    ],
+)
+def test_a_recipe_is_chosen_by_device_and_images(device: str, side: int, classes: int, name: str) -> None:
+    assert suited(device, side, classes) == name
+    assert name in fitting(device)
+
+
+def test_the_recipe_that_is_chosen_is_said(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+    monkeypatch.setenv("HELLO_DISTILL_DEVICE", "cpu")
+    monkeypatch.setattr(pipeline, "distill", lambda data, out, recipe, **_: made.append(recipe) or Path(out))
+    assert cli.main(["distill", str(tree), "--out", str(tmp_path / "a"), "--ipc", "3"]) == 0
+    assert made == [find("hello-small", 3)]
+    said = "recipe: hello-small, for images of 32 pixels and 4 classes on this processor; --recipe NAME chooses another"
+    assert said in capsys.readouterr().err
 
 
 def test_recipes_are_listed_and_what_is_shown_of_one_repeats_it(

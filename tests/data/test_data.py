@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -13,11 +14,17 @@ import torch
 from PIL import Image
 
 from conftest import CLASSES, SIDE, drawn, write_tree
-from hello_distill.data import fashion_mnist
+from hello_distill.api import distill, evaluation_images
+from hello_distill.artifact import load
+from hello_distill.data import fashion_mnist, tables
 from hello_distill.data import sources as data
-from hello_distill.data.decoding import decode, square
+from hello_distill.data.decoding import GREY, decode, square
+from hello_distill.data.folders import HELD_OUT
 from hello_distill.data.images import hold_out
 from hello_distill.data.sources import open_test, open_training
+from hello_distill.distillers.random import RandomImages
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.system.context import Context
 from hello_distill.system.errors import InputError, MachineError
 
 
@@ -107,6 +114,48 @@ def test_square_takes_the_middle() -> None:
     assert np.array(square(wide, 5)).shape == (5, 5, 3)
 
 
+def test_the_whole_of_a_picture_becomes_a_square() -> None:
+    wide = Image.new("RGB", (30, 10), "black")
+    wide.paste((255, 255, 255), (0, 0, 10, 10))
+    padded = np.array(square(wide, 30, "pad"))
+    assert (padded[:10] == GREY).all() and (padded[20:] == GREY).all()
+    assert (padded[10:20] == np.array(wide)).all()
+    squashed = np.array(square(wide, 30, "squash"))
+    assert (squashed[:, :8] == 255).all() and (squashed[:, 12:] == 0).all()
+
+
+@pytest.mark.parametrize(("size", "share"), [((8, 8), 0.0), ((40, 10), 0.75), ((12, 8), 1 / 3)])
+def test_much_that_is_cut_away_is_said(tmp_path: Path, size: tuple[int, int], share: float) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", size).save(tmp_path / name / "0.png")
+    train = open_training(str(tmp_path))
+    assert train.cut_away() == pytest.approx(share)
+    said = train.remarks("crop", names_count=False)
+    assert [remark.partition(" of")[0] for remark in said] == (["note: 75 %"] if share > 0.5 else [])
+    assert train.remarks("pad", names_count=False) == []
+
+
+def test_size_and_square_of_a_recipe_hold_for_all_images(recipe: Recipe, tmp_path: Path) -> None:
+    """Of training, of held-out and of test images; a size may be larger than the images' own."""
+    for split in ("train", "test"):
+        for number, name in enumerate(("a", "b")):
+            (tmp_path / "d" / split / name).mkdir(parents=True)
+            for file in range(4):
+                wide = Image.new("RGB", (24, 8), (100 * number, 0, file))
+                wide.paste((255, 255, 255), (0, 0, 8, 8))
+                wide.save(tmp_path / "d" / split / name / f"{file}.png")
+    squashed = replace(recipe, distiller=RandomImages(), ipc=2, held_share=0.5, size=48, square="squash")
+    assert Recipe(ipc=1).with_changes(squashed.settings()) == squashed
+    assert not {"size", "square"} & set(recipe.settings()), "recipes from before stay what they were"
+    folder = distill(str(tmp_path / "d"), tmp_path / "a", squashed)
+    artifact = load(folder)
+    assert artifact.data.side == 48
+    for test in (None, HELD_OUT):
+        images = evaluation_images(folder, str(tmp_path / "d"), artifact, test)[0].images
+        assert images.shape[-1] == 48 and bool((images[..., :12] == 255).all()) and int(images[:, 1, :, 20:].max()) == 0
+
+
 def test_hold_out_takes_the_same_share_of_each_class_and_loses_nothing() -> None:
     whole = drawn(20, seed=0)
     train, held = hold_out(whole, 0.1, 1000, seed=0)
@@ -166,11 +215,11 @@ def test_bad_folders(tmp_path: Path) -> None:
 
 def test_files_that_are_no_images_are_named_together(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", train=2, test=1)
-    (tree / "train" / "circle" / "notes.txt").write_text("hello")
+    (tree / "train" / "circle" / "notes.png").write_text("hello")
     (tree / "train" / "cross" / "0.png").write_bytes((tree / "train" / "cross" / "0.png").read_bytes()[:60])
     train = open_training(str(tree))
     assert train.native_side() == SIDE
-    with pytest.raises(InputError, match=r"2 of 9 images cannot be read: .*circle/notes.txt \(text\), .*cross/0.png"):
+    with pytest.raises(InputError, match=r"2 of 9 images cannot be read: .*circle/notes.png \(text\), .*cross/0.png"):
         train.read(SIDE)[1].check(max_bad=0.0)
 
 
@@ -223,9 +272,28 @@ def test_an_unreachable_hub_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError
 
     monkeypatch.setattr(data, "rest_offline_if_unreachable", lambda: None)
-    monkeypatch.setattr(data.datasets, "load_dataset", unreachable)
+    monkeypatch.setattr(tables.datasets, "load_dataset", unreachable)
     with pytest.raises(MachineError, match="go online once, or give a local folder"):
         open_training("someone/some-set")
+
+
+def test_a_configuration_and_a_revision_are_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+    whole = as_dataset(write_tree(tmp_path / "tree", train=2, test=1), "train")
+
+    def opened(*given: object, **options: object) -> dict[str, datasets.Dataset]:
+        asked.append((given, options))
+        return {"train": whole, "test": whole}
+
+    monkeypatch.setattr(data, "rest_offline_if_unreachable", lambda: None)
+    monkeypatch.setattr(tables.datasets, "load_dataset", opened)
+    with Context(revision="v2"):
+        assert open_training("someone/some-set:small").counts() == dict.fromkeys(CLASSES_SORTED, 2)
+    open_training("someone/some-set")
+    assert asked == [
+        (("someone/some-set", "small"), {"revision": "v2"}),
+        (("someone/some-set", None), {"revision": None}),
+    ]
 
 
 # Fashion-MNIST.

@@ -187,7 +187,10 @@ def test_more_than_one_in_a_hundred_stops_the_run_and_is_reported(
     said = capsys.readouterr().err.splitlines()[-1]
     assert "split train: 20 of 220 images cannot be read: " in said
     assert "00-zero.png (empty file), " in said and said.count("(") == 4 and " and 17 more; " in said
-    assert said.endswith("mend or remove them, or let a larger share pass with --max-bad (now 0.01)")
+    assert said.endswith(
+        "mend or remove them, or read what links lead to with --follow-links, or let a larger share pass with "
+        "--max-bad (now 0.01)"
+    )
     assert json.loads((tmp_path / "r.json").read_text())["skipped"] == 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.json", "r.json"]
     assert cli.main([*common, "--max-bad", "0.0909"]) == 2  # 20 of 220 is 0.0909...

@@ -129,7 +129,7 @@ def test_a_saved_folder_that_leads_out_is_refused(file: str, content: object, to
 def test_labels_that_number_no_classes_are_refused(tmp_path: Path) -> None:
     """A billion classes would be a billion names."""
     folder = parquet(tmp_path / "a", [0, 1, 10**9], datasets.Value("int64"))
-    with pytest.raises(InputError, match="column label numbers classes up to 1000000000 for 3 images"):
+    with pytest.raises(InputError, match="column label holds 3 different values for 3 images, so it names no classes"):
         open_training(str(folder))
     folder = parquet(tmp_path / "b", [[[0]], [[1]]], datasets.Array2D((1, 1), "int64"))
     with pytest.raises(InputError, match="needs an image column and a class label column"):

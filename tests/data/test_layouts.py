@@ -425,12 +425,14 @@ def test_class_names_with_control_characters_are_refused(tmp_path: Path, name: s
         open_training(str(data_set(tmp_path / "source", ["a", name])))
 
 
-def test_images_without_a_label_are_refused(tmp_path: Path) -> None:
+def test_images_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
-    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in drawn(1, seed=0).images]
+    images = drawn(1, seed=0).images
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     for place, labels in enumerate(([0, 1, -1, 0], [0, 1, None, 0])):
         train = datasets.Dataset.from_dict({"image": pictures, "label": labels}, features=features)
         test = datasets.Dataset.from_dict({"image": pictures[:2], "label": [0, 1]}, features=features)
         datasets.DatasetDict({"train": train, "test": test}).save_to_disk(tmp_path / str(place))
-        with pytest.raises(InputError, match="split train: 1 images have no label; remove them"):
-            open_training(str(tmp_path / str(place)))
+        split = open_training(str(tmp_path / str(place)))
+        assert split.counts() == {"a": 2, "b": 1} and split.notes == ("1 rows without a label left out",)
+        assert torch.equal(split.read(32)[0].images, images[[0, 1, 3]]) and split.rows.tolist() == [0, 1, 3]

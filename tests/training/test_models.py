@@ -101,10 +101,16 @@ def test_networks_made_for_one_size_are_made_for_that_of_the_images(name: str, t
     assert backbone(torch.rand(2, 3, 32, 32)).shape == (2, 7)
 
 
-@pytest.mark.parametrize(("name", "side"), [("timm/nest_tiny", 28), ("timm/gcvit_xxtiny", 28)])
-def test_networks_that_cannot_be_made_for_a_size_say_so(name: str, side: int) -> None:
-    with pytest.raises(InputError, match=f"network '{name}' cannot take images of {side} pixels"):
-        build(name, 4, side, seed=0)
+@pytest.mark.parametrize(
+    ("name", "side", "size"),
+    [("timm/nest_tiny", 28, 224), ("timm/gcvit_xxtiny", 28, 224), ("vit_b_32", 32, 224), ("inception_v3", 32, 299)],
+)
+def test_networks_that_cannot_take_small_images_see_them_enlarged(name: str, side: int, size: int) -> None:
+    model, images = build(name, 4, side, seed=0), torch.rand(1, 3, side, side)
+    assert model.enlarged == size and not model.training
+    larger = torch.nn.functional.interpolate(images, (size, size), mode="bilinear")
+    torch.testing.assert_close(model(images), model.backbone((larger - model.mean) / model.std))
+    assert build(name, 4, size, seed=0).enlarged is None
 
 
 @pytest.mark.parametrize(
@@ -121,10 +127,9 @@ def test_unknown_networks_are_answered_with_the_nearest(name: str, told: str) ->
         check_name(name)
 
 
-@pytest.mark.parametrize("name", ["convnet6", "vgg11"])
-def test_networks_that_cannot_take_such_small_images_say_so(name: str) -> None:
+def test_networks_that_cannot_take_such_small_images_say_so() -> None:
     with pytest.raises(InputError, match="images"):
-        build(name, 10, 8, seed=0)
+        build("convnet6", 10, 8, seed=0)
 
 
 def test_large_images_are_tried_without_their_memory() -> None:

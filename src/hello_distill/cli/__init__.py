@@ -15,7 +15,7 @@ from importlib import metadata
 from jsonargparse import Namespace
 
 from hello_distill.cli import artefacts, experiments, reports, students
-from hello_distill.cli.options import ArgumentParser
+from hello_distill.cli.options import ArgumentParser, reading
 from hello_distill.cli.output import console, failed
 from hello_distill.system import distributed
 from hello_distill.system.context import Context
@@ -53,8 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
 
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[-1:] == ["--recipe"] and given[:1] in (["--recipe"], ["distill"], ["plan"]):
+        given = ["recipes", "--fitting"]
+
     def command() -> None:
-        perform(parsed(sys.argv[1:] if arguments is None else arguments))
+        perform(parsed(given))
 
     return run(command)
 
@@ -63,6 +67,7 @@ def parsed(arguments: list[str]) -> Namespace:
     """The options. Of the commands only the one that is named gets its own: those of `labels` are its kinds'."""
     parser = ArgumentParser(prog="hello-distill", description="Dataset distillation with light labels.")
     version = f"hello-distill {metadata.version('hello-distill')}"
+    parser.add_argument("--recipe", action="store_true", help="List the recipes of `distill` that fit this machine.")
     parser.add_argument("--version", action="version", version=version, help="Say the version and exit.")
     commands = parser.add_subcommands(title="commands", metavar="{" + ",".join(COMMANDS) + "}")
     named = next((word for word in arguments if not word.startswith("-")), None)
@@ -86,7 +91,7 @@ def perform(chosen: Namespace) -> None:
         raise InputError(
             f"torchrun is for {' and '.join(MULTI_PROCESS)}; start `hello-distill {name}` without it{apart}"
         )
-    with Context(console(), options.get("max_bad", Context.max_bad)):
+    with Context(console(), **reading(options)):
         COMMANDS[name][1](options)
 
 

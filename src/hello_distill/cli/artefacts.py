@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
@@ -14,8 +15,9 @@ from hello_distill.cli.options import (
     ArgumentParser,
     add_artefact,
     add_json,
-    add_max_bad,
     add_part,
+    add_reading,
+    add_squares,
     add_teacher,
     add_test,
     read_config,
@@ -33,8 +35,10 @@ def distill_options(parser: ArgumentParser) -> None:
     """Distil images into a few per class and a light projector for their labels."""
     parser.add_argument(
         "data",
-        help="folder with train/CLASS/ or class folders alone, Hugging Face data set folder, Hub id, or fashion-mnist; "
-        "with :classes=FILE behind it, only the classes that FILE names, one a line",
+        help="folder with train/CLASS/ or class folders alone; a zip or tar of one; a CSV or JSON Lines file of paths "
+        "and classes; WebDataset shards; a .npz or Parquet file; a data set of torchvision or Hugging Face in its "
+        "folder; a Hub id (owner/name, owner/name:CONFIGURATION); or fashion-mnist; with :classes=FILE behind it, only "
+        "the classes that FILE names, one a line",
     )
     parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
     parser.add_argument("--ipc", type=int, help="images per class (default: the recipe's)")
@@ -44,10 +48,10 @@ def distill_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--recipe",
-        default="paper",
         help="paper (for a GPU), imagenet100 and imagenet1k (the same, batches by IPC), cpu (photographs, two cores), "
         "demo (28 pixels, minutes), hello-small and hello-many (32 pixels), or a method to compare with as its code "
-        "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels",
+        "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels "
+        "(default: by device and size of the images; without a name, those that fit this machine are listed)",
     )
     parser.add_argument(
         "--labels",
@@ -56,6 +60,7 @@ def distill_options(parser: ArgumentParser) -> None:
         help="the method's own, or auto: what `plan` recommends, tried by short students on held-out training images",
     )
     add_teacher(parser)
+    add_squares(parser)
     parser.add_argument("--label-bytes", help="maximum size of the projector, e.g. 200KB")
     parser.add_argument("--seed", type=NonNegativeInt, help="random seed (default: the recipe's)")
     parser.add_argument(
@@ -64,7 +69,7 @@ def distill_options(parser: ArgumentParser) -> None:
         default="error",
         help="classes with too few images: stop, use their images again, or make fewer of them",
     )
-    add_max_bad(parser)
+    add_reading(parser)
     parser.add_argument("--skipped", help="JSON file that lists the images that were left out, and why")
     parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(
@@ -85,12 +90,13 @@ def distill(options: Namespace) -> None:
         changes = read_config(options.config) if options.config else {}
         # Before the recipe is chosen: of some names it depends on the images per class, which a --config may give.
         ipc = changes.get("ipc") if options.ipc is None else options.ipc
-        recipe = find(options.recipe, ipc if isinstance(ipc, int) else None).with_changes(changes)
+        name = options.recipe or suited_recipe(options.data, changes)
+        recipe = find(name, ipc if isinstance(ipc, int) else None).with_changes(changes)
         recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
         recipe = recipe.with_own_teachers(options.teacher) if options.teacher else recipe
         recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
-        warn_if_made_for_gpu(options.recipe, recipe)
-        overrides = {name: options[name] for name in ("ipc", "seed") if options[name] is not None}
+        warn_if_made_for_gpu(name, recipe)
+        overrides = {name: options[name] for name in ("ipc", "seed", "size", "square") if options[name] is not None}
         run_options = {name: options[name] for name in ("stages", "skipped", "short_class")}
         recipe = replace(recipe, **overrides)
         if options.labels == "auto":
@@ -110,6 +116,29 @@ def distill_planned(options: Namespace, recipe: Recipe) -> Path:
         shown = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
         raise InputError(f"--labels auto goes without {shown}; leave that out, or --labels auto")
     return plan.distill_planned(options.data, options.out, recipe, PLANNED, options.stages)
+
+
+def suited_recipe(data: str, changes: Mapping[str, Any]) -> str:
+    """The recipe that suits these images on this machine, and why, on standard error; of a whole one nothing is said.
+
+    A --config file that holds a whole recipe, as an artefact's does, replaces all that `paper` has.
+    """
+    if {"method", "teachers", "student"} <= set(changes):
+        return "paper"
+    from hello_distill.data.sources import open_training
+    from hello_distill.recipes import suited
+    from hello_distill.system.machine import device
+
+    train = open_training(data)
+    side, on = train.native_side(), "this processor" if device() == "cpu" else "a GPU"
+    name = suited(device(), side, len(train.classes))
+    if distributed.launched().rank == 0:
+        note = (
+            f"recipe: {name}, for images of {side} pixels and {len(train.classes)} classes on {on}; --recipe NAME "
+            "chooses another, and `hello-distill --recipe` lists those that fit this machine"
+        )
+        print(note, file=sys.stderr, flush=True)
+    return name
 
 
 def warn_if_made_for_gpu(name: str, recipe: Recipe) -> None:
@@ -190,7 +219,7 @@ def verify_options(parser: ArgumentParser) -> None:
     parser.add_argument("--data", help="labelled images to compare the order of classes with: its test split")
     add_test(parser)
     parser.add_argument("--teacher", help="an artefact whose teacher or projector to compare the order of classes with")
-    add_max_bad(parser)
+    add_reading(parser)
     add_json(parser)
 
 

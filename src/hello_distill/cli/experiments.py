@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad, add_teacher, read_config
+from hello_distill.cli.options import ArgumentParser, add_json, add_reading, add_teacher, read_config
 from hello_distill.cli.output import say_ready, show
 from hello_distill.system import publishing
 from hello_distill.system.claims import claimed
@@ -32,7 +32,7 @@ def add_ipc(parser: ArgumentParser) -> None:
 def add_seeds(parser: ArgumentParser, meaning: str) -> None:
     """The last options: seeds, and what is let pass."""
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help=meaning)
-    add_max_bad(parser)
+    add_reading(parser)
 
 
 def compare_options(parser: ArgumentParser) -> None:
@@ -137,9 +137,10 @@ def fill(name: str, options: Namespace, run: Callable[..., dict[str, Any]], reci
     result = run(options.data, options.out, recipe, ipcs=options.ipc, seeds=options.seeds, **chosen)
     words = ["hello-distill", name, short_name(options.data)]
     for option, value in options.as_dict().items():
-        if option != "data" and value is not None:
-            shown = Path(value).name if option == "out" else value
-            words += [f"--{option.replace('_', '-')}", *map(str, shown if isinstance(shown, list) else [shown])]
+        if option != "data" and value is not None and value is not False:
+            shown = Path(value).name if option in ("out", "class_names") else value
+            given = [] if value is True else map(str, shown if isinstance(shown, list) else [shown])
+            words += [f"--{option.replace('_', '-')}", *given]
     if Path(options.out).exists():
         ledger.sign(Path(options.out), shlex.join(words))
     show(result, terminal.result)

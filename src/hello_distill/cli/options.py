@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
+from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from hello_distill.system.context import Context
@@ -45,13 +46,44 @@ def add_artefact(parser: ArgumentParser) -> None:
     parser.add_argument("artefact", help="folder that `distill` wrote")
 
 
-def add_max_bad(parser: ArgumentParser) -> None:
-    """The option that all commands share that read images."""
+READING: dict[str, str] = {
+    "image_column": "column of a table that holds the images or their paths (default: found)",
+    "label_column": "column of a table that holds the classes (default: found)",
+    "train_split": "split or folder to train on (default: train or training)",
+    "test_split": "split or folder to test on (default: test, testing, eval, validation, valid, val or dev)",
+    "revision": "branch, tag or commit of a data set on the Hub",
+    "class_names": "file that names the classes, in words: a JSON list or object, or a line for each",
+}
+"""Options that say how DATA is read, by fields of `Context`."""
+
+
+def add_reading(parser: ArgumentParser) -> None:
+    """The options that all commands share that read images."""
     parser.add_argument(
         "--max-bad",
         type=float,
         default=Context.max_bad,
         help="share of images that may be unreadable and are left out",
+    )
+    for name, text in READING.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", help=text)
+    parser.add_argument("--follow-links", action="store_true", help="read what links lead to that lead out of DATA")
+
+
+def reading(options: Namespace) -> dict[str, Any]:
+    """What was chosen of these options, as fields of `Context`."""
+    return {name: options[name] for name in ("max_bad", "follow_links", *READING) if name in options}
+
+
+def add_squares(parser: ArgumentParser) -> None:
+    """The options that say what squares images become."""
+    parser.add_argument(
+        "--size", type=PositiveInt, help="side of the images in pixels, also above their own (default: the recipe's)"
+    )
+    parser.add_argument(
+        "--square",
+        choices=["crop", "pad", "squash"],
+        help="how an image becomes a square: its centre, between bars, or out of proportion (default: crop)",
     )
 
 

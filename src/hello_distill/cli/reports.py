@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
 
-from hello_distill.cli.options import ArgumentParser, add_json, add_max_bad
+from hello_distill.cli.options import ArgumentParser, add_json, add_reading
 from hello_distill.cli.output import show
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, MachineError
@@ -40,7 +40,7 @@ def report_options(parser: ArgumentParser) -> None:
         help="the artefact of the same run without the image update; may be repeated",
     )
     parser.add_argument("--data", help="what the artefacts were distilled from: which classes do their labels confuse")
-    add_max_bad(parser)
+    add_reading(parser)
 
 
 def report(options: Namespace) -> None:
@@ -54,12 +54,13 @@ def report(options: Namespace) -> None:
 
 def recipes_options(parser: ArgumentParser) -> None:
     """List the recipes; `show NAME` prints one's settings as YAML, fit for --config."""
+    parser.add_argument("--fitting", action="store_true", help="those of `distill` alone that fit this machine")
     parser.add_argument("show", nargs="*", default=[], metavar="show NAME", help="settings of a recipe of `distill`")
 
 
 def recipes(options: Namespace) -> None:
     """Run `hello-distill recipes`."""
-    from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find
+    from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find, fitting
     from hello_distill.recipes.studies import STUDIES
 
     if options.show:
@@ -70,6 +71,11 @@ def recipes(options: Namespace) -> None:
         settings = json.loads(json.dumps(find(options.show[1]).settings()))  # tuples become lists
         print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), end="")
         return
+    if options.fitting:
+        from hello_distill.system.machine import device
+
+        listed("distill", fitting(device()))
+        return
     kinds: dict[str, dict[str, Callable[[], Any]]] = {
         "distill": RECIPES,
         "compare": COMPARISONS,
@@ -77,9 +83,14 @@ def recipes(options: Namespace) -> None:
         "study": STUDIES,
     }
     for command, named in kinds.items():
-        print(f"{command} --recipe")
-        for name, make in named.items():
-            print(f"  {name:<18} {(make.__doc__ or '').splitlines()[0]}")
+        listed(command, named)
+
+
+def listed(command: str, named: Mapping[str, Callable[[], Any]]) -> None:
+    """Print a command's recipes, a line each."""
+    print(f"{command} --recipe")
+    for name, make in named.items():
+        print(f"  {name:<18} {(make.__doc__ or '').splitlines()[0]}")
 
 
 def doctor_options(parser: ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_max_bad, add_part, add_test
+from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_part, add_reading, add_test
 from hello_distill.cli.output import show
 from hello_distill.system import distributed
 from hello_distill.system.claims import claimed
@@ -22,7 +22,7 @@ def train_options(parser: ArgumentParser) -> None:
     parser.add_argument("--labels", help="the kind that it keeps (default), or hard: the classes alone")
     add_part(parser)
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")
-    add_max_bad(parser)
+    add_reading(parser)
     add_json(parser)
 
 
@@ -44,7 +44,7 @@ def evaluate_options(parser: ArgumentParser) -> None:
     add_test(parser)
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", help="one student each (default: those it states)")
     parser.add_argument("--record", help="folder for a copy that states what these students reach; must not exist yet")
-    add_max_bad(parser)
+    add_reading(parser)
     add_json(parser)
 
 

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from hello_distill.data import archives
+from hello_distill.format.fields import Square
 from hello_distill.system.errors import MachineError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -27,6 +29,8 @@ MAX_PIXELS = 50_000_000
 """Larger images are refused by their header, before anything is decoded."""
 MAX_BYTES = 64 * 2**20
 """Larger files are refused before they are read: no image within MAX_PIXELS needs so many when it is compressed."""
+GREY = (124, 116, 104)
+"""ImageNet's mean, in 8 bits."""
 REASONS = (
     "empty file", "HTML", "text", "unsupported format", "unsupported pixels", "truncated", "damaged",
     "too many pixels", "too many bytes", "no regular file", "outside of the source", "no such file", "not readable",
@@ -58,7 +62,7 @@ def decode(record: dict[str, Any] | None, roots: Sequence[Path] = ()) -> Image.I
 
 
 def contents(path: str, roots: Sequence[Path]) -> bytes:
-    """The bytes of a file that lies below one of the folders (resolved), links followed.
+    """The bytes of a file that lies below one of the folders, or in one of the archives (resolved), links followed.
 
     Pipes, devices and files above MAX_BYTES are not opened. Raises Unreadable.
     """
@@ -68,6 +72,8 @@ def contents(path: str, roots: Sequence[Path]) -> bytes:
         raise Unreadable("no such file") from None
     if not any(real.is_relative_to(root) for root in roots):
         raise Unreadable("outside of the source", "a link that leads elsewhere" if real != Path(path) else "")
+    if archive := archives.holding(real):
+        return _member(archive, real.relative_to(archive).as_posix())
     try:
         status = real.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -79,6 +85,17 @@ def contents(path: str, roots: Sequence[Path]) -> bytes:
         raise Unreadable("no such file") from None
     except OSError as error:
         raise Unreadable("not readable", error.strerror or "") from None
+
+
+def _member(archive: Path, name: str) -> bytes:
+    try:
+        if (size := archives.size(archive, name)) > MAX_BYTES:
+            raise _too_many_bytes(size)
+        return archives.read(archive, name)
+    except KeyError:
+        raise Unreadable("no such file") from None
+    except archives.BROKEN as error:
+        raise Unreadable("not readable", one_line(error)[:200]) from None
 
 
 def picture(content: bytes) -> Image.Image:
@@ -116,10 +133,18 @@ def picture(content: bytes) -> Image.Image:
         raise Unreadable(reason, one_line(error)[:200] or type(error).__name__) from None
 
 
-def square(picture: Image.Image, side: int) -> Image.Image:
-    """The centre square of a picture, `side` pixels wide (bicubic)."""
+def square(picture: Image.Image, side: int, how: Square = "crop") -> Image.Image:
+    """A picture as a square, `side` pixels wide (bicubic).
+
+    Its centre (`crop`); the whole of it between grey bars, which are nothing to a network that takes ImageNet's mean
+    out (`pad`, ours); or the whole of it, out of proportion (`squash`).
+    """
     if picture.size == (side, side):
         return picture
+    if how == "pad":
+        return ImageOps.pad(picture, (side, side), Image.Resampling.BICUBIC, GREY)
+    if how == "squash":
+        return picture.resize((side, side), Image.Resampling.BICUBIC)
     return ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from hello_distill.system import context
 from hello_distill.system.errors import InputError
 
 FRONT = re.compile(r"\s*---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -34,8 +35,11 @@ def check_contained(source: str, caches: Sequence[Path]) -> None:
     for folder, inner, files in os.walk(source):
         for path in (Path(folder, name) for name in (*inner, *files)):
             real = Path(os.path.realpath(path))
-            if not any(real.is_relative_to(root) for root in roots):
-                raise InputError(f"{path} is a link that leads out of {source}; put the file itself there, or a copy")
+            if not any(real.is_relative_to(root) for root in roots) and not context.current().follow_links:
+                raise InputError(
+                    f"{path} is a link that leads out of {source}; put the file itself there, or a copy, or let links "
+                    "be followed with --follow-links"
+                )
             if not real.is_dir() and not real.is_file():
                 raise InputError(f"{path} is no ordinary file; remove it")
     saved = Path(source, SAVED)

@@ -1,184 +1,202 @@
-"""Class-per-folder trees, and class names wherever they come from. What cannot be meant is refused by name."""
+"""Class-per-folder trees: which folders are splits, which are classes. What cannot be meant is refused by name."""
 
 from __future__ import annotations
 
-import os
-import unicodedata
-from collections.abc import Sequence
-from contextlib import suppress
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from hello_distill.format.fields import LONGEST_TEXT, clean
-from hello_distill.system.errors import InputError, closest, listed
+from hello_distill.data import archives, names, trees
+from hello_distill.data.trees import Inside, Tree, join
+from hello_distill.system import context
+from hello_distill.system.errors import InputError, listed
 
-TEST_NAMES = ("test", "validation", "valid", "val")
-"""Splits to test on, best first."""
-LISTS = Path(__file__).parent / "class_lists"
-"""Lists of classes that can be asked for by name. `imagenet100`: the first hundred WordNet ids of ILSVRC 2012, in the
-order of the ids, from timm's `imagenet_synsets.txt`. The field has at least four sets of that name, and neither HeLlO
-nor RDED says which is theirs: this is the one that needs no list to be made again."""
+TRAIN_WORDS = ("train", "training")
+TEST_WORDS = ("test", "testing", "eval", "evaluation", "validation", "valid", "val", "dev")
+"""What splits to train and to test on are called, best first, in any case: the words that `datasets` knows."""
+BEHIND = r"([-_. ]?(set|split|data|images|imgs|\d+))?"
+"""What may stand behind such a word, as in `training_set` and `val_256`."""
 LAYOUT = "lay the images out as train/CLASS/IMAGE, or CLASS/IMAGE where there is no test split"
 HELD_OUT = "held-out"
 """What `--test` names the training images by that a distillation holds out."""
 NAME_ONE = f"name a folder of class folders with --test, or `--test {HELD_OUT}`"
 
 
-def training_folder(source: str) -> tuple[Path, tuple[str, ...]]:
-    """The folder of class folders to train on, `train` or else the source itself, and the classes, sorted.
+class Place(NamedTuple):
+    """A folder of class folders in a tree."""
 
-    Raises InputError for fewer than two classes, names that cannot be meant, and a test split without a `train`.
+    tree: Tree
+    at: str
+
+    @property
+    def shown(self) -> str:
+        """As people find it."""
+        return self.tree.shown(self.at)
+
+
+def split_names(among: Iterable[str], words: Sequence[str]) -> list[str]:
+    """The names that say one of these words, best first."""
+    ranks = {name: _rank(name, words) for name in among}
+    return sorted((name for name, rank in ranks.items() if rank < len(words)), key=lambda name: (ranks[name], name))
+
+
+def _rank(name: str, words: Sequence[str]) -> int:
+    """The index of the word that a name says, in any case; behind all words for another name."""
+    return next((n for n, word in enumerate(words) if re.fullmatch(word + BEHIND, name, re.IGNORECASE)), len(words))
+
+
+def by_split(files: Iterable[Path], source: Path) -> dict[str, list[Path]]:
+    """Files by what their folder in the source says of their split, or else what their names begin with."""
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        above = file.parent.name if file.parent != source else ""
+        begin = re.split(r"[-_.]", file.stem)[0].rstrip("0123456789") or file.stem
+        name = above if split_names([above], (*TRAIN_WORDS, *TEST_WORDS)) else begin
+        found.setdefault(name, []).append(file)
+    return found
+
+
+def base(tree: Tree) -> str:
+    """Where splits and class folders lie: the tree itself, or the one folder that an archive was wrapped in."""
+    return "" if _splits(tree, "") else _unwrapped(tree, "")
+
+
+def _unwrapped(tree: Tree, at: str) -> str:
+    """The only folder in a folder without files, if folders lie in it; else the folder itself."""
+    inner = tree.folders(at)
+    wrapped = len(inner) == 1 and not tree.files(at) and tree.folders(join(at, inner[0]))
+    return join(at, inner[0]) if wrapped else at
+
+
+def _splits(tree: Tree, at: str) -> dict[str, list[str]]:
+    """Folders that are splits, to `train` and to `test` on. A class may have such a name: it holds images, not folders,
+    and so do its neighbours."""
+    inside = tree.folders(at)
+    found = {"train": split_names(inside, TRAIN_WORDS), "test": split_names(inside, TEST_WORDS)}
+    named = [*found["train"], *found["test"]]
+    if len(named) < len(inside) and not any(tree.folders(join(at, name)) for name in named):
+        return {}
+    return {use: chosen for use, chosen in found.items() if chosen}
+
+
+def training_folder(tree: Tree) -> tuple[Place, tuple[str, ...]]:
+    """The folder of class folders to train on, `train` or else all there is, and the classes, sorted.
+
+    Raises InputError for fewer than two classes, names that cannot be meant, several folders to train on, and a test
+    split without one.
     """
-    train = Path(source, "train")
-    if not train.is_dir():
-        if tests := [name for name in TEST_NAMES if Path(source, name).is_dir()]:
-            raise InputError(f"{source} has {tests[0]}/ but no train/ folder; {LAYOUT}")
-        train = Path(source)
-    _check_inside(source, train)
-    classes = folders_in(source, train)
+    place = Place(tree, _training(tree))
+    check_inside(place)
+    classes = tree.folders(place.at)
     if len(classes) < 2:
-        files = len(files_in(train)) if not classes else 0
+        files = len(tree.files(place.at)) if not classes else 0
         loose = f" but {files} files" if files else ""
         raise InputError(
-            f"{train} holds {len(classes)} class folders{loose}; a classifier needs at least two; {LAYOUT}"
+            f"{place.shown} holds {len(classes)} class folders{loose}; a classifier needs at least two; {LAYOUT}"
         )
-    check_names(source, classes)
-    return train, tuple(classes)
+    names.check_names(tree.source, classes)
+    return place, tuple(classes)
 
 
-def test_folder(source: str, name: str | None, classes: Sequence[str]) -> Path:
+def _training(tree: Tree) -> str:
+    top = base(tree)
+    splits = _splits(tree, top)
+    if chosen := context.current().train_split:
+        if chosen not in tree.folders(top):
+            raise InputError(
+                f"--train-split {chosen} is no folder of {tree.shown(top)}, which has {listed(tree.folders(top))}"
+            )
+        return _unwrapped(tree, join(top, chosen))
+    if not splits.get("train"):
+        if tests := splits.get("test"):
+            raise InputError(
+                f"{tree.shown(top)} has {tests[0]}/ but no train/ folder; {LAYOUT}, or train on that one with "
+                f"--train-split {tests[0]}"
+            )
+        return top
+    if len(splits["train"]) > 1:
+        raise InputError(
+            f"{tree.shown(top)} has several folders to train on: {listed(splits['train'])}; choose one with "
+            f"--train-split {splits['train'][0]}"
+        )
+    return _unwrapped(tree, join(top, splits["train"][0]))
+
+
+def test_folder(tree: Tree, name: str | None, classes: Sequence[str]) -> Place:
     """The folder of class folders to test on: of that name in the source, or at that path; None looks for the usual.
 
     Raises InputError where there is none, or it holds classes that are not among the training classes.
     """
-    usual = [Path(source, test) for test in TEST_NAMES]
-    test = next(filter(Path.is_dir, usual if name is None else [Path(source, name), Path(name)]), None)
-    if test is None and name is None:
-        raise InputError(
-            f"{source} has no test split; put held-out images into {source}/test/CLASS/, or {NAME_ONE} "
-            "(train, evaluate and verify)"
-        )
-    if test is None:
-        raise InputError(f"--test {name} is neither a folder in {source} nor a folder of its own; {NAME_ONE}")
-    if test.resolve() == training_folder(source)[0].resolve():
+    place = _named_test(tree, name) if name is not None else _usual_test(tree)
+    if (place.tree.root, place.at) == (tree.root, _training(tree)):
         raise InputError(f"--test {name} names the training images themselves; {NAME_ONE}")
-    if test.is_relative_to(source):
-        _check_inside(source, test)
-    if unknown := sorted(set(folders_in(str(test), test)) - set(classes)):
+    check_inside(place)
+    if unknown := sorted(set(place.tree.folders(place.at)) - set(classes)):
         raise InputError(
-            f"{test} holds classes that the training images do not: {listed(unknown)}; rename or remove them"
+            f"{place.shown} holds classes that the training images do not: {listed(unknown)}; rename or remove them, "
+            f"or test on other images with --test {HELD_OUT}"
         )
-    return test
+    return place
 
 
-def images_of(source: str, split: Path, classes: Sequence[str]) -> tuple[list[str], list[int]]:
-    """Paths of a split's files, class by class and sorted, with their classes. Hidden files are left out.
+def _usual_test(tree: Tree) -> Place:
+    top = base(tree)
+    trained = _training(tree)
+    for name in split_names(tree.folders(top) if trained != top else (), TEST_WORDS):
+        if (at := _unwrapped(tree, join(top, name))) != trained:
+            return Place(tree, at)
+    raise InputError(
+        f"{tree.source} has no test split; put held-out images into {tree.source}/test/CLASS/, or {NAME_ONE} "
+        "(train, evaluate and verify)"
+    )
+
+
+def _named_test(tree: Tree, name: str) -> Place:
+    at = join(base(tree), "" if name == "." else name.strip("/"))
+    if tree.has(at):
+        return Place(tree, _unwrapped(tree, at))
+    if Path(name).is_dir() or archives.is_archive(Path(name)):
+        other = trees.opened(name)
+        inside = isinstance(other, trees.Folder) and other.root.is_relative_to(tree.root)
+        if inside and tree.has(at := other.root.relative_to(tree.root).as_posix()):
+            return Place(tree, at)
+        return Place(other, base(other))
+    raise InputError(f"--test {name} is neither a folder in {tree.source} nor a folder of its own; {NAME_ONE}")
+
+
+def check_inside(place: Place) -> None:
+    """Raise InputError where a folder, or one in it, is a link that leads out of its source."""
+    for at in (place.at, *(join(place.at, name) for name in place.tree.folders(place.at))):
+        place.tree.check_inside(at)
+
+
+def images_of(place: Place, classes: Sequence[str]) -> tuple[list[str], list[int], int]:
+    """What a split's files are named by, class by class and sorted; their classes; and how much litter was left aside.
 
     Raises InputError naming the class folders that hold folders.
     """
-    folders = {target: split / name for target, name in enumerate(classes) if (split / name).is_dir()}
-    inner = {folder.name: folders_in(source, folder) for folder in folders.values()}
-    if nested := [f"{name} ({names[0]}/)" for name, names in inner.items() if names]:
+    tree = place.tree
+    there = set(tree.folders(place.at))
+    folders = {target: join(place.at, name) for target, name in enumerate(classes) if name in there}
+    folders, held = _in_one_more(tree, folders, {target: tree.inside(folder) for target, folder in folders.items()})
+    if nested := [f"{classes[target]} ({inside.folders[0]}/)" for target, inside in held.items() if inside.folders]:
         raise InputError(
-            f"{split}: class folders hold folders: {listed(nested)}; images in them would be lost: "
+            f"{place.shown}: class folders hold folders: {listed(nested)}; images in them would be lost: "
             "move them up into the class folder, or the folders elsewhere"
         )
-    files = [(str(folder / file), target) for target, folder in folders.items() for file in files_in(folder)]
-    return [path for path, _ in files], [target for _, target in files]
+    files = [(tree.path(join(folders[target], file)), target) for target in held for file in held[target].files]
+    litter = len(tree.inside(place.at).litter) + sum(len(inside.litter) for inside in held.values())
+    return [path for path, _ in files], [target for _, target in files], litter
 
 
-def folders_in(source: str, folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, hidden ones left out.
-
-    Raises InputError where one is a link that leads out of the source.
-    """
-    names = sorted(entry.name for entry in _visible(folder) if _is_folder(entry))
-    for name in names:
-        _check_inside(source, folder / name)
-    return names
-
-
-def _check_inside(source: str, folder: Path) -> None:
-    if not folder.resolve().is_relative_to(Path(source).resolve()):
-        raise InputError(f"{folder} is a link that leads out of {source}; put the folder itself there, or a copy")
-
-
-def files_in(folder: Path) -> list[str]:
-    """Names of everything else in a folder, sorted, hidden ones left out: files, and what is taken for bad ones."""
-    return sorted(entry.name for entry in _visible(folder) if not _is_folder(entry))
-
-
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        return [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-    except OSError as error:
-        raise InputError(f"{folder} cannot be listed: {error.strerror}; mend its permissions") from None
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    with suppress(OSError):  # a link in a circle
-        return entry.is_dir()
-    return False
-
-
-def chosen_classes(source: str, chosen: str, known: Sequence[str]) -> frozenset[str]:
-    """The names that a file lists, one per line; a list of `LISTS` where there is no such file.
-
-    Raises InputError where it cannot be read, names fewer than two classes, or one that the source does not have.
-    """
-    names = list(dict.fromkeys(name for name in _lines(source, chosen) if name.strip()))
-    if missing := [name for name in names if name not in known]:
-        first = missing[:5]
-        shown = [f"{name} (did you mean {near!r}?)" if (near := closest(name, known)) else name for name in first]
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise InputError(
-            f"{source}: the list names classes that the data does not have: {listed(shown)}{more}; "
-            f"it has {listed(known)}"
-        )
-    if len(names) < 2:
-        raise InputError(
-            f"{source}: the list names {listed(names) or 'nothing'}; a classifier needs at least two classes"
-        )
-    return frozenset(names)
-
-
-def _lines(source: str, chosen: str) -> list[str]:
-    shipped = {file.stem: file for file in LISTS.glob("*.txt")}
-    file = Path(chosen) if Path(chosen).is_file() else shipped.get(chosen, Path(chosen))
-    try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
-        raise InputError(
-            f"{source}: the list of classes {chosen!r} cannot be read ({reason}); give a text file with a class name "
-            f"on each line, or one of {', '.join(sorted(shipped))}"
-        ) from None
-
-
-def check_names(source: str, classes: Sequence[str]) -> None:
-    """Raise InputError for names that no text should hold, and for two that people and file systems take for one."""
-    if wrong := [name for name in classes if not _is_text(name)]:
-        raise InputError(
-            f"{source}: names of classes must be UTF-8 of at most {LONGEST_TEXT} letters without control characters, "
-            f"unlike {listed(wrong)}; rename them"
-        )
-    alike: dict[str, list[str]] = {}
-    for name in classes:
-        alike.setdefault(folded(name), []).append(name)
-    if twins := [names for names in alike.values() if len(names) > 1]:
-        same = listed(
-            [" and ".join(ascii(name) if not name.isascii() else repr(name) for name in names) for names in twins]
-        )
-        raise InputError(f"{source}: classes differ only by case, spaces or Unicode form: {same}; merge or rename them")
-
-
-def folded(name: str) -> str:
-    """A class name without what people do not see or mean: case, outer and repeated spaces, Unicode form."""
-    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-        return 0 < len(clean(name)) <= LONGEST_TEXT
-    except ValueError:
-        return False
+def _in_one_more(
+    tree: Tree, folders: dict[int, str], held: dict[int, Inside]
+) -> tuple[dict[int, str], dict[int, Inside]]:
+    """Class folders, or where each holds a single folder of the same name and no file, as `images` of Tiny-ImageNet,
+    that one."""
+    inner = {tuple(inside.folders) for inside in held.values()}
+    if len(inner) > 1 or any(len(inside.folders) != 1 or inside.files for inside in held.values()):
+        return folders, held
+    deeper = {target: join(folder, held[target].folders[0]) for target, folder in folders.items()}
+    return deeper, {target: tree.inside(folder) for target, folder in deeper.items()}

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +24,14 @@ from torch import Tensor
 from hello_distill.data import reading
 from hello_distill.data.decoding import Unreadable, decode
 from hello_distill.data.mapped import KeptImages, part
+from hello_distill.data.names import opaque
 from hello_distill.data.skipped import Bad, Skipped
+from hello_distill.format.fields import Square
 from hello_distill.system.errors import InputError, listed
 from hello_distill.types import Targets
+
+MUCH = 0.4
+"""Share of images that a centre square may leave out without a word: a photograph of 3:2 loses a third (ours)."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,10 @@ class Split:
     """Rows of the whole split, where this is a part of it."""
     numbers: tuple[int, ...] | None = None
     """The table's number of each class, where these are some of its classes."""
+    own_classes: tuple[str, ...] | None = None
+    """What the source calls the classes, where they were given other names."""
+    notes: tuple[str, ...] = ()
+    """What the line of a run's first stage says of how it was read."""
 
     @property
     def targets(self) -> Targets:
@@ -99,15 +109,20 @@ class Split:
         """At most about `limit` images: the same share of each class, and one of each at least."""
         if limit is None or len(self.table) <= limit:
             return self
-        return self._part(_drawn(self.targets, limit / len(self.table), 1, np.random.default_rng([seed, 4])))
+        return self.part(_drawn(self.targets, limit / len(self.table), 1, np.random.default_rng([seed, 4])))
 
     def only(self, names: Collection[str]) -> Split:
         """The images of some classes, which stay in the split's order."""
         chosen = [target for target, name in enumerate(self.classes) if name in names]
-        part = self._part(torch.nonzero(torch.isin(self.targets, torch.tensor(chosen))).flatten())
+        part = self.part(torch.nonzero(torch.isin(self.targets, torch.tensor(chosen))).flatten())
         return replace(part, classes=tuple(self.classes[target] for target in chosen), numbers=tuple(chosen))
 
-    def _part(self, rows: Int64[Tensor, "n"]) -> Split:
+    def noting(self, *notes: str) -> Split:
+        """The same split with more to say of how it was read."""
+        return replace(self, notes=(*self.notes, *filter(None, notes)))
+
+    def part(self, rows: Int64[Tensor, "n"]) -> Split:
+        """The images at these rows."""
         table = self.table.select(rows.tolist())
         return replace(self, table=table, rows=rows if self.rows is None else self.rows[rows])
 
@@ -116,24 +131,43 @@ class Split:
 
         Unreadable ones are passed over (`read` reports them); all images are looked at where those are all unreadable.
         """
-        sides = self._sides(math.ceil(len(self.table) / 50)) or self._sides(1)
-        return statistics.median_low(sides) if sides else 1
+        return statistics.median_low(map(min, self._sizes)) if self._sizes else 1
 
-    def _sides(self, step: int) -> list[int]:
-        sides = []
+    def cut_away(self) -> float:
+        """The share of the same images' pixels, on average, that lies outside of their centre squares."""
+        return statistics.fmean(1 - min(size) / max(size) for size in self._sizes) if self._sizes else 0.0
+
+    def remarks(self, square: Square, names_count: bool) -> list[str]:
+        """What is to be said of images of which such a square holds little, and, where names count, of those that
+        say nothing."""
+        said = [opaque(self.classes)] if names_count else []
+        if square == "crop" and (share := self.cut_away()) > MUCH:
+            said.append(
+                f"note: {100 * share:.0f} % of the images lie outside of their centre squares; --square pad keeps all "
+                "of them between bars, and --square squash out of proportion"
+            )
+        return [*filter(None, said)]
+
+    @cached_property
+    def _sizes(self) -> list[tuple[int, int]]:
+        """Width and height of some images, or of all where those cannot be read."""
+        return self._sizes_of_every(math.ceil(len(self.table) / 50)) or self._sizes_of_every(1)
+
+    def _sizes_of_every(self, step: int) -> list[tuple[int, int]]:
+        sizes = []
         for record in self.table.select(range(0, len(self.table), step)):
             with suppress(Unreadable):
-                sides.append(min(decode(record["image"], self.roots).size))
-        return sides
+                sizes.append(decode(record["image"], self.roots).size)
+        return sizes
 
-    def read(self, side: int) -> tuple[ImageSet, Skipped]:
-        """All images: shorter side brought to `side` pixels, then the centre square (bicubic).
+    def read(self, side: int, square: Square = "crop") -> tuple[ImageSet, Skipped]:
+        """All images, brought to squares of `side` pixels (`decoding.square`).
 
         Those that cannot be read are left out, with their targets, and reported. Raises MachineError where memory
         cannot hold the images.
         """
         part = None if self.rows is None else tuple(self.rows.tolist())
-        images, rows, faults = reading.read(reading.Undecoded(self.table, self.roots, part, side), self.name)
+        images, rows, faults = reading.read(reading.Undecoded(self.table, self.roots, part, side, square), self.name)
         targets, bad = self.targets, []
         for row, reason, detail in faults:
             name = self._name(row, self.table[row]["image"])

@@ -15,6 +15,7 @@ from hello_distill.data.descriptions import front
 from hello_distill.data.sources import HUB_ID, parted
 from hello_distill.format.fields import LONGEST_TEXT
 from hello_distill.format.manifest import CARD
+from hello_distill.system import context
 from hello_distill.system.errors import printable
 
 
@@ -38,14 +39,17 @@ LARGEST = 2**15
 
 def source_of(data: str) -> Origin:
     """Name and licence of a source, as `hello_distill.data.images` names it; of a folder never its path."""
-    data, _ = parted(data)
+    data = parted(data)[0]
+    data = data if Path(data).exists() else data.partition(":")[0]  # without a configuration
     if data == "fashion-mnist":
         return FASHION_MNIST
+    if Path(data).exists() and not Path(data).is_dir():  # never asked for on the Hub, though it may look like an id
+        return UNKNOWN
     if Path(data).is_dir():
         return Origin(None, *_licence(Path(data, CARD), Path(data)))
     if HUB_ID.fullmatch(data):
         try:
-            card = huggingface_hub.hf_hub_download(data, CARD, repo_type="dataset")
+            card = huggingface_hub.hf_hub_download(data, CARD, repo_type="dataset", revision=context.current().revision)
         except (OSError, ValueError):
             return Origin(data)
         return Origin(data, *_licence(Path(card), Path(constants.HF_HUB_CACHE)))

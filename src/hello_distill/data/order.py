@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import torch
 
-from hello_distill.data.folders import folded
 from hello_distill.data.images import ImageSet
+from hello_distill.data.names import folded
 from hello_distill.system.errors import ArtifactError, InputError, listed
 from hello_distill.types import Logits, Targets
 
@@ -86,7 +86,7 @@ def check_classes_match(data: str, given: Sequence[str], classes: Sequence[str])
     if other := other_names(given, classes):
         raise InputError(
             f"{data} has the classes {_shown(given)}, the artefact {_shown(classes)}: {other}; "
-            "give the data that it was distilled from"
+            "give the data that it was distilled from, read with the same options, such as --class-names"
         )
 
 

@@ -28,9 +28,10 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from hello_distill.data import decoding
+from hello_distill.data import archives, decoding
 from hello_distill.data.decoding import Unreadable, decode, square
 from hello_distill.data.mapped import KeptImages, Mapped
+from hello_distill.format.fields import Square
 from hello_distill.system import cache, context, distributed, publishing
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.system.machine import cache_folder, device, memory
@@ -77,6 +78,7 @@ class Undecoded(NamedTuple):
     part: tuple[int, ...] | None
     """Rows of a whole of which the table is a part; None where it is the whole."""
     side: int
+    square: Square = "crop"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -178,6 +180,7 @@ def key(source: Undecoded) -> str:
         "table": _digest(map(_described, held)) if held or not all(paths) else table._fingerprint,
         "rows": _digest(map(str, source.part or ())),
         "shape": source.shape,
+        "square": source.square,
         "roots": [os.fsencode(root).hex() for root in source.roots],
         "decoding": hashlib.sha256(Path(decoding.__file__).read_bytes()).hexdigest(),
         "pillow": PIL.__version__,
@@ -186,10 +189,11 @@ def key(source: Undecoded) -> str:
 
 
 def _described(path: str | bytes) -> str:
-    """A file by its name, size and time of change; by its name where it is not there."""
+    """A file by its name, size and time of change (an archive's for its members); by its name where it is not there."""
     identity = os.fsencode(path).hex()
     with suppress(OSError, ValueError):
-        status = Path(os.fsdecode(path)).stat()
+        file = Path(os.fsdecode(path))
+        status = (archives.holding(file) or file).stat()
         identity += f" {status.st_size} {status.st_mtime_ns}"
     return identity
 
@@ -244,7 +248,7 @@ def _decode_block(source: Undecoded, put: Put, block: range) -> list[Fault]:
     faults = []
     for row, record in zip(block, source.table.select(block), strict=True):
         try:
-            picture = square(decode(record["image"], source.roots), source.side)
+            picture = square(decode(record["image"], source.roots), source.side, source.square)
         except Unreadable as error:
             faults.append(Fault(row, error.reason, error.detail))
             continue

@@ -44,8 +44,8 @@ class Skipped:
         return dict(sorted(Counter(bad.reason for bad in self.bad).items(), key=lambda entry: (-entry[1], entry[0])))
 
     def summary(self) -> str:
-        """How many were left out, and the first few."""
-        return f"{len(self.bad)} of {self.seen} skipped: {self._first()}"
+        """How many were left out, and the first few; empty where none was."""
+        return f"{len(self.bad)} of {self.seen} skipped: {self._first()}" if self.bad else ""
 
     def check(self, max_bad: float) -> None:
         """Raise InputError where more than the share `max_bad` is bad, or nothing is left."""
@@ -53,7 +53,8 @@ class Skipped:
             return
         many = "no image can be read" if not self.kept else f"{len(self.bad)} of {self.seen} images cannot be read"
         let = f", or let a larger share pass with --max-bad (now {max_bad:g})" if self.kept and max_bad else ""
-        raise InputError(f"{self.source}, split {self.split}: {many}: {self._first()}; mend or remove them{let}")
+        out = ", or read what links lead to with --follow-links" if "outside of the source" in self.reasons() else ""
+        raise InputError(f"{self.source}, split {self.split}: {many}: {self._first()}; mend or remove them{out}{let}")
 
     def _first(self) -> str:
         return listed([f"{bad.name} ({bad.reason})" for bad in self.bad], 3)

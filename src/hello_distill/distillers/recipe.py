@@ -13,6 +13,7 @@ from hello_distill import distillers
 from hello_distill.distillers.base import Distiller
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.format import specs
+from hello_distill.format.fields import LARGEST_SIDE, Square
 from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Codec, StudentSpec
 from hello_distill.projector import ProjectorSpec
@@ -38,6 +39,10 @@ class Recipe:
     seed: int = 0
     max_side: int = 224
     """Images are brought to squares of this many pixels, or of their own size where that is smaller."""
+    size: int | None = field(default=None, repr=False)
+    """Images are brought to squares of this many pixels, also where their own size is smaller; None: see `max_side`."""
+    square: Square = field(default="crop", repr=False)
+    """How an image is brought to a square. Whatever it is, what is made of the images is named by their pixels."""
     train_limit: int | None = None
     """At most so many training images are used, the same share of each class; None uses all."""
     held_share: float = 0.1
@@ -77,8 +82,25 @@ class Recipe:
         return replace(self, distiller=self.distiller.with_label_bytes(limit))
 
     def settings(self) -> dict[str, Any]:
-        """The recipe as nested dictionaries, fit for `with_changes`."""
-        return {"method": self.distiller.name, **dataclasses.asdict(self), "teachers": recorded(self.teachers)}
+        """The recipe as nested dictionaries, fit for `with_changes`.
+
+        `size` and `square` are left out at their first values: recipes from before do not have them.
+        """
+        fields = dataclasses.asdict(self)
+        for name in ("size", "square"):
+            if fields[name] == getattr(Recipe, name):
+                del fields[name]
+        return {"method": self.distiller.name, **fields, "teachers": recorded(self.teachers)}
+
+    def side_for(self, native: int) -> int:
+        """Side of the squares that images of this size are brought to, in pixels.
+
+        Raises InputError where that is none, or one that no artefact can have.
+        """
+        name, side = ("max_side", min(self.max_side, native)) if self.size is None else ("size", self.size)
+        if not 1 <= side <= LARGEST_SIDE:
+            raise InputError(f"config: {name} must be between 1 and {LARGEST_SIDE} for these images, not {side}")
+        return side
 
     def with_changes(self, changes: dict[str, Any]) -> Recipe:
         """The same recipe with some fields changed, given as nested dictionaries (a --config file).

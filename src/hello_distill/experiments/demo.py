@@ -47,7 +47,7 @@ def _demo(folder: Path, recipe: Recipe) -> dict[str, Any]:
         distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", cache)
         projected = _projected(random, folder / "random-projector", material, recipe, Path(cache))
     images = load(random, "hard").data
-    test = read_test_split(DATA, images.classes, images.side)
+    test = read_test_split(DATA, images.classes, images.side, square=recipe.square)
     students = {
         "random_hard": opened(random, None, "hard"),
         "distilled_hard": opened(distilled, None, "hard"),

@@ -148,7 +148,7 @@ class Bench:
         """The test split, decoded once."""
         if self._test is None:
             train = self.material.train
-            self._test = read_test_split(self.data, train.classes, train.side)
+            self._test = read_test_split(self.data, train.classes, train.side, square=self.comparison.base.square)
         return self._test
 
     def only(self, chosen: Sequence[int]) -> Bench:

@@ -36,6 +36,9 @@ def _prompt(text: str) -> str:
     return text
 
 
+Square: TypeAlias = Literal["crop", "pad", "squash"]
+"""How an image is brought to a square: its centre, the whole of it between bars, or all of it out of proportion."""
+SQUARES: tuple[Square, ...] = get_args(Square)
 Precision: TypeAlias = Literal["float32", "float16", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Count: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]

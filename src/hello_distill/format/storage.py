@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill.format import manifest as manifests
-from hello_distill.format.manifest import LARGEST_FILE, MANIFEST
+from hello_distill.format.fields import SQUARES, Square
+from hello_distill.format.manifest import CONFIG, LARGEST_FILE, MANIFEST
 from hello_distill.system.errors import ArtifactError, InputError
 
 
@@ -37,6 +38,15 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             "themselves where it is a link"
         )
     return manifests.parse(file.read_bytes(), file)
+
+
+def squared(folder: str | Path) -> Square:
+    """How the images of an artefact were brought to squares, as its recipe says."""
+    try:
+        square = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8")).get("square")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return "crop"
+    return next((known for known in SQUARES if known == square), "crop")
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:

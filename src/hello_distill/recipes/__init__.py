@@ -45,6 +45,23 @@ FOR_A_GPU = ("paper", "imagenet100", "imagenet1k")
 COMPARISONS: dict[str, Callable[[], Comparison]] = {"small": small, "many": many}
 CONTINUALS: dict[str, Callable[[], Continual]] = {"small": arriving_small, "many": arriving_many}
 
+SMALL, TINY, MANY = 48, 28, 100
+"""Sides in pixels up to which the recipes for small images are taken, and classes from which those for many (ours)."""
+
+
+def suited(device: str, side: int, classes: int) -> str:
+    """The recipe to begin with, on this device, for images of this side in pixels and so many classes (ours)."""
+    if side <= TINY and device == "cpu":
+        return "demo"
+    if side <= SMALL:
+        return "hello-many" if classes >= MANY else "hello-small"
+    return "cpu" if device == "cpu" else "paper"
+
+
+def fitting(device: str) -> dict[str, Callable[[], Recipe]]:
+    """The recipes that a device can carry: all of them on a GPU."""
+    return {name: make for name, make in RECIPES.items() if device != "cpu" or name not in FOR_A_GPU}
+
 
 def find(name: str, ipc: int | None = None) -> Recipe:
     """The recipe of that name, for so many images per class (None: as many as it says).
@@ -90,4 +107,6 @@ __all__ = [
     "find_comparison",
     "find_continual",
     "find_study",
+    "fitting",
+    "suited",
 ]

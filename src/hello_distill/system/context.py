@@ -1,4 +1,4 @@
-"""What a whole run shares, and no signature carries: where progress is shown, and how many bad images are let pass."""
+"""What a whole run shares, and no signature carries: where progress is shown, and how a source of images is read."""
 
 from __future__ import annotations
 
@@ -25,6 +25,20 @@ class Context:
     """Shows stages and bars."""
     max_bad: float = 0.01
     """Share of a split's images that may be unreadable; they are left out."""
+    follow_links: bool = False
+    """Whether links that lead out of a source are followed."""
+    image_column: str | None = None
+    """Column of a table that holds the images, or their paths; None finds it."""
+    label_column: str | None = None
+    """Column of a table that holds the classes; None finds it."""
+    train_split: str | None = None
+    """Name of the split, or folder of a source, to train on; None takes the one called train or training."""
+    test_split: str | None = None
+    """Name of the split, or folder of a source, to test on; None takes the usual ones."""
+    revision: str | None = None
+    """Branch, tag or commit of a data set on the Hub; None takes its newest."""
+    class_names: str | None = None
+    """File that names the classes for people and encoders; see `hello_distill.data.names`. None keeps the source's."""
     _tokens: list[Token[Context]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

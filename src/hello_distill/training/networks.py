@@ -17,6 +17,7 @@ import torch
 import torchvision
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from hello_distill.encoders.encoder import Preprocess
 from hello_distill.format.specs import Interface
@@ -40,6 +41,8 @@ class Normalised(nn.Module):
     """
 
     interface: Interface | None = None
+    enlarged: int | None = None
+    """Side to which smaller images are enlarged, for a network that cannot take them as they are."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -54,6 +57,8 @@ class Normalised(nn.Module):
         if self.interface is not None:
             seen = Preprocess(self.interface.size, self.interface.mean, self.interface.std)(images)
             return self.backbone(seen)[:, list(self.interface.rows)]
+        if self.enlarged is not None:
+            images = F.interpolate(images, [self.enlarged] * 2, mode="bilinear", align_corners=False)
         x = (images - self.mean) / self.std
         return self.backbone(x.contiguous(memory_format=torch.channels_last))
 
@@ -61,17 +66,20 @@ class Normalised(nn.Module):
 def build(name: str, num_classes: int, side: int, seed: int) -> Normalised:
     """A classifier with random weights drawn from `seed`, for square images of `side` pixels.
 
-    Raises InputError for a name that no source knows, or a network that cannot take images so small.
+    One that cannot take images so small sees them enlarged to the size that it was made for. Raises InputError for a
+    name that no source knows, or a network that has no such size.
     """
     check_name(name)
     try:
-        with seeded(seed):
-            model = Normalised(_backbone(name, num_classes, side))
-        _probe(model.eval(), side)
+        model = _made(name, num_classes, side, seed)
     except NotImplementedError:  # of memory that has been given none (`without_memory`), not of these images
         raise
     except (RuntimeError, AssertionError, ValueError, ArithmeticError) as error:
-        raise InputError(f"network {name!r} cannot take images of {side} pixels: {error}") from None
+        size = usual_size(name)
+        if size is None or size <= side:
+            raise InputError(f"network {name!r} cannot take images of {side} pixels: {error}") from None
+        model = _made(name, num_classes, size, seed)
+        model.enlarged = size
     _check_start(name, model, side)
     return model
 
@@ -83,6 +91,26 @@ def without_memory(make: Callable[[], Made]) -> Made:
             return make()
     except NotImplementedError:
         return make()
+
+
+def _made(name: str, num_classes: int, side: int, seed: int) -> Normalised:
+    with seeded(seed):
+        model = Normalised(_backbone(name, num_classes, side))
+    _probe(model.eval(), side)
+    return model
+
+
+def usual_size(name: str) -> int | None:
+    """Side of the images that a network's public weights were made for; None where it has none."""
+    if name.startswith("timm/"):
+        import timm
+
+        known = timm.get_pretrained_cfg(name.removeprefix("timm/"))
+        return known.input_size[-1] if known is not None else None
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        return None
+    sizes = [weights.transforms().crop_size[0] for weights in torchvision.models.get_model_weights(name)]
+    return min(sizes, default=None)
 
 
 def _check_start(name: str, model: nn.Module, side: int) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from hello_distill.data.folders import folded
 from hello_distill.data.images import ImageSet, Material
+from hello_distill.data.names import folded
 from hello_distill.data.order import cycle
 from hello_distill.system.errors import InputError, listed, nearest
 from hello_distill.training.own.found import Names

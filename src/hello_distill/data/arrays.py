@@ -1,0 +1,224 @@
+"""Images that are numbers in files: NumPy's `.npz`, and the data sets of torchvision where they lie unpacked.
+
+Pixels become images without compression (PPM), so that they are decoded as all others are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from hello_distill.data import trees, values
+from hello_distill.data.folders import TEST_WORDS, TRAIN_WORDS, split_names
+from hello_distill.data.images import Split
+from hello_distill.system import context
+from hello_distill.system.errors import InputError, listed, one_line
+
+Numbers: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+IMAGE_WORDS = r"x|images?|imgs?|data|features|arr_0"
+LABEL_WORDS = r"y|labels?|targets?|classes|arr_1"
+
+
+class Arrays(NamedTuple):
+    """A NumPy file: `x_train` and `y_train`, `train_images` and `train_labels`, `images` and `labels`, and the like."""
+
+    source: str
+
+    def training(self) -> Split:
+        pairs = self._pairs()
+        chosen = context.current().train_split
+        usual = split_names(pairs, TRAIN_WORDS) or (["", *pairs][:1] if "" in pairs else [])
+        if (name := chosen or next(iter(usual), None)) not in pairs:
+            raise InputError(
+                f"{self.source} has the splits {listed(list(pairs))}, but none called {chosen or 'train'}; choose one "
+                f"with --train-split {next(iter(pairs))}"
+            )
+        return self._split(name or "", pairs, None)
+
+    def test(self, name: str | None) -> Split:
+        pairs, train = self._pairs(), self.training()
+        usual = [split for split in split_names(pairs, TEST_WORDS) if split != train.name]
+        if (found := name or next(iter(usual), None)) not in pairs or found == train.name:
+            raise values.no_test(self.source, name, pairs, "add the arrays x_test and y_test")
+        assert found is not None
+        return self._split(found, pairs, train.classes)
+
+    def _pairs(self) -> dict[str, tuple[str, str]]:
+        """Names of the arrays of images and labels, by split; one pair alone is of the split ``."""
+        try:
+            with np.load(self.source, allow_pickle=False) as file:
+                keys = list(file.files)
+        except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise InputError(f"{self.source} cannot be read ({one_line(error)}); write it with numpy.savez") from None
+        images, labels = (self._by_split(keys, words) for words in (IMAGE_WORDS, LABEL_WORDS))
+        pairs = {split: (images[split], labels[split]) for split in images if split in labels}
+        if not pairs:
+            raise InputError(
+                f"{self.source} holds the arrays {listed(keys)}; name them x_train and y_train, or images and labels"
+            )
+        return pairs
+
+    @staticmethod
+    def _by_split(keys: Sequence[str], words: str) -> dict[str, str]:
+        """The arrays whose names say one of these words, by what else their names say."""
+        found: dict[str, str] = {}
+        for key in keys:
+            if match := re.fullmatch(rf"(?i)(?:(?P<a>[a-z]+)_)?(?:{words})(?:_(?P<b>[a-z]+))?", key):
+                found.setdefault((match["a"] or match["b"] or "").lower(), key)
+        return found
+
+    def _split(self, name: str, pairs: Mapping[str, tuple[str, str]], names: tuple[str, ...] | None) -> Split:
+        images, labels = pairs[name]
+        with np.load(self.source, allow_pickle=False) as file:
+            try:
+                pixels, targets = file[images], file[labels]
+            except ValueError as error:  # of pickled objects
+                raise InputError(
+                    f"{self.source} cannot be read ({one_line(error)}); save plain arrays: uint8 images of one size"
+                ) from None
+        return split_of(self.source, name or "train", pixels, _flat(targets).tolist(), names, labels)
+
+
+def split_of(
+    source: str,
+    name: str,
+    pixels: Numbers,
+    labels: Sequence[Any],
+    names: tuple[str, ...] | None,
+    column: str,
+) -> Split:
+    """A split of pixels and values of labels. `names` None: the classes are the sorted values."""
+    if len(pixels) != len(labels):
+        raise InputError(f"{source}: {len(pixels)} images and {len(labels)} labels ({column}); save as many of each")
+    known = values.classes_of(source, column, labels) if names is None else names
+    images: list[dict[str, bytes | None]] = [
+        {"bytes": content, "path": None} for content in map(_ppm, _whole_colours(source, pixels))
+    ]
+    table = values.in_memory(images, values.targets_of(f"{source}, split {name}", labels, known), known)
+    split = Split(source, name, table, known)
+    return values.without_unlabelled(split.noting(values.said(column, known) if names is None else ""))
+
+
+def _flat(labels: Numbers) -> Numbers:
+    """Labels (n) of (n), (n 1) or, one-hot, (n c)."""
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return labels.argmax(1)
+    return labels.reshape(len(labels)) if labels.ndim else labels.reshape(1)
+
+
+def _whole_colours(source: str, pixels: Numbers) -> Numbers:
+    """Images as (n h w 3) or (n h w), uint8. Raises InputError for what is no such images.
+
+    Numbers with fractions from 0 to 1 are taken for shares of 255.
+    """
+    if pixels.ndim == 4 and pixels.shape[1] in (1, 3) and pixels.shape[3] not in (1, 3):
+        pixels = pixels.transpose(0, 2, 3, 1)
+    if pixels.ndim == 4 and pixels.shape[3] == 1:
+        pixels = pixels[..., 0]
+    if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] != 3):
+        raise InputError(
+            f"{source}: images have the shape {pixels.shape}; save them as (n, height, width, 3) or (n, height, width)"
+        )
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype.kind not in "iufb" or not len(pixels) or not 0 <= pixels.min() <= pixels.max() <= 255:
+        raise InputError(f"{source}: images are not numbers from 0 to 255; save them as uint8")
+    if pixels.dtype.kind in "fb" and pixels.max() <= 1:
+        pixels = pixels * 255.0
+    return np.rint(pixels).astype(np.uint8)
+
+
+def _ppm(image: Numbers) -> bytes:
+    """An image (h w 3) or (h w) as a file without compression."""
+    height, width = image.shape[:2]
+    return b"P%d\n%d %d\n255\n" % (6 if image.ndim == 3 else 5, width, height) + image.tobytes()
+
+
+class Known(NamedTuple):
+    """A data set of torchvision, by what lies in its folder."""
+
+    mark: str
+    """A file or folder in it."""
+    name: str
+    """The class in `torchvision.datasets`."""
+    train: dict[str, Any]
+    test: dict[str, Any]
+
+
+SPLITS = ({"split": "train"}, {"split": "test"})
+FLAGS = ({"train": True}, {"train": False})
+TORCHVISION = (
+    Known("cifar-10-batches-py", "CIFAR10", *FLAGS),
+    Known("cifar-100-python", "CIFAR100", *FLAGS),
+    Known("MNIST/raw", "MNIST", *FLAGS),
+    Known("FashionMNIST/raw", "FashionMNIST", *FLAGS),
+    Known("KMNIST/raw", "KMNIST", *FLAGS),
+    Known("train_32x32.mat", "SVHN", *SPLITS),
+    Known("stl10_binary", "STL10", *SPLITS),
+    Known("food-101/meta", "Food101", *SPLITS),
+    Known("dtd/labels", "DTD", *SPLITS),
+    Known("oxford-iiit-pet/annotations", "OxfordIIITPet", {"split": "trainval"}, {"split": "test"}),
+    Known("flowers-102/imagelabels.mat", "Flowers102", *SPLITS),
+    Known("fgvc-aircraft-2013b/data", "FGVCAircraft", {"split": "trainval"}, {"split": "test"}),
+)
+"""Those whose folders are no class folders; the others (EuroSAT, Caltech101, Imagenette) are read as such."""
+
+
+def known_to_torchvision(source: str) -> tuple[Path, Known] | None:
+    """The folder above a data set of torchvision, and which one it is; DATA may be that folder or the set's own."""
+    folder = Path(source)
+    for known in TORCHVISION:
+        for root in (folder, folder.resolve().parent):
+            if (root / known.mark).exists() and (root == folder or known.mark.split("/")[0] == folder.resolve().name):
+                return root, known
+    return None
+
+
+class Torchvision(NamedTuple):
+    """A data set of torchvision, unpacked."""
+
+    source: str
+    root: Path
+    known: Known
+
+    def training(self) -> Split:
+        return self._split("train", self.known.train)
+
+    def test(self, name: str | None) -> Split:
+        if name not in (None, "test"):
+            raise InputError(f"--test {name} is no split of {self.source}; leave it out, or give --test held-out")
+        return self._split("test", self.known.test)
+
+    def _split(self, name: str, options: dict[str, Any]) -> Split:
+        made = getattr(importlib.import_module("torchvision.datasets"), self.known.name)
+        try:
+            data = made(str(self.root), download=False, **options)
+        except Exception as error:  # of any class, for files that are cut short or others
+            raise InputError(
+                f"{self.source} is not the whole {self.known.name} of torchvision ({one_line(error)[:200]}); fetch it "
+                f"again: torchvision.datasets.{self.known.name}({str(self.root)!r}, download=True)"
+            ) from None
+        names = tuple(re.sub(r"^\d+ - ", "", str(each)) for each in getattr(data, "classes", ()))
+        files = getattr(data, "_image_files", None) or getattr(data, "_images", None)
+        note = f"read as {self.known.name} of torchvision"
+        if files is not None and not isinstance(files, np.ndarray):
+            return self._files(name, list(map(str, files)), list(data._labels), names).noting(note)
+        labels = getattr(data, "targets", None)
+        labels = np.asarray(data.labels if labels is None else labels).tolist()
+        present = sorted(set(labels))
+        split = split_of(self.source, name, np.asarray(data.data), labels, tuple(map(str, present)), "targets")
+        if names:
+            split = replace(split, classes=tuple(names[label] for label in present))
+        return split.noting(note)
+
+    def _files(self, name: str, files: list[str], labels: list[int], names: tuple[str, ...]) -> Split:
+        known = names or tuple(map(str, sorted(set(labels))))
+        table = values.in_memory(values.at_paths(files), labels, known)
+        return values.checked(Split(self.source, name, table, known, trees.roots(self.root.resolve())))

@@ -1,0 +1,822 @@
+"""Data as people have them: a table of small sources, each read as it is meant, or refused with what makes it work.
+
+Every image has one colour, by which its class, its number and its split are known again. A sentence that refuses a
+source holds an option, which the test takes from it and gives, or a change, which the test makes: both must work.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from hello_distill.data import reading
+from hello_distill.data.decoding import MAX_BYTES
+from hello_distill.data.sources import open_test, open_training
+from hello_distill.system.context import Context
+from hello_distill.system.errors import InputError
+
+datasets.disable_progress_bars()
+SIDE = 8
+SPLITS = {"train": 3, "test": 2}
+"""Splits with their images of each class."""
+
+
+def colour(split: str, target: int, number: int) -> tuple[int, int, int]:
+    """The colour of an image."""
+    return 200 if split == "test" else 100, 60 * target + 10, 20 * number + 5
+
+
+def picture(split: str, target: int, number: int) -> Image.Image:
+    return Image.new("RGB", (SIDE, SIDE), colour(split, target, number))
+
+
+def png(split: str, target: int, number: int) -> bytes:
+    buffer = io.BytesIO()
+    picture(split, target, number).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def tree(
+    folder: Path,
+    train: str = "train",
+    test: str | None = "test",
+    classes: tuple[str, ...] = ("cat", "dog"),
+    inner: str = "",
+) -> Path:
+    """Class folders below a folder for each split; the name `` puts them into the folder itself."""
+    for split, name in (("train", train), ("test", test)):
+        for target, label in enumerate(classes if name is not None else ()):
+            place = folder / str(name) / label / inner
+            place.mkdir(parents=True, exist_ok=True)
+            for number in range(SPLITS[split]):
+                (place / f"{number}.png").write_bytes(png(split, target, number))
+    return folder
+
+
+def loose(folder: Path, split: str = "train", ending: str = ".png") -> list[tuple[str, str]]:
+    """Images in one folder; their names, and their classes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for target, label in enumerate(("cat", "dog")):
+        for number in range(SPLITS[split]):
+            rows.append((f"{split}_{label}_{number}", label))
+            (folder / f"{rows[-1][0]}{ending}").write_bytes(png(split, target, number))
+    return rows
+
+
+def write_csv(file: Path, header: tuple[str, ...], rows: list[tuple[Any, ...]], delimiter: str = ",") -> Path:
+    with file.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, delimiter=delimiter)
+        writer.writerows([header, *rows])
+    return file
+
+
+def emptied(folder: Path) -> Path:
+    """The folder again, without what was in it."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return folder
+
+
+def moved_up(folder: Path) -> None:
+    """Images out of folders in class folders."""
+    for inner in list(folder.rglob("images")):
+        for path in list(inner.iterdir()):
+            path.rename(inner.parent / path.name)
+        inner.rmdir()
+
+
+def seven(folder: Path) -> Path:
+    (folder / "photos.7z").write_bytes(b"7z")
+    return folder / "photos.7z"
+
+
+def zipped(folder: Path, file: Path, below: str = "") -> str:
+    with zipfile.ZipFile(file, "w") as packed:
+        for path in sorted(folder.rglob("*")):
+            packed.write(path, Path(below, path.relative_to(folder)).as_posix())
+    return str(file)
+
+
+def tarred(folder: Path, file: Path, mode: str) -> str:
+    with tarfile.open(file, mode) as packed:
+        packed.add(folder, "photos")
+    return str(file)
+
+
+Column = Callable[[int], Any]
+"""What a column holds for an image of this class."""
+
+
+def rows(split: str) -> list[tuple[int, int]]:
+    return [(target, number) for target in range(2) for number in range(SPLITS[split])]
+
+
+def table(
+    split: str, label: Column, kind: Any = None, image: str = "image", name: str = "label", **more: Column
+) -> datasets.Dataset:
+    """A table as `datasets` writes it, with its images as PNG files."""
+    content = [{"bytes": png(split, *row), "path": None} for row in rows(split)]
+    columns = {image: content, name: [label(target) for target, _ in rows(split)]}
+    columns |= {key: [make(target) for target, _ in rows(split)] for key, make in more.items()}
+    made = datasets.Dataset.from_dict(columns).cast_column(image, datasets.Image())
+    return made.cast_column(name, kind) if kind is not None else made
+
+
+NAMED = datasets.ClassLabel(names=["cat", "dog"])
+
+
+def words(target: int) -> str:
+    """The label that most sources have."""
+    return ("cat", "dog")[target]
+
+
+def parquet(folder: Path, **splits: datasets.Dataset) -> Path:
+    (folder / "data").mkdir(parents=True)
+    for split, made in splits.items():
+        made.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+def both(folder: Path, label: Column = words, kind: Any = None, **how: Any) -> Path:
+    return parquet(folder, train=table("train", label, kind, **how), test=table("test", label, kind, **how))
+
+
+def shard(file: Path, split: str, label: str = "cls", value: Callable[[int], str] = str) -> Path:
+    """A WebDataset tar."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file, "w") as packed:
+        for target, number in rows(split):
+            for ending, content in (("png", png(split, target, number)), (label, value(target).encode())):
+                info = tarfile.TarInfo(f"{split}{target}{number}.{ending}")
+                info.size = len(content)
+                packed.addfile(info, io.BytesIO(content))
+    return file
+
+
+def pixels(split: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Images (n h w 3) and labels (n)."""
+    images = np.stack([np.asarray(picture(split, *row)) for row in rows(split)])
+    return images, np.array([target for target, _ in rows(split)])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A source, and what should come of it."""
+
+    make: Callable[[Path], object]
+    """Writes it into an empty folder; gives DATA."""
+    classes: tuple[str, ...] = ("cat", "dog")
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Context`."""
+    tested: bool = True
+    """Whether it has a test split."""
+    notes: str = ""
+    """What the first line says, a regular expression."""
+    told: str = ""
+    """The sentence that refuses it, a regular expression."""
+    change: Callable[[Path], object] | None = None
+    """The change that the sentence asks for; it may give other DATA. None: the option that the sentence holds."""
+
+
+CASES: dict[str, Case] = {}
+
+
+def case(name: str, **expected: Any) -> Callable[[Callable[[Path], object]], Callable[[Path], object]]:
+    """Add a source to the table."""
+
+    def add(make: Callable[[Path], object]) -> Callable[[Path], object]:
+        assert name not in CASES
+        CASES[name] = Case(make, **expected)
+        return make
+
+    return add
+
+
+# Folders.
+
+for _train in ("train", "Train", "TRAIN", "training", "training_set"):
+    case(f"folder {_train}")(lambda folder, train=_train: tree(folder, train))
+for _test in ("test", "Test", "testing", "eval", "val", "valid", "validation", "dev", "test_set"):
+    case(f"test folder {_test}")(lambda folder, test=_test: tree(folder, test=test))
+case("class folders alone", tested=False)(lambda folder: tree(folder, "", None))
+case("one wrapping folder")(lambda folder: tree(folder / "photos").parent)
+case("one wrapping folder of class folders", tested=False)(lambda folder: tree(folder / "photos", "", None).parent)
+case("a split wrapped in its own name")(lambda folder: tree(folder, "train/train", "test/test"))
+case("a class called train", classes=("bus", "train"), tested=False)(
+    lambda folder: tree(folder, "", None, ("bus", "train"))
+)
+case("classes called 1, 2, 10", classes=("1", "10", "2"))(lambda folder: tree(folder, classes=("1", "10", "2")))
+case("wide letters and spaces", classes=("big dog", "犬"))(lambda folder: tree(folder, classes=("big dog", "犬")))
+
+
+@case("litter of every kind", notes="^[1-9] other files left aside$")
+def litter(folder: Path) -> Path:
+    tree(folder)
+    for name in ("Thumbs.db", ".DS_Store", "desktop.ini", "notes.txt", "old.zip", "labels.csv"):
+        (folder / "train" / "cat" / name).write_bytes(b"x")
+    (folder / "train" / ".ipynb_checkpoints").mkdir()
+    (folder / "__MACOSX" / "train").mkdir(parents=True)
+    return folder
+
+
+@case("links within the data")
+def links_within(folder: Path) -> Path:
+    tree(folder)
+    (folder / "train" / "dog").rename(folder / "shared")
+    (folder / "train" / "dog").symlink_to("../shared")
+    return folder
+
+
+def linked(folder: Path) -> Path:
+    """A subset of linked class folders, as people build them."""
+    tree(folder / "whole")
+    for split in SPLITS:
+        (folder / "part" / split).mkdir(parents=True)
+        for name in ("cat", "dog"):
+            (folder / "part" / split / name).symlink_to(folder / "whole" / split / name)
+    return folder / "part"
+
+
+def linked_files(folder: Path) -> Path:
+    tree(folder / "whole")
+    for path in list((folder / "whole").rglob("*.png")):
+        link = folder / "part" / path.relative_to(folder / "whole")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    return folder / "part"
+
+
+case("folders linked from elsewhere", told="is a link that leads out of")(linked)
+case("folders linked from elsewhere, followed", options={"follow_links": True})(linked)
+case("files linked from elsewhere", told="no image can be read")(linked_files)
+case("files linked from elsewhere, followed", options={"follow_links": True})(linked_files)
+
+
+def two_trainings(folder: Path) -> Path:
+    tree(folder, test=None)
+    return tree(folder, "training")
+
+
+case("two folders to train on", told="has several folders to train on: train, training")(two_trainings)
+case("only a test folder", told="has test/ but no train/ folder", tested=False)(
+    lambda folder: tree(folder, "test", None)
+)
+case("a folder in each class folder")(lambda folder: tree(folder, inner="images"))
+case(
+    "folders in class folders",
+    told="class folders hold folders: cat .*move them up",
+    change=moved_up,
+)(lambda folder: tree(tree(folder), inner="images"))
+case(
+    "a single class",
+    told="holds 1 class folders; a classifier needs at least two",
+    change=lambda folder: tree(folder),
+)(lambda folder: tree(folder, classes=("cat",)))
+case("train and val given by name", options={"train_split": "a", "test_split": "b"})(
+    lambda folder: tree(folder, "a", "b")
+)
+
+# Archives.
+
+case("zip")(lambda folder: zipped(tree(folder / "x"), folder / "photos.zip"))
+case("zip with a folder around")(lambda folder: zipped(tree(folder / "x"), folder / "photos.zip", "photos"))
+case("zip of class folders", tested=False)(lambda folder: zipped(tree(folder / "x", "", None), folder / "photos.zip"))
+case("tar")(lambda folder: tarred(tree(folder / "x"), folder / "photos.tar", "w"))
+case("tar.gz")(lambda folder: tarred(tree(folder / "x"), folder / "photos.tar.gz", "w:gz"))
+case("tgz")(lambda folder: tarred(tree(folder / "x"), folder / "photos.tgz", "w:gz"))
+case("tar.xz")(lambda folder: tarred(tree(folder / "x"), folder / "photos.tar.xz", "w:xz"))
+
+
+@case("zip made on a Mac")
+def mac_zip(folder: Path) -> str:
+    tree(folder / "x")
+    for split in SPLITS:
+        (folder / "x" / "__MACOSX" / split / "cat").mkdir(parents=True)
+        (folder / "x" / "__MACOSX" / split / "cat" / "._0.png").write_bytes(b"x")
+    return zipped(folder / "x", folder / "photos.zip")
+
+
+@case("zip made on Windows")
+def windows_zip(folder: Path) -> str:
+    tree(folder / "x")
+    with zipfile.ZipFile(folder / "photos.zip", "w") as packed:
+        for path in sorted((folder / "x").rglob("*.png")):
+            info = zipfile.ZipInfo("x")
+            info.filename = str(path.relative_to(folder / "x")).replace("/", "\\")
+            packed.writestr(info, path.read_bytes())
+    return str(folder / "photos.zip")
+
+
+@case("zip of images and a CSV", notes="^classes are the sorted values of label: cat, dog$")
+def zip_and_csv(folder: Path) -> str:
+    listed = loose(folder / "x" / "images")
+    write_csv(folder / "x" / "train.csv", ("path", "label"), [(f"images/{name}.png", label) for name, label in listed])
+    listed = loose(folder / "x" / "images", "test")
+    write_csv(folder / "x" / "test.csv", ("path", "label"), [(f"images/{name}.png", label) for name, label in listed])
+    return zipped(folder / "x", folder / "photos.zip")
+
+
+def cut_zip(folder: Path) -> str:
+    file = Path(zipped(tree(folder / "x"), folder / "photos.zip"))
+    file.write_bytes(file.read_bytes()[:-60])
+    return str(file)
+
+
+case(
+    "zip that is cut short",
+    told="is no archive that can be read .*unpack it and give the folder",
+    change=lambda folder: folder / "x",
+)(cut_zip)
+case(
+    "a file that is none of these",
+    told="is a file; give the folder",
+    change=lambda folder: tree(folder / "x"),
+)(seven)
+
+# Lists.
+
+
+def metadata(folder: Path, lines: bool, columns: tuple[str, str] = ("file_name", "label"), inner: str = "") -> Path:
+    """ImageFolder with metadata in each split."""
+    for split in SPLITS:
+        listed = [(str(Path(inner, f"{name}.png")), label) for name, label in loose(folder / split / inner, split)]
+        if lines:
+            text = "\n".join(json.dumps(dict(zip(columns, row, strict=True))) for row in listed)
+            (folder / split / "metadata.jsonl").write_text(text)
+        else:
+            write_csv(folder / split / "metadata.csv", columns, listed)
+    return folder
+
+
+def csv_beside(
+    folder: Path,
+    header: tuple[str, ...],
+    row: Callable[[str, str], tuple[Any, ...]],
+    delimiter: str = ",",
+    place: str = "",
+) -> Path:
+    """labels.csv with a column of splits beside the images."""
+    listed = [(split, *each) for split in SPLITS for each in loose(folder / place, split)]
+    full = [(*row(name, label), split) for split, name, label in listed]
+    return write_csv(folder / "labels.csv", (*header, "split"), full, delimiter)
+
+
+case("metadata.csv", notes="^classes are the sorted values of label: cat, dog$")(lambda folder: metadata(folder, False))
+case("metadata.jsonl")(lambda folder: metadata(folder, True))
+case("metadata.jsonl, images deeper")(lambda folder: metadata(folder, True, inner="images"))
+case("metadata of another column")(lambda folder: metadata(folder, False, ("file_name", "species")))
+case("CSV")(lambda folder: csv_beside(folder, ("path", "label"), lambda name, label: (f"{name}.png", label)))
+case("CSV found in its folder")(
+    lambda folder: csv_beside(folder, ("path", "label"), lambda name, label: (f"{name}.png", label)).parent
+)
+case("CSV with semicolons")(
+    lambda folder: csv_beside(folder, ("path", "label"), lambda name, label: (f"{name}.png", label), ";")
+)
+case("CSV whose names have no ending")(
+    lambda folder: csv_beside(folder, ("id", "breed"), lambda name, label: (name, label), place="images")
+)
+case("CSV with paths of Windows")(
+    lambda folder: csv_beside(
+        folder, ("file", "class"), lambda name, label: (f"images\\{name}.png", label), place="images"
+    )
+)
+case("CSV of absolute paths")(
+    lambda folder: csv_beside(folder, ("path", "label"), lambda name, label: (folder / f"{name}.png", label))
+)
+case("CSV of whole numbers", classes=("3", "12"))(
+    lambda folder: csv_beside(folder, ("path", "y"), lambda name, label: (f"{name}.png", 3 if label == "cat" else 12))
+)
+case("CSV with a class called NA", classes=("NA", "dog"))(
+    lambda folder: csv_beside(
+        folder, ("path", "y"), lambda name, label: (f"{name}.png", "NA" if label == "cat" else label)
+    )
+)
+
+
+@case("TSV with a byte order mark")
+def marked(folder: Path) -> Path:
+    file = csv_beside(folder, ("path", "label"), lambda name, label: (f"{name}.png", label), "\t")
+    (folder / "labels.tsv").write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    return folder / "labels.tsv"
+
+
+@case("train.csv and test.csv")
+def csv_of_each(folder: Path) -> Path:
+    for split in SPLITS:
+        listed = [(f"{split}/{name}.png", label) for name, label in loose(folder / split, split)]
+        write_csv(folder / f"{split}.csv", ("image", "label"), listed)
+    return folder
+
+
+@case("CSV without some labels", tested=False, notes="2 rows without a label left out")
+def csv_with_gaps(folder: Path) -> Path:
+    listed = [(f"{name}.png", label) for name, label in loose(folder)]
+    for extra in ("x", "y"):
+        (folder / f"{extra}.png").write_bytes(png("train", 0, 9))
+    return write_csv(folder / "labels.csv", ("path", "label"), [*listed, ("x.png", ""), ("y.png", "")])
+
+
+def two_labels(name: str, label: str) -> tuple[Any, ...]:
+    return f"{name}.png", label, "pet" if name[-1] == "0" else "stray"
+
+
+case("CSV with two columns of classes", told="has several columns that may be the label column \\(kind, status\\)")(
+    lambda folder: csv_beside(folder, ("path", "kind", "status"), two_labels)
+)
+case("CSV whose column is chosen", options={"label_column": "kind"})(
+    lambda folder: csv_beside(folder, ("path", "status", "kind"), lambda *row: (two_labels(*row)[0], "x", row[1]))
+)
+
+
+def csv_alone(folder: Path) -> Path:
+    file = csv_beside(folder, ("path", "label"), lambda name, label: (f"{name}.png", label))
+    for path in folder.glob("*.png"):
+        path.unlink()
+    return file
+
+
+case(
+    "CSV without its images",
+    told="the images that .* lists are not there: .*put them there",
+    change=lambda folder: [loose(folder, split) for split in SPLITS],
+)(csv_alone)
+case(
+    "CSV without a header",
+    told="has no header: its first line names a.png; put the line path,label above",
+    change=lambda folder: csv_beside(folder, ("path", "label"), lambda name, label: (f"{name}.png", label)),
+)(lambda folder: write_csv(folder / "labels.csv", ("a.png", "cat"), [(f"{n}.png", c) for n, c in loose(folder)]))
+
+# Shards.
+
+
+def shards(folder: Path, label: str = "txt", value: Callable[[int], str] = words, name: str = "{}-000000.tar") -> Path:
+    for split in SPLITS:
+        shard(folder / name.format(split), split, label, value)
+    return folder
+
+
+def record(field: str, **more: str) -> Callable[[int], str]:
+    """The JSON of a sample, with its class in a field."""
+    return lambda target: json.dumps({field: words(target), **more})
+
+
+case("WebDataset", classes=("0", "1"))(lambda folder: shards(folder, "cls", str))
+case("WebDataset in folders")(lambda folder: shards(folder, name="{}/0.tar"))
+case("one WebDataset shard", tested=False)(lambda folder: shard(folder / "all.tar", "train", "txt", words))
+case("WebDataset with JSON")(lambda folder: shards(folder, "json", record("label", id="7")))
+case("WebDataset with other JSON", told="several columns that may be the label column \\(json.kind, json.place\\)")(
+    lambda folder: shards(folder, "json", record("kind", place="a"))
+)
+
+# Arrays.
+
+
+def npz(folder: Path, names: Mapping[str, tuple[str, str]], change: Callable[..., Any] = lambda images: images) -> Path:
+    arrays = {}
+    for split, (images, labels) in names.items():
+        given = pixels(split)
+        arrays |= {images: change(given[0]), labels: given[1]}
+    np.savez(folder / "data.npz", **arrays)
+    return folder / "data.npz"
+
+
+KERAS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
+DIGITS = {"classes": ("0", "1")}
+case("npz of Keras", **DIGITS)(lambda folder: npz(folder, KERAS))
+case("npz of MedMNIST", **DIGITS)(
+    lambda folder: npz(folder, {split: (f"{split}_images", f"{split}_labels") for split in SPLITS})
+)
+case("npz of images and labels", tested=False, **DIGITS)(lambda folder: npz(folder, {"train": ("images", "labels")}))
+case("npz, channels first", **DIGITS)(lambda folder: npz(folder, KERAS, lambda images: images.transpose(0, 3, 1, 2)))
+case("npz of shares of one", **DIGITS)(lambda folder: npz(folder, KERAS, lambda images: images / 255.0))
+case("npz in its folder", **DIGITS)(lambda folder: npz(folder, KERAS).parent)
+case(
+    "npz of flat rows",
+    told=r"images have the shape \(6, 192\); save them as",
+    change=lambda folder: npz(folder, KERAS),
+    **DIGITS,
+)(lambda folder: npz(folder, KERAS, lambda images: images.reshape(len(images), -1)))
+case(
+    "npz of other names",
+    told="holds the arrays a, b; name them x_train and y_train",
+    change=lambda folder: npz(folder, KERAS),
+    **DIGITS,
+)(lambda folder: npz(folder, {"train": ("a", "b")}))
+
+# Tables.
+
+case("Parquet of named classes")(lambda folder: both(folder, lambda target: target, NAMED))
+case("Parquet of strings", notes="^classes are the sorted values of label: cat, dog$")(both)
+case("Parquet of whole numbers", classes=("0", "1"))(lambda folder: both(folder, lambda target: target))
+case("Parquet of whole numbers from one, with gaps", classes=("1", "5"), notes="values of label: 1, 5$")(
+    lambda folder: both(folder, lambda target: 1 + 4 * target)
+)
+case("Parquet of booleans", classes=("False", "True"))(lambda folder: both(folder, lambda target: target == 1))
+case("Parquet with the label column `target`")(lambda folder: both(folder, name="target"))
+case("Parquet with a column of no usual name")(lambda folder: both(folder, name="breed"))
+case("one Parquet file", tested=False)(
+    lambda folder: parquet(folder, train=table("train", words)) / "data" / "train-00000-of-00001.parquet"
+)
+
+
+def raw(folder: Path, image: Callable[[str, int, int], Any]) -> Path:
+    """Parquet that `datasets` did not write: it knows nothing of images."""
+    import pandas
+
+    (folder / "data").mkdir(parents=True)
+    for split in SPLITS:
+        content = {
+            "image": [image(split, *row) for row in rows(split)],
+            "label": [words(row[0]) for row in rows(split)],
+        }
+        pandas.DataFrame(content).to_parquet(folder / "data" / f"{split}.parquet")
+    return folder
+
+
+def put(folder: Path, split: str, *row: int) -> str:
+    name = f"images/{split}-{row[0]}-{row[1]}.png"
+    (folder / "images").mkdir(exist_ok=True)
+    (folder / name).write_bytes(png(split, *row))
+    return name
+
+
+case("Parquet of bytes")(lambda folder: raw(folder, png))
+case("Parquet of bytes and paths")(lambda folder: raw(folder, lambda *row: {"bytes": png(*row), "path": "a.png"}))
+case("Parquet of paths")(lambda folder: raw(folder, lambda *row: put(folder, *row)))
+case("Parquet of absolute paths")(lambda folder: raw(folder, lambda *row: str(folder / put(folder, *row))))
+
+
+def gaps(split: str, kind: Any) -> datasets.Dataset:
+    more = table(split, lambda target: None if kind is None else -1, kind)
+    return datasets.concatenate_datasets([table(split, words if kind is None else lambda target: target, kind), more])
+
+
+case("Parquet with rows of no class", notes="6 rows without a label left out")(
+    lambda folder: parquet(folder, train=gaps("train", NAMED), test=gaps("test", NAMED))
+)
+case("Parquet with nulls", notes="6 rows without a label left out")(
+    lambda folder: parquet(folder, train=gaps("train", None), test=gaps("test", None))
+)
+case("Parquet with two columns of classes", told="several columns that may be the label column \\(breed, place\\)")(
+    lambda folder: both(folder, name="breed", place=lambda target: ("here", "there")[target])
+)
+case("Parquet with fine and coarse labels")(
+    lambda folder: both(folder, name="fine_label", coarse_label=lambda target: "animal")
+)
+
+
+def two_images(folder: Path) -> Path:
+    def made(split: str) -> datasets.Dataset:
+        left = table(split, words, image="left")
+        return left.add_column("right", [{"bytes": png(split, 0, 0), "path": None}] * len(left)).cast_column(
+            "right", datasets.Image()
+        )
+
+    return parquet(folder, train=made("train"), test=made("test"))
+
+
+case("Parquet with two columns of images", told="several columns that may be the image column \\(left, right\\)")(
+    two_images
+)
+case(
+    "Parquet without classes",
+    told="needs an image column and a class label column; it has image.*add one",
+    change=lambda folder: both(emptied(folder)),
+)(
+    lambda folder: parquet(
+        folder, train=table("train", words).remove_columns("label"), test=table("test", words).remove_columns("label")
+    )
+)
+case("a split called validation alone", told="has the splits validation, but none called train", tested=False)(
+    lambda folder: parquet(folder, validation=table("train", words))
+)
+
+
+def saved(folder: Path, **splits: datasets.Dataset) -> Path:
+    datasets.DatasetDict(splits).save_to_disk(folder / "saved")
+    return folder / "saved"
+
+
+def linked_parquet(folder: Path) -> Path:
+    both(folder / "whole")
+    (folder / "part").mkdir()
+    for file in list((folder / "whole").rglob("*.parquet")):
+        (folder / "part" / file.name).symlink_to(file)
+    return folder / "part"
+
+
+case("Parquet linked from elsewhere", told="is a link that leads out of")(linked_parquet)
+
+
+@case("one Parquet file of paths", tested=False)
+def parquet_of_paths(folder: Path) -> Path:
+    made = raw(folder, lambda *row: put(folder, *row))
+    return (made / "data" / "train.parquet").rename(folder / "images.parquet")
+
+
+case("saved data set")(lambda folder: saved(folder, train=table("train", words), test=table("test", words)))
+case("saved splits of other names", told="has the splits one, two, but none called train", tested=False)(
+    lambda folder: saved(folder, one=table("train", words), two=table("test", words))
+)
+case("saved splits chosen by name", options={"train_split": "one", "test_split": "two"})(
+    lambda folder: saved(folder, one=table("train", words), two=table("test", words))
+)
+
+
+@case("one saved split", tested=False)
+def one_saved(folder: Path) -> Path:
+    table("train", words).save_to_disk(folder / "saved")
+    return folder / "saved"
+
+
+def configured(folder: Path) -> Path:
+    """A folder whose card has two configurations."""
+    lines = []
+    for name in ("big", "small"):
+        (folder / name).mkdir()
+        for split in SPLITS:
+            table(split, words).to_parquet(folder / name / f"{split}-0.parquet")
+        files = "".join(f"\n  - split: {split}\n    path: {name}/{split}-*.parquet" for split in SPLITS)
+        lines.append(f"- config_name: {name}\n  data_files:{files}")
+    (folder / "README.md").write_text("---\nconfigs:\n" + "\n".join(lines) + "\n---\n")
+    return folder
+
+
+case(
+    "two configurations", told="has the configurations big, small; choose one as", change=lambda folder: f"{folder}:big"
+)(configured)
+case("a configuration that is chosen")(lambda folder: f"{configured(folder)}:small")
+
+# torchvision's.
+
+
+@case("MNIST of torchvision", classes=("zero", "one"), notes="read as MNIST of torchvision")
+def mnist(folder: Path) -> Path:
+    place = folder / "MNIST" / "raw"
+    place.mkdir(parents=True)
+    for split, prefix in (("train", "train"), ("test", "t10k")):
+        images, labels = pixels(split)
+        head = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (len(images), SIDE, SIDE))
+        (place / f"{prefix}-images-idx3-ubyte").write_bytes(head + images[..., 1].tobytes())
+        head = b"\0\0\x08\x01" + len(labels).to_bytes(4, "big")
+        (place / f"{prefix}-labels-idx1-ubyte").write_bytes(head + labels.astype(np.uint8).tobytes())
+    return folder
+
+
+@case("Food-101 of torchvision", classes=("cat", "dog"), notes="read as Food101 of torchvision")
+def food(folder: Path) -> Path:
+    (folder / "food-101" / "meta").mkdir(parents=True)
+    for split in SPLITS:
+        listed = {}
+        for target, name in enumerate(("cat", "dog")):
+            (folder / "food-101" / "images" / name).mkdir(parents=True, exist_ok=True)
+            listed[name] = [f"{name}/{split}{number}" for number in range(SPLITS[split])]
+            for number, file in enumerate(listed[name]):
+                (folder / "food-101" / "images" / f"{file}.jpg").write_bytes(png(split, target, number))
+        (folder / "food-101" / "meta" / f"{split}.json").write_text(json.dumps(listed))
+    return folder
+
+
+case(
+    "CIFAR-10 of torchvision that is not whole",
+    told=r"is not the whole CIFAR10 of torchvision .*fetch it again",
+    change=lambda folder: tree(emptied(folder)),
+)(lambda folder: tree(folder / "cifar-10-batches-py").parent)
+
+
+# Each of them.
+
+
+def check(data: object, options: Mapping[str, Any], expected: Case, grey: bool) -> None:
+    """Read both splits: counts, names, and of every image the colour."""
+    with Context(**options):
+        splits = {"train": open_training(str(data))} | ({"test": open_test(str(data))} if expected.tested else {})
+        for split, found in splits.items():
+            each = SPLITS[split]
+            assert found.counts() == dict.fromkeys(expected.classes, each), split
+            images, skipped = found.read(SIDE)
+            assert not skipped.bad
+            for target in range(len(expected.classes)):
+                own = images.images[images.targets == target]
+                colours = sorted(tuple(int(value) for value in image[:, 0, 0]) for image in own)
+                wanted = sorted(colour(split, target, number) for number in range(each))
+                assert colours == ([(wanted[0][1],) * 3] * each if grey else wanted), split
+                assert bool((own == own[:, :, :1, :1]).all())
+        assert re.search(expected.notes, "; ".join(splits["train"].notes))
+
+
+def from_sentence(sentence: str) -> dict[str, Any]:
+    """The option that a sentence holds, as a field of `Context`."""
+    found = re.search(r"--((?:follow|image|label|train|test)-[a-z]+)(?: ([\w./]+\w))?", sentence)
+    assert found, sentence
+    return {found[1].replace("-", "_"): True if found[1] == "follow-links" else found[2]}
+
+
+def read_all(data: object, options: Mapping[str, Any]) -> None:
+    """Whatever may refuse a source."""
+    with Context(**options):
+        open_training(str(data)).read(SIDE)[1].check(0.0)
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELLO_DISTILL_CACHE", str(tmp_path_factory.getbasetemp() / "unpacked"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_data_as_people_have_them(name: str, tmp_path: Path) -> None:
+    expected = CASES[name]
+    data = expected.make(tmp_path)
+    if not expected.told:
+        check(data, expected.options, expected, grey=name.startswith("MNIST"))
+        return
+    with pytest.raises(InputError, match=expected.told) as refused:
+        read_all(data, expected.options)
+    sentence = str(refused.value)
+    assert "\n" not in sentence and len(sentence) < 1000
+    if expected.change is None:
+        check(data, from_sentence(sentence), expected, grey=False)
+        return
+    changed = expected.change(tmp_path)
+    check(changed if isinstance(changed, (str, Path)) else data, expected.options, expected, grey=False)
+
+
+def test_the_table_is_long_enough() -> None:
+    assert len(CASES) >= 60 and sum(bool(each.told) for each in CASES.values()) >= 15
+
+
+# What archives are up to.
+
+
+def test_several_processes_read_one_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each opens it for itself: a shared file would have one place in it for all."""
+    for data in (zipped(tree(tmp_path / "x"), tmp_path / "a.zip"), tarred(tmp_path / "x", tmp_path / "a.tar", "w")):
+        alone = open_training(data).read(SIDE)[0]
+        with monkeypatch.context() as changed:
+            changed.setattr(reading, "FEW", 0)
+            changed.setattr(reading, "BLOCK", 1)
+            changed.setattr(reading, "workers", lambda: 3)
+            assert torch.equal(open_training(data).read(SIDE)[0].images, alone.images)
+
+
+def test_a_changed_archive_is_decoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(reading.STORAGE, "file")
+    monkeypatch.setenv("HELLO_DISTILL_CACHE", str(tmp_path / "cache"))
+    data = zipped(tree(tmp_path / "x"), tmp_path / "a.zip")
+    for shade in (10, 77):
+        for path in (tmp_path / "x" / "train").rglob("*.png"):
+            Image.new("RGB", (SIDE, SIDE), (shade, 0, 0)).save(path)
+        zipped(tmp_path / "x", tmp_path / "a.zip")
+        os.utime(data, ns=(shade, shade))
+        images = open_training(data).read(SIDE)[0].images
+        assert set(images[:][:, 0].flatten().tolist()) == {shade}
+    assert len(list((tmp_path / "cache" / "decoded").iterdir())) == 2
+
+
+def test_members_of_strangers_archives_stay_in_them(tmp_path: Path) -> None:
+    """Names that lead upwards are names in the archive; a member of many bytes is not unpacked; links are files."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        for target, name in enumerate(("cat", "dog")):
+            packed.writestr(f"../../train/{name}/0.png", png("train", target, 0))
+        packed.writestr("/train/dog/huge.png", bytes(MAX_BYTES + 1))
+        link = zipfile.ZipInfo("train/dog/link.png")
+        link.external_attr = 0o120777 << 16
+        packed.writestr(link, "/etc/passwd")
+    images, skipped = open_training(str(tmp_path / "a.zip")).read(SIDE)
+    assert images.counts() == {"cat": 1, "dog": 1}
+    assert [(Path(bad.name).name, bad.reason) for bad in skipped.bad] == [
+        ("huge.png", "too many bytes"),
+        ("link.png", "text"),
+    ]
+
+
+def test_a_locked_archive_says_so(tmp_path: Path) -> None:
+    data = Path(zipped(tree(tmp_path / "x"), tmp_path / "a.zip"))
+    content = bytearray(data.read_bytes())
+    for start in (found.start() for found in re.finditer(rb"PK\x01\x02", bytes(content))):
+        content[start + 8] |= 1  # the flag of an encrypted member
+    for start in (found.start() for found in re.finditer(rb"PK\x03\x04", bytes(content))):
+        content[start + 6] |= 1
+    data.write_bytes(content)
+    with pytest.raises(InputError, match="no image can be read"):
+        read_all(data, {})
+    bad = open_training(str(data)).read(SIDE)[1].bad
+    assert {entry.reason for entry in bad} == {"not readable"} and "encrypted" in bad[0].detail
