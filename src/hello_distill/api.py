@@ -116,12 +116,9 @@ def training_images(
         if left_out.bad:
             check_classes(data, images.counts(), replace(recipe, train_limit=None), short_class)
         material = hold_out(images, recipe.held_share, recipe.held_limit, recipe.seed)
-        figures = (
-            f"{len(material.train)} + {len(material.held)} held-out training images of {side} pixels, "
-            f"{len(train.classes)} classes"
-        )
-        remarks = train.remarks(recipe.square, bool(recipe.distiller.projector_spec))
-        stage.figure = "; ".join([figures, *train.notes, *filter(None, [left_out.summary()]), *remarks])
+        counts = f"{len(material.train)} + {len(material.held)} held-out training images of {side} pixels"
+        remarks = [left_out.summary(), *train.remarks(recipe.square, bool(recipe.distiller.projector_spec))]
+        stage.figure = "; ".join([f"{counts}, {len(train.classes)} classes", *train.notes, *filter(None, remarks)])
     return Material(material.train.to(device()), material.held.to(device())), left_out
 
 
