@@ -92,8 +92,6 @@ def picture(
     Models stand in every panel. Raises ValueError for a form that matplotlib does not write.
     """
     figures = pyplot()
-    from matplotlib.lines import Line2D
-
     colours = {method: f"C{number}" for number, method in enumerate(sorted({cell.method for cell in cells}))}
     reach = _reach([*(cell.bytes.total for cell in cells), *(model.bytes for model in models)])
     size = (4.2 * len(ipcs), 3.6 * len(students) + 0.9)
@@ -106,11 +104,7 @@ def picture(
             panel.set_xlim(*reach)
             panel.set_title(plain(f"{data.name}, {student}, IPC {ipc}"), fontsize="medium")
             _bits(panel, data)
-    shown = {cell.labels.partition("-")[0] for cell in cells}
-    handles = [Line2D([], [], marker="o", ls="", color=colour, label=plain(name)) for name, colour in colours.items()]
-    handles += [
-        Line2D([], [], marker=mark, ls="", color="grey", label=name) for name, mark in MARKS.items() if name in shown
-    ]
+    handles = _legend(cells, colours)
     across = min(len(handles), int(size[0] / 1.35))
     figure.legend(handles=handles, loc="lower center", ncol=across, frameon=False)
     figure.tight_layout(rect=(0, 0.3 * -(-len(handles) // across) / size[1], 1, 1))
@@ -120,6 +114,17 @@ def picture(
         return content.getvalue()
     finally:
         figures.close(figure)
+
+
+def _legend(cells: Sequence[GridCell], colours: dict[str, str]) -> list[Any]:
+    """Methods by their colours, and the kinds of labels that there are by their marks."""
+    from matplotlib.lines import Line2D
+
+    shown = {cell.labels.partition("-")[0] for cell in cells}
+    methods = [Line2D([], [], marker="o", ls="", color=colour, label=plain(name)) for name, colour in colours.items()]
+    return methods + [
+        Line2D([], [], marker=mark, ls="", color="grey", label=name) for name, mark in MARKS.items() if name in shown
+    ]
 
 
 def _points(panel: Any, cells: Sequence[GridCell], colours: dict[str, str]) -> None:
