@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 import tarfile
@@ -293,6 +294,17 @@ case("train and val given by name", options={"train_split": "a", "test_split": "
     lambda folder: tree(folder, "a", "b")
 )
 
+case(
+    "a class that is tested on alone",
+    told="test holds classes that the training images do not: emu; rename or remove them",
+    change=lambda folder: shutil.rmtree(folder / "test" / "emu"),
+)(lambda folder: (tree(folder), (folder / "test" / "emu").mkdir())[0])
+case(
+    "no test split",
+    told="has no test split; put held-out images into .*/test/CLASS/",
+    change=lambda folder: tree(folder),
+)(lambda folder: tree(folder, test=None))
+
 # Archives.
 
 case("zip")(lambda folder: zipped(tree(folder / "x"), folder / "photos.zip"))
@@ -400,6 +412,47 @@ case("CSV with paths of Windows")(
 case("CSV of absolute paths")(
     lambda folder: csv_beside(folder, ("path", "label"), lambda name, label: (folder / f"{name}.png", label))
 )
+case(
+    "CSV of paths elsewhere",
+    told="no image can be read: .*outside of the source.*--follow-links",
+)(lambda folder: csv_elsewhere(folder))
+case("CSV of paths elsewhere, followed", options={"follow_links": True})(lambda folder: csv_elsewhere(folder))
+
+
+def csv_elsewhere(folder: Path) -> Path:
+    """A list in one folder, of images in another."""
+    file = csv_beside(folder, ("path", "label"), lambda name, label: (folder / f"{name}.png", label))
+    (folder / "lists").mkdir()
+    return file.rename(folder / "lists" / "labels.csv")
+
+
+@case("JSON list")
+def json_list(folder: Path) -> Path:
+    listed = [
+        {"img": f"{name}.png", "target": label, "split": split}
+        for split in SPLITS
+        for name, label in loose(folder, split)
+    ]
+    (folder / "labels.json").write_text(json.dumps(listed))
+    return folder / "labels.json"
+
+
+@case("JSON Lines of booleans", classes=("False", "True"))
+def json_lines(folder: Path) -> Path:
+    listed = [
+        json.dumps({"path": f"{name}.png", "is_dog": label == "dog", "split": split})
+        for split in SPLITS
+        for name, label in loose(folder, split)
+    ]
+    (folder / "labels.jsonl").write_text("\n".join(listed))
+    return folder / "labels.jsonl"
+
+
+case(
+    "CSV that numbers its images",
+    told="column label holds 6 different values for 6 images.*--label-column",
+    change=lambda folder: csv_beside(folder, ("path", "label"), lambda name, label: (f"{name}.png", label)),
+)(lambda folder: write_csv(folder / "labels.csv", ("path", "label"), [(f"{n}.png", n) for n, _ in loose(folder)]))
 case("CSV of whole numbers", classes=("3", "12"))(
     lambda folder: csv_beside(folder, ("path", "y"), lambda name, label: (f"{name}.png", 3 if label == "cat" else 12))
 )
@@ -513,6 +566,12 @@ case(
     change=lambda folder: npz(folder, KERAS),
     **DIGITS,
 )(lambda folder: npz(folder, KERAS, lambda images: images.reshape(len(images), -1)))
+case(
+    "npz of numbers beyond a byte",
+    told="images are not numbers from 0 to 255; save them as uint8",
+    change=lambda folder: npz(folder, KERAS),
+    **DIGITS,
+)(lambda folder: npz(folder, KERAS, lambda images: images * 100.0))
 case(
     "npz of other names",
     told="holds the arrays a, b; name them x_train and y_train",
@@ -694,6 +753,23 @@ def food(folder: Path) -> Path:
     return folder
 
 
+@case("DTD of torchvision", classes=("cat", "dog"), notes="read as DTD of torchvision")
+def dtd(folder: Path) -> Path:
+    inner = folder / "dtd" / "dtd"
+    (inner / "labels").mkdir(parents=True)
+    for split in SPLITS:
+        listed = [f"{words(target)}/{put_jpg(inner, split, target, number)}" for target, number in rows(split)]
+        (inner / "labels" / f"{split}1.txt").write_text("\n".join(listed) + "\n")
+    return folder / "dtd"
+
+
+def put_jpg(folder: Path, split: str, target: int, number: int) -> str:
+    place = folder / "images" / words(target)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{split}{number}.jpg").write_bytes(png(split, target, number))
+    return f"{split}{number}.jpg"
+
+
 case(
     "CIFAR-10 of torchvision that is not whole",
     told=r"is not the whole CIFAR10 of torchvision .*fetch it again",
@@ -733,6 +809,7 @@ def read_all(data: object, options: Mapping[str, Any]) -> None:
     """Whatever may refuse a source."""
     with Context(**options):
         open_training(str(data)).read(SIDE)[1].check(0.0)
+        open_test(str(data))
 
 
 @pytest.fixture(autouse=True)
@@ -820,3 +897,23 @@ def test_a_locked_archive_says_so(tmp_path: Path) -> None:
         read_all(data, {})
     bad = open_training(str(data)).read(SIDE)[1].bad
     assert {entry.reason for entry in bad} == {"not readable"} and "encrypted" in bad[0].detail
+
+
+def test_cifar_of_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files are pickles, which torchvision opens after their MD5 is right; here it is told that it is."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    pictures = {name: rng.integers(0, 256, (10, 3, 32, 32), dtype=np.uint8) for name in range(6)}
+    for number, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
+        content = {"data": pictures[number].reshape(10, -1), "labels": list(range(10))}
+        (folder / name).write_bytes(pickle.dumps(content))
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    for data in (tmp_path, folder):
+        train, test = open_training(str(data)), open_test(str(data))
+        assert train.classes == test.classes == tuple(names) and set(train.counts().values()) == {5}
+        images = train.read(32)[0].images.numpy()
+        assert np.array_equal(images, np.concatenate([pictures[number] for number in range(5)]))
+        assert np.array_equal(test.read(32)[0].images.numpy(), pictures[5])

@@ -163,7 +163,7 @@ TORCHVISION = (
     Known("train_32x32.mat", "SVHN", *SPLITS),
     Known("stl10_binary", "STL10", *SPLITS),
     Known("food-101/meta", "Food101", *SPLITS),
-    Known("dtd/labels", "DTD", *SPLITS),
+    Known("dtd/dtd/labels", "DTD", *SPLITS),
     Known("oxford-iiit-pet/annotations", "OxfordIIITPet", {"split": "trainval"}, {"split": "test"}),
     Known("flowers-102/imagelabels.mat", "Flowers102", *SPLITS),
     Known("fgvc-aircraft-2013b/data", "FGVCAircraft", {"split": "trainval"}, {"split": "test"}),
@@ -173,10 +173,11 @@ TORCHVISION = (
 
 def known_to_torchvision(source: str) -> tuple[Path, Known] | None:
     """The folder above a data set of torchvision, and which one it is; DATA may be that folder or the set's own."""
-    folder = Path(source)
-    for known in TORCHVISION:
-        for root in (folder, folder.resolve().parent):
-            if (root / known.mark).exists() and (root == folder or known.mark.split("/")[0] == folder.resolve().name):
+    folder = Path(source).resolve()
+    for root in (folder, *folder.parents[:2]):
+        inside = "" if root == folder else folder.relative_to(root).as_posix() + "/"
+        for known in TORCHVISION:
+            if f"{known.mark}/".startswith(inside) and (root / known.mark).exists():
                 return root, known
     return None
 
