@@ -20,6 +20,7 @@ from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Bytes
 from hello_distill.projector import ProjectorSpec
 from hello_distill.recipes import PLANNED
+from hello_distill.report import terminal
 from hello_distill.system.errors import InputError
 
 
@@ -60,6 +61,9 @@ def test_a_plan_of_every_way(
     for each in ways:
         assert each["total"] == sum(each["bytes"][name] for name in ("images", "labels", "teacher"))
         assert len(each["held_top1"]["runs"]) == 2
+    assert [model["model"] for model in written["instead"]] == ["head", "projector", "teacher"]
+    for model in written["instead"]:
+        assert 0 <= model["held_top1"] <= 100 and f"{model['held_top1']:.1f} % at" in printed
     chosen = next(w for w in ways if w["recommended"])
     made = load(out / "artefact")
     assert made.labels.kind == chosen["labels"].partition("-")[0] and "RECOMMENDED" in printed
@@ -68,6 +72,17 @@ def test_a_plan_of_every_way(
     full, low = (by_name["hello", "projector-int8", rank]["labels"] for rank in (2, 1))
     assert low < full < by_name["hello", "projector", 2]["labels"]
     assert by_name["hello", "teacher-int4", None]["teacher"] < by_name["hello", "teacher", None]["teacher"]
+
+
+@pytest.mark.parametrize(("top1", "size", "said"), [(60.0, 90, True), (50.0, 90, False), (60.0, 101, False)])
+def test_a_network_that_beats_the_students_in_fewer_bytes_is_said_to(top1: float, size: int, said: bool) -> None:
+    chosen = way(100, 55.0)
+    result = {
+        "data": "x", "ipc": 1, "steps": 1, "held_images": 9, "ways": [chosen.described([chosen], chosen)],
+        "instead": [{"model": "head", "bytes": size, "public": 0, "held_top1": top1}],
+    }  # fmt: skip
+    printed = [str(part) for part in terminal.plan(result).renderables]
+    assert ("NO DISTILLATION" in printed[-1]) == said and f"a head on the frozen encoder {top1} %" in printed[-1]
 
 
 def test_methods_without_a_projector_are_planned_without_one(tree: Path, recipe: Recipe, tmp_path: Path) -> None:

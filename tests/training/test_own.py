@@ -474,7 +474,7 @@ def test_a_plan_with_a_teacher_shares_nothing_with_one_without(
     known = {folder.name for folder in (tmp_path / "stages" / "images").iterdir()}
     result = plan(str(tree), tmp_path / "with", taught, **chosen)
     assert len({folder.name for folder in (tmp_path / "stages" / "images").iterdir()} - known) == len(known) == 2
-    assert list(result["instead"]) == ["convnet2_w8:convnet.safetensors"]
+    assert [model["model"] for model in result["instead"]] == ["teacher"]
     assert storage.read_manifest(tmp_path / "with" / "artefact")["teachers"][0]["sha256"] == sha256(convnet)
     assert "teachers" not in storage.read_manifest(tmp_path / "without" / "artefact")
 

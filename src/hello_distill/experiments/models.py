@@ -25,13 +25,13 @@ from hello_distill.format.results import grids
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import GridResult, Model
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
-from hello_distill.labels.sources.teacher import TeacherLabels
+from hello_distill.labels.sources.teacher import taught
 from hello_distill.projector import Projector
 from hello_distill.system import context
 from hello_distill.system.cache import locked
 from hello_distill.system.errors import InputError, nearest
 from hello_distill.system.machine import commit
-from hello_distill.teachers import encoder_name, public_bytes
+from hello_distill.teachers import Ensemble, encoder_name, public_bytes
 from hello_distill.training.scores import percent, top1
 from hello_distill.types import Classifier
 
@@ -78,7 +78,7 @@ def _add(result: GridResult, model: Model) -> None:
 def _tested(bench: Bench, ledger: Ledger, name: str) -> Model:
     start = time.monotonic()
     with context.stage(f"model {name}") as stage:
-        made = _head(bench, ledger) if name == HEAD else MAKERS[kind_of(name)](bench, name)
+        made = deployed(bench, name, fit_settings(bench, ledger, HEAD) if name == HEAD else {})
         accuracy = top1(made.classifier, bench.test(), name)
         assert accuracy is not None
         stage.figure = f"{made.bytes:,} bytes, top-1 {percent(accuracy)} on test images"
@@ -94,9 +94,13 @@ def _tested(bench: Bench, ledger: Ledger, name: str) -> Model:
     )
 
 
-def _head(bench: Bench, ledger: Ledger) -> Deployed:
+def deployed(bench: Bench, name: str, settings: Mapping[str, float]) -> Deployed:
+    """The model of that name; a head is fitted with the projector's settings but for these."""
+    return _head(bench, settings) if name == HEAD else MAKERS[kind_of(name)](bench, name)
+
+
+def _head(bench: Bench, settings: Mapping[str, float]) -> Deployed:
     """Its weights are rounded to float16, in which they are shipped."""
-    settings = fit_settings(bench, ledger, HEAD)
     spec = with_settings(bench.comparison.projector, settings)
     model = bench.stages().probe(spec, taught=False, lora=False).model
     assert isinstance(model, Projector)
@@ -116,9 +120,8 @@ def _projector(bench: Bench, name: str) -> Deployed:
 
 def _teacher(bench: Bench, name: str) -> Deployed:
     stages = bench.stages()
-    source = TeacherLabels([stages.spec.network], [stages.teachers().observer], bench.material.train.side)
-    kept = bench.kind(name).make(None, None, source)
-    return Deployed(kept.members[0], kept.size(), public_bytes(stages.spec.network), {})
+    kept = bench.kind(name).make(None, None, taught(stages, bench.material.train.side))
+    return Deployed(Ensemble(kept.members), kept.size(), public_bytes(stages.spec.network), {})
 
 
 MAKERS: dict[str, Callable[[Bench, str], Deployed]] = {"projector": _projector, "teacher": _teacher}

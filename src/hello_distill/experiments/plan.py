@@ -21,8 +21,9 @@ from hello_distill.data.images import check_counts
 from hello_distill.data.sources import short_name
 from hello_distill.distillers import method
 from hello_distill.distillers.recipe import Recipe
-from hello_distill.experiments.grid import PROJECTOR, Bench, Comparison, Contender, artefact_bytes
+from hello_distill.experiments.grid import HEAD, PROJECTOR, Bench, Comparison, Contender, artefact_bytes
 from hello_distill.experiments.ledger import Cell
+from hello_distill.experiments.models import deployed
 from hello_distill.format import storage
 from hello_distill.format.kinds import LabelKind
 from hello_distill.format.manifest import check_seeds
@@ -35,6 +36,7 @@ from hello_distill.system import context, publishing
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import environment
+from hello_distill.training.scores import top1
 
 MARGIN = 1.0
 """Points of top-1 within which two ways are as good as each other: ours."""
@@ -42,7 +44,7 @@ LOWER = 4
 """By so much the ranks of a smaller projector are divided."""
 STEPS, SEEDS = 300, (0, 1)
 """Optimiser steps of a short student, and one student for each seed: ours."""
-RANDOM = "random"
+RANDOM, TEACHER = "random", "teacher"
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def plan(
     """
     with claimed(out), _work(stages) as work:
         bench, ways, best = _planned(data, recipe, labels, limit, steps, seeds, work)
+        instead = _instead(bench, recipe, labels)
         _ship(bench, best, recipe, Path(out) / "artefact")
         result = {
             "data": short_name(data),
@@ -94,7 +97,7 @@ def plan(
             "seeds": list(seeds),
             "held_images": len(bench.material.held),
             "ways": [way.described(ways, best) for way in sorted(ways, key=lambda way: way.total)],
-            "instead": bench.figures(),
+            "instead": instead,
             "recipe": recipe.settings(),
             "environment": environment(),
         }
@@ -135,6 +138,20 @@ def _planned(
     bench.images(recipe.distiller.name, recipe.ipc, recipe.seed)  # under stages of their own, not the first way's
     ways = list(_tried(bench, recipe, labels, steps, seeds))
     return bench, ways, recommended(ways, limit)
+
+
+def _instead(bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind]) -> list[dict[str, Any]]:
+    """What networks do by themselves that could be shipped in the place of images: a head on the frozen encoder, and
+    those that make the labels, in float16. The projector is the one before query fitting."""
+    made_by = {kind.made_by for kind in labels.values()}
+    known = {HEAD, PROJECTOR} if recipe.distiller.projector_spec else set()
+    instead = []
+    for name in (HEAD, *(maker for maker in (PROJECTOR, TEACHER) if maker in made_by)):
+        if name == TEACHER or name in known:
+            model = deployed(bench, name, {})
+            top = top1(model.classifier, bench.material.held, name)
+            instead.append({"model": name, "bytes": model.bytes, "public": model.public, "held_top1": top})
+    return instead
 
 
 def recommended(ways: Sequence[Way], limit: int | None) -> Way:

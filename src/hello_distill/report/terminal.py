@@ -54,15 +54,24 @@ def plan(result: dict[str, Any]) -> Group:
         "Public weights are not shipped.",
     )
     title = f"What to ship of {result['data']} at {result['ipc']} images per class"
-    return Group(drawn(page.Table(title, head, rows, notes)), _instead(result["instead"]))
+    return Group(drawn(page.Table(title, head, rows, notes)), _instead(result))
 
 
-def _instead(figures: dict[str, dict[str, Any]]) -> Text:
-    """What the networks do by themselves that make the labels: who can ship one needs no distilled images."""
-    names = {"teacher_top1": "the teacher", "projector_top1": "the projector before query fitting"}
-    known = {names[key]: value for values in figures.values() for key, value in values.items() if key in names}
-    shown = [f"{name} {value:.1f} %" for name, value in known.items() if value is not None]
-    return Text(f"By themselves, on the same images: {'; '.join(shown)}." if shown else "")
+def _instead(result: dict[str, Any]) -> Text:
+    """What networks do by themselves: who can ship one needs no distilled images."""
+    names = {"head": "a head on the frozen encoder", "projector": "the projector", "teacher": "the teacher"}
+    known = [model for model in result["instead"] if model["held_top1"] is not None]
+    shown = [f"{names[each['model']]} {each['held_top1']:.1f} % at {size(each['bytes'])}" for each in known]
+    text = f"By themselves, on the same images: {'; '.join(shown)}." if shown else ""
+    chosen = next(way for way in result["ways"] if way["recommended"])
+    good = [m for m in known if m["held_top1"] >= chosen["held_top1"]["mean"] and m["bytes"] <= chosen["total"]]
+    if good:
+        best = max(good, key=lambda model: model["held_top1"])
+        text += (
+            f"\nNO DISTILLATION is the better answer for whom a classifier is enough: {names[best['model']]} does "
+            "better than the students, in fewer bytes. Distilled images are for those who train networks of their own."
+        )
+    return Text(text)
 
 
 def evaluation(result: dict[str, Any]) -> Table:
