@@ -37,8 +37,7 @@ def fit(
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = _optimiser(trained, optim)
-    total = optim.epochs * num_batches
-    step = 0
+    step, total = 0, optim.epochs * num_batches
     keep_freed_memory()
     distributed.follow(distributed.state(model))
     with seeded(distributed.seed_of(seed)):
