@@ -76,7 +76,7 @@ experiments: setup
 	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods rded-encoder --labels teacher --out results/tiny.json
 	$(RUN) plot results/tiny.json
 	$(BIN)/python scripts/budgets.py $(TINY) out/budgets results/tiny-budgets.json
-	for name in ablation stages ranks architectures choices crops; do \
+	for name in ablation stages ranks architectures choices crops images; do \
 		$(RUN) study $(CIFAR10) --recipe $$name --out results/$${name}_cifar10.json || exit; \
 	done
 	for name in ablation architectures; do \

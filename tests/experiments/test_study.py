@@ -222,6 +222,18 @@ def done(tree: Path, wanted: Study, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
+def test_one_kind_of_labels_for_all_variants_leaves_the_images_alone(done: Path, tree: Path, wanted: Study) -> None:
+    out = done.with_name("labels.json")
+    result = run(tree, out, replace(wanted, labels="teacher"), variants=["hello", "random"])
+    assert [(c["method"], c["labels"]) for c in result["cells"]] == [("hello", "teacher"), ("random", "teacher")]
+    sizes = [cell["bytes"] for cell in result["cells"]]
+    assert sizes[0]["teacher"] == sizes[1]["teacher"] > 0 and sizes[0]["labels"] == sizes[1]["labels"]
+    own = {cell["method"]: cell["bytes"]["images"] for cell in json.loads(done.read_text())["cells"]}
+    assert [size["images"] for size in sizes] == [own["hello"], own["random"]], "the same images"
+    assert result["recipe"]["labels_of_all"] == "teacher"
+    assert "labels_of_all" not in json.loads(done.read_text())["recipe"]
+
+
 def test_each_variant_is_trained_and_tested_as_it_says(done: Path, tree: Path, wanted: Study) -> None:
     result = json.loads(done.read_text())
     assert [(c["method"], c["labels"]) for c in result["cells"]] == [

@@ -13,7 +13,8 @@ import scipy.stats
 from hello_distill.format import results
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import THE_RECIPE, StudyRow
-from hello_distill.recipes.studies import RATES, STUDIES
+from hello_distill.recipes.studies import STUDIES
+from hello_distill.recipes.studies.paper import RATES
 from hello_distill.report import claims, report
 from hello_distill.report.claims import FAILS, HOLDS, OPEN, UNTRIED, contrast, difference
 from hello_distill.report.grids import against_first

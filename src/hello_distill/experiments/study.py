@@ -45,6 +45,8 @@ class Study:
     """Settings of the student in which a variant differs, where it does."""
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"convnet3": {}})
     """Students, and the settings that belong to each."""
+    labels: str | None = None
+    """What labels the images of every variant; None: each variant's own labels."""
 
     def described(self) -> dict[str, Any]:
         """What a result needs to be repeated, as nested dictionaries."""
@@ -57,6 +59,7 @@ class Study:
             "student": dict(self.student),
             "variants": {name: dict(settings) for name, settings in self.variants.items()},
             "networks": {name: dict(settings) for name, settings in self.networks.items()},
+            **({"labels_of_all": self.labels} if self.labels else {}),
         }
 
     def settings(self, cell: Cell) -> dict[str, Any]:
@@ -89,11 +92,16 @@ def study(
 
     def run(cell: Cell, seed: int) -> None:
         settings = wanted.settings(cell)
-        outcome, figures = _run(bench, cell, bench.student(cell, settings), seed)
+        student = bench.student(cell, settings)
+        if wanted.labels:
+            with bench.labelled(cell, seed, student) as folder:
+                outcome, figures = _run(bench, cell, folder, student, seed)
+        else:
+            outcome, figures = _run(bench, cell, bench.images(cell.method, cell.ipc, seed), student, seed)
         ledger.add_run(cell, settings, seed, outcome)
         ledger.add_stages({cell.method: {name: value for name, value in figures.items() if name.endswith("top1")}})
 
-    kinds = {name: wanted.comparison.contenders[name].distiller.labels for name in variants}
+    kinds = {name: wanted.labels or wanted.comparison.contenders[name].distiller.labels for name in variants}
     cells = [Cell(name, kinds[name], ipc, network) for network in students for ipc in ipcs for name in variants]
     ledger.fill(cells, seeds, run)
     return ledger.read().content()
@@ -111,11 +119,10 @@ def check(wanted: Study, variants: Sequence[str], ipcs: Sequence[int], students:
         check_name(name)
 
 
-def _run(bench: Bench, cell: Cell, student: StudentSpec, seed: int) -> tuple[Run, dict[str, Any]]:
-    """One seed of a cell, and what was measured of its labeller."""
+def _run(bench: Bench, cell: Cell, folder: Path, student: StudentSpec, seed: int) -> tuple[Run, dict[str, Any]]:
+    """One seed of a cell, trained on the artefact in `folder`, and what was measured of its labeller."""
     start = time.monotonic()
     with context.stage(cell.method) as stage:
-        folder = bench.images(cell.method, cell.ipc, seed)
         artifact = replace(artifacts.load(folder), student=student)
         score = train_student(artifact, bench.test(), seed, bench.material.held)
         accuracies = f"{percent(score.held)} on held-out training images, {percent(score.last)} on test images"

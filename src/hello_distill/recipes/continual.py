@@ -10,13 +10,13 @@ from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.continual import Continual
 from hello_distill.experiments.grid import Comparison, Contender
-from hello_distill.recipes import studies
 from hello_distill.recipes.hello import hello_small
+from hello_distill.recipes.studies import base
 
 STUDENTS: dict[str, dict[str, Any]] = {
     "random": {"lr": 1e-3},
     "rded": {"lr": 1e-3, "loss": "mse", "beta": 1.0},
-    "hello": studies.STUDENT,
+    "hello": base.STUDENT,
 }
 """What did best on held-out training images at IPC 10 in results/cifar10.json, of six trials for each: random images
 with hard labels, RDED's with its teacher's, HeLlO's with its projector's."""
@@ -31,7 +31,7 @@ def arriving_small() -> Continual:
     one of the projector, 1.3 to 3.3 ms in one of a student. Teachers and projectors are fitted to every set of classes
     seen, and each seed has other sets. At ten steps a class comes alone, so that the first step says nothing.
     """
-    return _arriving(replace(studies.small(), train_limit=5_000), epochs=100)
+    return _arriving(replace(base.small(), train_limit=5_000), epochs=100)
 
 
 def arriving_many() -> Continual:
@@ -41,7 +41,7 @@ def arriving_many() -> Continual:
 
     hello-distill continual DATA:classes=tiny20 --recipe many --steps 5 10 --out results/continual_tiny20.json
     """
-    return _arriving(replace(studies.many(), train_limit=3_000), epochs=25)
+    return _arriving(replace(base.many(), train_limit=3_000), epochs=25)
 
 
 def _arriving(recipe: Recipe, epochs: int) -> Continual:
@@ -52,7 +52,7 @@ def _arriving(recipe: Recipe, epochs: int) -> Continual:
     """
     short = hello_small()
     teachers = replace(recipe.teachers, weak_epochs=short.teachers.weak_epochs, optim=short.teachers.optim)
-    method = studies.hello_of(short)
+    method = base.hello_of(short)
     contenders = {
         "random": Contender(RandomImages()),
         "rded": Contender(RDED(method.patches)),
