@@ -103,7 +103,7 @@ class Tables(NamedTuple):
 def _are_numbers(labels: Sequence[Any], names: Sequence[str]) -> bool:
     """Whether labels number the classes that another split names."""
     known = set(labels) - {None}
-    return all(isinstance(label, int) for label in known) and not known & set(map(_number, names))
+    return all(type(label) is int for label in known) and not known & set(map(_number, names))
 
 
 def _number(name: str) -> int | None:
