@@ -20,6 +20,8 @@ from hello_distill import api as pipeline
 from hello_distill import cli, teachers
 from hello_distill import student as evaluate
 from hello_distill.cli import options
+from hello_distill.cli.experiments import fill
+from hello_distill.cli.options import READING, reading
 from hello_distill.format.storage import read_manifest
 from hello_distill.recipes import COMPARISONS, CONTINUALS, RECIPES, find, fitting, suited
 from hello_distill.recipes.studies import STUDIES
@@ -295,6 +297,28 @@ def test_wrong_options_are_told_in_one_sentence(arguments: str, told: str, capsy
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert said.err.startswith(f"hello-distill: {told}") and said.err.count("\n") == 1 and not said.out
+
+
+def test_a_result_names_the_options_by_which_its_data_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = []
+    (tmp_path / "r.json").touch()
+    monkeypatch.setattr("hello_distill.experiments.ledger.sign", lambda file, command: signed.append(command))
+    monkeypatch.setattr("hello_distill.cli.experiments.show", lambda *_: None)
+    for more in ([], ["--follow-links", "--label-column", "kind", "--class-names", str(tmp_path / "names.txt")]):
+        given = ["compare", str(tmp_path / "photos"), "--out", str(tmp_path / "r.json"), "--ipc", "1", *more]
+        options = cli.parsed(given)["compare"]
+        assert reading(options) == {
+            "max_bad": 0.01,
+            **dict.fromkeys(READING),
+            "follow_links": bool(more),
+            **({"label_column": "kind", "class_names": str(tmp_path / "names.txt")} if more else {}),
+        }
+        fill("compare", options, lambda *_, **__: {}, None)
+    plain, full = signed
+    assert "photos" in plain and str(tmp_path) not in plain + full and "--follow-links" not in plain
+    assert "--label-column kind --class-names names.txt --follow-links" in full
 
 
 @pytest.mark.parametrize("words", [["--recipe"], ["distill", "photos", "--recipe"], ["recipes", "--fitting"]])

@@ -616,6 +616,20 @@ def put(folder: Path, split: str, *row: int) -> str:
     return name
 
 
+case("Parquet whose test split numbers the classes")(
+    lambda folder: parquet(
+        folder, train=table("train", lambda target: target, NAMED), test=table("test", lambda target: target)
+    )
+)
+case(
+    "Parquet of other classes to test on",
+    told="split test holds classes that the training images do not: emu, fox; remove or rename them",
+    change=lambda folder: both(emptied(folder)),
+)(
+    lambda folder: parquet(
+        folder, train=table("train", words), test=table("test", lambda target: ("fox", "emu")[target])
+    )
+)
 case("Parquet of bytes")(lambda folder: raw(folder, png))
 case("Parquet of bytes and paths")(lambda folder: raw(folder, lambda *row: {"bytes": png(*row), "path": "a.png"}))
 case("Parquet of paths")(lambda folder: raw(folder, lambda *row: put(folder, *row)))

@@ -67,6 +67,8 @@ class Tables(NamedTuple):
             values.check_enough(self.source, len(names))
             check_names(self.source, names)
             targets = _within(self.source, name, labels, len(names))
+        elif names is not None and _are_numbers(labels, names):
+            targets = _within(self.source, name, labels, len(names))
         else:
             names = values.classes_of(self.source, column, labels) if names is None else names
             targets = values.targets_of(f"{self.source}, split {name}", labels, names)
@@ -96,6 +98,16 @@ class Tables(NamedTuple):
         if self.path == self.source and Path(self.source).is_dir():
             check_contained(self.source, caches())
         return _load(self.source, self.path, self.config)
+
+
+def _are_numbers(labels: Sequence[Any], names: Sequence[str]) -> bool:
+    """Whether labels number the classes that another split names."""
+    known = set(labels) - {None}
+    return all(type(label) is int for label in known) and not known & set(map(_number, names))
+
+
+def _number(name: str) -> int | None:
+    return int(name) if name.isdecimal() else None
 
 
 def _within(source: str, name: str, labels: Sequence[int | None], count: int) -> list[int]:
