@@ -82,9 +82,9 @@ def test_from_folder_to_students(tree: Path, recipe, clip_folder: Path, tmp_path
         "zero-shot test",
         "projector",
         "projector test",
-        "fidelity",
         "image update",
         "query fitting",
+        "fidelity",
     ]
     assert [line[:24].strip() for line in lines] == stages
     assert all(" s   " in line for line in lines)
