@@ -99,10 +99,10 @@ class HeLlO(Distiller):
         figures: dict[str, Any] = {"fidelity": [asdict(point) for point in points]}
         if self.label_bytes is not None:
             figures["knee"] = asdict(budget.knee(points))
-        cut = budget.formed(adapter, chosen.encoder_rank, chosen.head_rank, "float32")
-        if cut is not adapter:
-            cut = stages.queried(self.projector, fitted, cut, images)
-        return cut.rounded(chosen.precision), figures
+        if (chosen.encoder_rank, chosen.head_rank) != (adapter.encoder_rank, adapter.head_rank):
+            cut = budget.cut(adapter, chosen.encoder_rank, chosen.head_rank)
+            adapter = stages.queried(self.projector, fitted, cut, images)
+        return adapter.rounded(chosen.precision), figures
 
     def _moved(self, mosaics: ImageSet, projector: Projector) -> tuple[ImageSet, dict[str, Any]]:
         if self.update is None:
