@@ -14,8 +14,8 @@ from torchvision.models import resnet18
 from hello_distill import artifact as artifacts
 from hello_distill import cli, recipes
 from hello_distill.artifact import Distilled
-from hello_distill.data import folders
 from hello_distill.data.images import ImageSet
+from hello_distill.data.names import LISTS
 from hello_distill.encoders import openclip
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import sizes
@@ -127,7 +127,7 @@ def test_settings_are_the_papers_by_images_per_class(name: str) -> None:
 
 
 def test_the_shipped_list_is_the_first_hundred_of_ilsvrc() -> None:
-    shipped = (folders.LISTS / "imagenet100.txt").read_text().split()
+    shipped = (LISTS / "imagenet100.txt").read_text().split()
     known = ImageNetInfo("imagenet-1k").label_names()
     assert shipped == sorted(known)[:100] == known[:100] and len(set(shipped)) == 100
     assert (shipped[0], shipped[-1]) == ("n01440764", "n01855672")
