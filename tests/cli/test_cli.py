@@ -90,9 +90,10 @@ def test_from_folder_to_students(tree: Path, recipe, clip_folder: Path, tmp_path
     assert all(" s   " in line for line in lines)
     for stage, figure in (("teachers", "top-1"), ("zero-shot test", "top-1"), ("projector test", "top-1")):
         assert figure in lines[stages.index(stage)]
-    update, queries = lines[-2:]
+    update, queries, fidelity = lines[-3:]
     assert "information loss" in update and "before" in update and "after" in update
     assert "2 steps, relative error on unseen views after each round: " in queries
+    assert "agrees with the teacher on" in fidelity and "of unseen views" in fidelity
     kept = json.loads((tmp_path / "a" / "config.json").read_text())
     assert (kept["ipc"], kept["seed"]) == (2, 3)
     assert kept["distiller"]["projector"]["encoder"] == "local-dir"  # whose folder is nobody else's business
