@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from hello_distill.data.images import ImageSet
 from hello_distill.format.specs import Augment, Optim, Queries
@@ -21,7 +23,7 @@ from hello_distill.system import distributed
 from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.fit import fit
 from hello_distill.training.losses import matching_loss
-from hello_distill.types import Classifier, Images, Logits
+from hello_distill.types import Classifier, Logits
 
 ROUND, UNSEEN = 2**41, 2**52
 """What is added to a seed for the views of each round, and once for those that rounds are judged on, twice for those
@@ -29,7 +31,7 @@ of the faithfulness that is stated, three times for those that a stored form is 
 than any."""
 VIEWS = 1000
 """So many views, and less than a batch more, are measured on."""
-Views: TypeAlias = list[tuple[Images, Logits]]
+Views: TypeAlias = list[tuple[Float[Tensor, "_ 3 _ _"], Float[Tensor, "_ _"]]]
 """Batches of views with a teacher's labels."""
 
 

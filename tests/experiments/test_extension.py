@@ -29,7 +29,7 @@ from hello_distill.projector import (
     restore,
     zero_shot,
 )
-from hello_distill.queries import UNSEEN, on_views
+from hello_distill.queries import UNSEEN, labelled_views, on_views
 from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.views import whole
 
@@ -163,10 +163,8 @@ def test_an_extended_projector_gains_on_views_that_no_fit_has_seen(chain: Chain)
     known = [seen.index(target) for target in chain.arrivals.seen(1)]
     more = grown(first.labels.adapter, classes, known, chain.spec, chain.bench.comparison.base.seed)
     observer = chain.bench.stages().teachers().observer
-    errors = [
-        on_views(restore(second.labels.start, adapter), observer, images, chain.augment, 8, 3 * UNSEEN).error
-        for adapter in (more, second.labels.adapter)
-    ]
+    views = labelled_views(images, chain.augment, observer, 8, 3 * UNSEEN)
+    errors = [on_views(restore(second.labels.start, adapter), views).error for adapter in (more, second.labels.adapter)]
     assert errors[1] < 0.7 * errors[0]
     assert (first.labels.adapter.head_rank, second.labels.adapter.head_rank) == (1, 3)
     assert second.labels.adapter.scale == first.labels.adapter.scale

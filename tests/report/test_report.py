@@ -216,7 +216,9 @@ def test_every_number_of_the_other_kinds_is_the_file_s(made: Made, page: Page) -
         [400000, 386035, 8, 9, 100.0, 7.6e-9, 78.5],
         [100000, 99000, 4, 9, 97.25, 0.0125, 77.25],
     ]
-    rows = page.tables["Projectors cut to label budgets (shapes)", "Faithfulness to the uncut projector"][1:]
+    rows = page.tables[
+        "Projectors cut to label budgets (shapes)", "Faithfulness to the uncut projector, on held-out training images"
+    ][1:]
     assert [[v for _, values in row for v in values] for row in rows] == [
         [386035, 8, 9, 100.0, 7.6e-9],
         [99000, 4, 9, 97.25, 0.0125],
