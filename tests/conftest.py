@@ -225,6 +225,14 @@ def recipe(clip_folder: Path) -> Recipe:
     return tiny_recipe(f"local-dir:{clip_folder}")
 
 
+@pytest.fixture(scope="module")
+def few_views() -> Iterator[None]:
+    """Faithfulness is measured on 32 views in the place of 500, for modules that make many projectors."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hello_distill.queries.VIEWS", 32)
+        yield
+
+
 @pytest.fixture(scope="session")
 def artefact(tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artefact made by the tiny recipe."""

@@ -29,8 +29,8 @@ ROUND, UNSEEN = 2**41, 2**52
 """What is added to a seed for the views of each round, and once for those that rounds are judged on, twice for those
 of the faithfulness that is stated, three times for those that a stored form is chosen by. Students' seeds are smaller
 than any."""
-VIEWS = 1000
-"""So many views, and less than a batch more, are measured on."""
+VIEWS = 500
+"""So many views, and less than a batch more, are measured on: agreement is then known to about two points."""
 Views: TypeAlias = list[tuple[Float[Tensor, "_ 3 _ _"], Float[Tensor, "_ _"]]]
 """Batches of views with a teacher's labels."""
 

@@ -38,6 +38,8 @@ from hello_distill.training.networks import build
 from hello_distill.types import View
 from hello_distill.views import mixed_targets, render, sample_views, whole
 
+pytestmark = pytest.mark.usefixtures("few_views")
+
 CLASSES_SORTED = tuple(sorted(CLASSES))
 LABELS = {
     "hello": ("projector-all", "projector-extended", "projector-seen"),
@@ -117,7 +119,6 @@ def done(tree: Path, experiment: Continual, tmp_path_factory: pytest.TempPathFac
 
     with pytest.MonkeyPatch.context() as patch:
         trained = Trained(patch)
-        patch.setattr("hello_distill.queries.VIEWS", 64)  # how well a fit is measured is tested elsewhere
         patch.setattr(stages, "train_teachers", counted("train_teachers", stages.train_teachers, 0))
         patch.setattr(stages, "fit_projector", counted("fit_projector", stages.fit_projector, 2))
         out = tmp_path_factory.mktemp("continual") / "r.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +31,8 @@ from hello_distill.projector import (
 from hello_distill.queries import UNSEEN, labelled_views, on_views
 from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.views import whole
+
+pytestmark = pytest.mark.usefixtures("few_views")
 
 CLASSES = ("circle", "cross", "square", "stripes")
 KNOWN = (0, 2)
@@ -149,10 +150,8 @@ class Chain:
 
 
 @pytest.fixture(scope="module")
-def chain(tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hello_distill.queries.VIEWS", 64)
-        yield Chain(tree, recipe, tmp_path_factory.mktemp("chain"))
+def chain(tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    return Chain(tree, recipe, tmp_path_factory.mktemp("chain"))
 
 
 def test_an_extended_projector_gains_on_views_that_no_fit_has_seen(chain: Chain) -> None:

@@ -143,6 +143,7 @@ def test_sizes_as_people_write_them(text: str, expected: int | None) -> None:
 def test_an_artefact_keeps_to_its_label_budget_and_shows_the_curve(
     tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("hello_distill.queries.VIEWS", 32)
     method = replace(recipe.distiller, projector=replace(recipe.distiller.projector, encoder_rank=8))
     largest = hd.info(distill(str(tree), tmp_path / "free", replace(recipe, distiller=method)))["labels"]["bytes"]
     for limit in (largest // 2, largest // 3):
