@@ -64,6 +64,8 @@ SMALL := $(RUN) compare $(CIFAR10) --out results/cifar10.json
 
 experiments: setup
 	$(SMALL) --ipc 1 10 50 --methods hello rded random --labels projector teacher hard static
+	$(SMALL) --ipc 10 --methods hello rded random --labels teacher-int8 projector-int8 stored-1 stored-10 stored-100 \
+		--models head projector teacher projector-int8 teacher-int8
 	$(SMALL) --ipc 1 10 50 --methods rded-encoder --labels teacher
 	$(SMALL) --ipc 1 10 --methods sre2l gvbsm --labels teacher hard static projector
 	$(SMALL) --ipc 10 --methods hello rded random sre2l gvbsm --labels pruned quantized

@@ -56,12 +56,11 @@ def faithfulness(wanted: Logits, given: Logits) -> Faithfulness:
 def labelled_views(images: ImageSet, augment: Augment, teacher: Classifier, batch_size: int, seed: int) -> Views:
     """Views of images, drawn by the seed, from as many epochs as it takes. Of several processes each has its part."""
     epochs, views = EpochBatches(images, augment, batch_size, seed, teacher), Views()
-    for epoch in itertools.count():
-        for _, batch in epochs(epoch):
-            views.append((batch.images, batch.soft))
-            if sum(len(soft) for _, soft in views) >= VIEWS:
-                return views
-    raise AssertionError("epochs have no end")
+    for batch in (batch for epoch in itertools.count() for _, batch in epochs(epoch)):
+        views.append((batch.images, batch.soft))
+        if sum(len(soft) for _, soft in views) >= VIEWS:
+            break
+    return views
 
 
 @torch.no_grad()

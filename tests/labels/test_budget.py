@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -144,8 +145,17 @@ def test_an_artefact_keeps_to_its_label_budget_and_shows_the_curve(
     tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hello_distill.queries.VIEWS", 32)
+    fits: list[int] = []
+    fit_queries = stages.fit_queries
+
+    def counted(start: Projector, adapter: Adapter, *others: Any) -> Any:
+        fits.append(adapter.encoder_rank)
+        return fit_queries(start, adapter, *others)
+
+    monkeypatch.setattr(stages, "fit_queries", counted)
     method = replace(recipe.distiller, projector=replace(recipe.distiller.projector, encoder_rank=8))
     largest = hd.info(distill(str(tree), tmp_path / "free", replace(recipe, distiller=method)))["labels"]["bytes"]
+    assert fits.pop() == 8 and not fits
     for limit in (largest // 2, largest // 3):
         made = distill(str(tree), tmp_path / str(limit), replace(recipe, distiller=replace(method, label_bytes=limit)))
         found = hd.info(made)
@@ -157,6 +167,9 @@ def test_an_artefact_keeps_to_its_label_budget_and_shows_the_curve(
         assert chosen["bytes"] == found["labels"]["bytes"]
         adapter = load(made).labels.adapter
         assert (adapter.encoder_rank, adapter.precision) == (chosen["encoder_rank"], chosen["precision"])
+        assert (chosen["encoder_rank"], chosen["head_rank"]) != (8, curve[0]["head_rank"])
+        assert fits == [8, adapter.encoder_rank], "a form that was cut is fitted on views once more"
+        fits.clear()
     least = min(point["bytes"] for point in curve)
     monkeypatch.setattr(stages, "train_teachers", None)  # refused before anything is trained
     with pytest.raises(InputError, match=f"too small: the least projector here takes {least} bytes"):

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from hello_distill.data import trees, values
-from hello_distill.data.folders import TEST_WORDS, TRAIN_WORDS, split_names
+from hello_distill.data.folders import TEST_WORDS, split_names, training_split
 from hello_distill.data.images import Split
-from hello_distill.system import context
 from hello_distill.system.errors import InputError, listed, one_line
 
 Numbers: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -33,14 +32,7 @@ class Arrays(NamedTuple):
 
     def training(self) -> Split:
         pairs = self._pairs()
-        chosen = context.current().train_split
-        usual = split_names(pairs, TRAIN_WORDS) or (["", *pairs][:1] if "" in pairs else [])
-        if (name := chosen or next(iter(usual), None)) not in pairs:
-            raise InputError(
-                f"{self.source} has the splits {listed(list(pairs))}, but none called {chosen or 'train'}; choose one "
-                f"with --train-split {next(iter(pairs))}"
-            )
-        return self._split(name or "", pairs, None)
+        return self._split(training_split(self.source, list(pairs)), pairs, None)
 
     def test(self, name: str | None) -> Split:
         pairs, train = self._pairs(), self.training()

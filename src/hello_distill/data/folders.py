@@ -46,6 +46,22 @@ def _rank(name: str, words: Sequence[str]) -> int:
     return next((n for n, word in enumerate(words) if re.fullmatch(word + BEHIND, name, re.IGNORECASE)), len(words))
 
 
+def training_split(source: str, splits: Sequence[str]) -> str:
+    """The split that --train-split names, or else the one that is called so, or the only one (``).
+
+    Raises InputError where there is none.
+    """
+    chosen = context.current().train_split
+    usual = [*split_names(splits, TRAIN_WORDS), *([""] if "" in splits else [])]
+    name = chosen or next(iter(usual), None)
+    if name is None or name not in splits:
+        raise InputError(
+            f"{source} has the splits {listed(splits)}, but none called {chosen or 'train'}; choose one with "
+            f"--train-split {splits[0]}"
+        )
+    return name
+
+
 def by_split(files: Iterable[Path], source: Path) -> dict[str, list[Path]]:
     """Files by what their folder in the source says of their split, or else what their names begin with."""
     found: dict[str, list[Path]] = {}

@@ -15,11 +15,11 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from hello_distill.data import trees, values
-from hello_distill.data.folders import TEST_WORDS, TRAIN_WORDS, split_names
+from hello_distill.data.folders import TEST_WORDS, TRAIN_WORDS, split_names, training_split
 from hello_distill.data.images import Split
 from hello_distill.data.trees import Tree, join
 from hello_distill.system import context
-from hello_distill.system.errors import InputError, listed, one_line
+from hello_distill.system.errors import InputError, one_line
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -115,14 +115,8 @@ class Listed(NamedTuple):
 
     def training(self) -> Split:
         splits = self._splits()
-        chosen = context.current().train_split
-        found = [chosen] if chosen in splits else split_names(splits, TRAIN_WORDS) or ([""] if "" in splits else [])
-        if (chosen is not None and chosen not in splits) or not found:
-            raise InputError(
-                f"{self.source} has the splits {listed(list(splits))}, but none called {chosen or 'train'}; choose one "
-                f"with --train-split {next(iter(splits))}"
-            )
-        return self._split(found[0] or "train", splits[found[0]], None)
+        name = training_split(self.source, list(splits))
+        return self._split(name or "train", splits[name], None)
 
     def test(self, name: str | None) -> Split:
         splits, train = self._splits(), self.training()

@@ -15,7 +15,7 @@ import huggingface_hub.constants as hub
 
 from hello_distill.data import trees, values
 from hello_distill.data.descriptions import CARDS, check_contained
-from hello_distill.data.folders import NAME_ONE, TEST_WORDS, TRAIN_WORDS, by_split, split_names
+from hello_distill.data.folders import NAME_ONE, TEST_WORDS, by_split, split_names, training_split
 from hello_distill.data.images import Split
 from hello_distill.data.names import check_names
 from hello_distill.system import context
@@ -37,13 +37,7 @@ class Tables(NamedTuple):
 
     def training(self) -> Split:
         tables = self._opened()
-        chosen = context.current().train_split
-        name = chosen if chosen in tables else None if chosen else next(iter(split_names(tables, TRAIN_WORDS)), None)
-        if name is None:
-            raise InputError(
-                f"{self.source} has the splits {', '.join(tables)}, but none called {chosen or 'train'}; choose one "
-                f"with --train-split {next(iter(tables))}"
-            )
+        name = training_split(self.source, list(tables))
         return self._split(name, tables[name], None)
 
     def test(self, name: str | None) -> Split:

@@ -141,17 +141,16 @@ def _planned(
 
 
 def _instead(bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind]) -> list[dict[str, Any]]:
-    """What networks do by themselves that could be shipped in the place of images: a head on the frozen encoder, and
-    those that make the labels, in float16. The projector is the one before query fitting."""
+    """What networks do by themselves that could be shipped in the place of images: a head on the frozen encoder, at the
+    projector's rate, and those that make the labels, in float16. The projector is the one before query fitting."""
     made_by = {kind.made_by for kind in labels.values()}
-    known = {HEAD, PROJECTOR} if recipe.distiller.projector_spec else set()
-    instead = []
-    for name in (HEAD, *(maker for maker in (PROJECTOR, TEACHER) if maker in made_by)):
-        if name == TEACHER or name in known:
-            model = deployed(bench, name, {})
-            top = top1(model.classifier, bench.material.held, name)
-            instead.append({"model": name, "bytes": model.bytes, "public": model.public, "held_top1": top})
-    return instead
+    names = [HEAD, *({PROJECTOR} & made_by)] if recipe.distiller.projector_spec else []
+    models = {name: deployed(bench, name, {}) for name in (*names, *({TEACHER} & made_by))}
+    held = bench.material.held
+    return [
+        {"model": name, "bytes": made.bytes, "public": made.public, "held_top1": top1(made.classifier, held, name)}
+        for name, made in models.items()
+    ]
 
 
 def recommended(ways: Sequence[Way], limit: int | None) -> Way:

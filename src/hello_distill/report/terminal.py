@@ -69,7 +69,8 @@ def _instead(result: dict[str, Any]) -> Text:
         best = max(good, key=lambda model: model["held_top1"])
         text += (
             f"\nNO DISTILLATION is the better answer for whom a classifier is enough: {names[best['model']]} does "
-            "better than the students, in fewer bytes. Distilled images are for those who train networks of their own."
+            "better than these short students, in fewer bytes (public weights apart). Distilled images are for those "
+            "who train networks of their own."
         )
     return Text(text)
 

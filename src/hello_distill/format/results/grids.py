@@ -40,14 +40,18 @@ class Names(Entry):
     """Of a continual run, from 1."""
 
 
-class GridCell(Names):
-    """A run for each seed."""
+class Runs(Entry):
+    """A run for each seed, at these commits, with settings that were tried."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
-    """The student's."""
     seeds: list[int]
     commits: list[str]
     seconds: int = 0
+
+
+class GridCell(Runs, Names):
+    """Students; the settings are theirs."""
+
     bytes: Bytes
     top1_last: Summary
     top1_best: Summary
@@ -172,16 +176,11 @@ def _is_of(entry: Entry, names: Mapping[str, Any]) -> bool:
     return all(getattr(entry, name) == value for name, value in names.items())
 
 
-class Model(Entry):
-    """A network that is shipped as it is, in the place of images: no student is trained."""
+class Model(Runs):
+    """A network that is shipped as it is, in the place of images: no student is trained. The settings are its fit's."""
 
     model: str
     """`head`, or labels whose online maker it is."""
-    settings: dict[str, Any] = Field(default_factory=dict)
-    """Of its fit, where some were tried."""
-    seeds: list[int]
-    commits: list[str]
-    seconds: int = 0
     bytes: int
     public: int
     """Bytes of the public weights that it relies on."""

@@ -11,6 +11,7 @@ from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.experiments.study import Study
 from hello_distill.format.results.grids import THE_RECIPE
 from hello_distill.recipes.hello import cpu
+from hello_distill.recipes.studies.base import hello_of
 from hello_distill.teachers import TeacherSpec
 
 TWICE = "twice the steps"
@@ -23,8 +24,7 @@ def enough(count: int) -> Study:
     twice the steps is what the recipe is to reach, whatever the number of photographs.
     """
     recipe = cpu(ipc=10)
-    method = recipe.distiller
-    assert isinstance(method, HeLlO)
+    method = hello_of(recipe)
     batch_size, epochs = recipe.student.optim.batch_size, recipe.student_for(10 * 10).optim.epochs
     comparison = Comparison(
         replace(recipe, train_limit=count, student=replace(recipe.student, evaluations=1)),
@@ -80,8 +80,7 @@ def mosaics(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     Students see both in the recipe's crops, and one patch also whole, as that code shows it. Fewer patches are taken of
     the same pool, so that they are easier ones, too.
     """
-    method = recipe.distiller
-    assert isinstance(method, HeLlO)
+    method = hello_of(recipe)
     alone = replace(method, patches=replace(method.patches, factor=1))
     contenders = {
         THE_RECIPE: Contender(method),
