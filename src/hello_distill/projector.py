@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hello_distill.data.images import ImageSet
 from hello_distill.encoders.encoder import Encoder
-from hello_distill.format.fields import LARGEST, Few, Precision, Rank, Templates
+from hello_distill.format.fields import LARGEST, Few, Precision, Rank, Rounds, Share, Templates
 from hello_distill.format.precision import from_stored, layout, to_stored
 from hello_distill.format.specs import Augment, Optim, Queries
 from hello_distill.labels.projector import HEAD
@@ -65,6 +65,10 @@ class ProjectorSpec:
     optim: Optim = field(default_factory=lambda: Optim(epochs=10, batch_size=128))
     steps: Few | None = None
     """Length of the fit in optimiser steps, whatever the number of images. None: `optim.epochs` is its length."""
+    rounds: Rounds = 1
+    """Ours: at most so many fits of this length, each going on from the best so far (`training.rounds`)."""
+    gain: Share = 0.1
+    """A round that lowers the error on views of held-out images by less than this share is the last."""
     queries: Queries | None = field(default_factory=Queries)
     """Ours: how it goes on being fitted, on views of the distilled images; None: it is that of Eq. 5."""
 
@@ -219,8 +223,7 @@ def fit_projector(
     adapter in float32, whatever the spec's precision; `restore` makes the projector of it. Sets `start.scale` to the
     scale that it fits with.
     """
-    if earlier is None:
-        earlier = _untrained(start, encoder, data, teacher, spec, seed)
+    earlier = earlier or untrained(start, encoder, data, teacher, spec, seed)
     start.scale = earlier.scale
     lora = with_adapter(start, earlier)
     match = matching_loss if spec.match == "logits" else probability_loss
@@ -229,14 +232,14 @@ def fit_projector(
     return replace(earlier, kept=matrices, matrices=matrices, precision="float32")
 
 
-def _untrained(
+def untrained(
     start: Projector, encoder: Encoder, data: ImageSet, teacher: Classifier, spec: ProjectorSpec, seed: int
 ) -> Adapter:
     """LoRA as it starts: one factor drawn, the other zero, at the scale of the spec or the teacher's."""
     scale = distributed.followed(matching_scale(start, teacher, data)) if spec.scale is None else spec.scale
-    ranks = spec.encoder_rank, head_rank(spec, len(data.classes), encoder.width)
-    matrices = drawn_matrices(start, adapted(encoder, spec), *ranks, seed)
-    return Adapter(matrices, matrices, "float32", adapted(encoder, spec), *ranks, scale, spec.normalize)
+    ranks, names = (spec.encoder_rank, head_rank(spec, len(data.classes), encoder.width)), adapted(encoder, spec)
+    matrices = drawn_matrices(start, names, *ranks, seed)
+    return Adapter(matrices, matrices, "float32", names, *ranks, scale, spec.normalize)
 
 
 def drawn_matrices(

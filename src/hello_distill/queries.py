@@ -8,7 +8,6 @@ images; its labels for others may become worse. Faithfulness is measured on view
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,6 +22,7 @@ from hello_distill.system import distributed
 from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.fit import fit
 from hello_distill.training.losses import matching_loss
+from hello_distill.training.rounds import in_rounds
 from hello_distill.types import Classifier, Logits
 
 ROUND, UNSEEN = 2**41, 2**52
@@ -86,34 +86,21 @@ def fit_queries(
     """
     unseen = labelled_views(images, augment, teacher, queries.batch_size, UNSEEN + seed)
 
-    def measured(candidate: Adapter) -> Faithfulness:
-        return on_views(restore(start, candidate), unseen)
+    def error(candidate: Adapter) -> float:
+        return on_views(restore(start, candidate), unseen).error
 
-    best, errors, steps = adapter, [measured(adapter).error], 0
-    for number in range(1, queries.rounds + 1):
+    steps = 0
+
+    def fitted(number: int, best: Adapter) -> Adapter:
+        nonlocal steps
         lora = with_adapter(start, best)
         views = EpochBatches(images, augment, queries.batch_size, number * ROUND + seed, teacher)
         epochs = -(-queries.steps // views.per_epoch)
         optim = Optim(epochs, queries.batch_size, queries.lr, warmup=0.1)
         fit(lora, views, views.per_epoch, matching_loss(queries.weight), optim, seed, what=f"queries, round {number}")
-        matrices = lora_matrices(lora)
-        fitted = replace(adapter, kept=matrices, matrices=matrices)
         steps += epochs * views.per_epoch
-        errors.append(measured(fitted).error)
-        if errors[-1] < min(errors[:-1]):
-            best = fitted
-        if not paid(errors, queries):
-            break
+        matrices = lora_matrices(lora)
+        return replace(adapter, kept=matrices, matrices=matrices)
+
+    best, errors = in_rounds(adapter, fitted, error, queries.rounds, queries.gain)
     return best, {"errors": errors, "steps": steps}
-
-
-def paid(errors: Sequence[float], queries: Queries) -> bool:
-    """Whether the last round lowered the error by the share that is asked for."""
-    return errors[-1] <= (1 - queries.gain) * min(errors[:-1])
-
-
-def why_ended(errors: Sequence[float], queries: Queries) -> str:
-    """Why there were no more rounds, in words."""
-    if paid(errors, queries):
-        return f"{queries.rounds} rounds are the most, though the last one paid"
-    return f"the last round lowered it by less than {100 * queries.gain:g} %"

@@ -36,12 +36,12 @@ from hello_distill.queries import (
     fit_queries,
     labelled_views,
     on_views,
-    why_ended,
 )
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.training.networks import build
+from hello_distill.training.rounds import why_ended
 
 VIEWS = Augment(scale=(0.5, 1.0))
 
@@ -114,7 +114,7 @@ def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
     monkeypatch.setattr("hello_distill.queries.on_views", scripted)
     queries = Queries(steps=2, rounds=3, batch_size=16, lr=1e-2)
     fitted, facts = fit_queries(start, adapter, material.held, observer, queries, VIEWS, seed=0)
-    assert facts == {"errors": errors, "steps": 2 * rounds} and why_ended(errors, queries) == why
+    assert facts == {"errors": errors, "steps": 2 * rounds} and why_ended(errors, queries.gain) == why
     held = len(material.held)  # of two batches: a round's two steps are a pass over it
     assert 500 <= sum(asked) - rounds * held < 516, "views that rounds are judged by are labelled once"
     assert torch.equal(restore(start, fitted).label_head.weight, seen[best]) and (best or fitted is adapter)
@@ -174,3 +174,31 @@ def test_lengths_in_steps_do_not_hang_on_the_number_of_images(tree: Path, recipe
     student = load(distill(str(tree), tmp_path / "a", chosen)).student
     assert student.optim.epochs == 4, "8 images in batches of 4 are two steps an epoch"
     assert ProjectorSpec(steps=5).optim.lasting(5, 2).epochs == 3
+
+
+@pytest.mark.parametrize(("gain", "rounds"), [(1.0, 1), (0.0, 3)])
+def test_eq_5_goes_on_in_rounds_for_as_long_as_one_pays(
+    material: Material, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, gain: float, rounds: int
+) -> None:
+    spec = replace(recipe.distiller.projector, queries=None)
+    judged, fitted = [0.9, 0.5, 0.3, 0.2], []
+    stages = Stages(material, recipe.teachers, 0, augment=VIEWS)
+    monkeypatch.setattr(
+        stages, "_error", lambda start, ensemble: lambda adapter: fitted.append(adapter) or judged.pop(0)
+    )
+    adapter = stages.projector(replace(spec, rounds=3, gain=gain)).adapter
+    assert len(fitted) == rounds + 1, "the start and each round are judged once"
+    once = Stages(material, recipe.teachers, 0).projector(spec).adapter
+    for name, matrix in once.matrices.items():
+        assert torch.equal(fitted[1].matrices[name], matrix), "the first round is a fit without rounds"
+        assert torch.equal(adapter.matrices[name], fitted[-1].matrices[name])
+    assert adapter.scale == once.scale
+
+
+def test_rounds_are_judged_by_the_ensemble_on_views_of_held_out_images(material: Material, recipe: Recipe) -> None:
+    stages = Stages(material, recipe.teachers, 0, augment=VIEWS)
+    fitted = stages.projector(replace(recipe.distiller.projector, queries=None))
+    ensemble = stages.teachers().ensemble
+    views = labelled_views(material.held, VIEWS, ensemble, 50, UNSEEN)
+    expected = on_views(restore(fitted.start, fitted.adapter), views).error
+    assert stages._error(fitted.start, ensemble)(fitted.adapter) == pytest.approx(expected, rel=1e-6)

@@ -45,6 +45,7 @@ Count: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Few: TypeAlias = Annotated[int, Field(ge=1, le=2**24)]
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Rank: TypeAlias = Annotated[int, Field(ge=1, le=1024)]
+Rounds: TypeAlias = Annotated[int, Field(ge=1, le=100)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 LARGEST = 1e6
 """Of factors and rates: what an artefact may name, and so what may be fitted with."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, 
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from hello_distill.format.fields import STRICT, Count, Few, Name, NotNegative, Positive, Real, Share
+from hello_distill.format.fields import STRICT, Count, Few, Name, NotNegative, Positive, Real, Rounds, Share
 from hello_distill.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Queries:
     """The teacher whose labels it imitates."""
     steps: Few = 300
     """Of a round, each with a warm-up and a cosine of its own."""
-    rounds: Annotated[int, Field(ge=1, le=100)] = 4
+    rounds: Rounds = 4
     """At most so many."""
     gain: Share = 0.2
     """A round that lowers the error on unseen views by less than this share is the last."""

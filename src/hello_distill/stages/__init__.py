@@ -5,7 +5,7 @@ In memory always; in a folder, too, where one is given, for a run that goes on a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -28,9 +28,10 @@ from hello_distill.projector import (
     fit_projector,
     lora_numbers,
     restore,
+    untrained,
     zero_shot,
 )
-from hello_distill.queries import UNSEEN, Views, fit_queries, labelled_views, on_views, why_ended
+from hello_distill.queries import ROUND, UNSEEN, Views, fit_queries, labelled_views, on_views
 from hello_distill.stages.kept import Computed, Kept, fingerprint, read, write
 from hello_distill.system import context, room
 from hello_distill.system.errors import DivergedError
@@ -49,10 +50,13 @@ from hello_distill.teachers import (
     with_network,
 )
 from hello_distill.training.own import OwnTeacher, open_teachers
+from hello_distill.training.rounds import described, in_rounds
 from hello_distill.training.scores import percent, top1
 from hello_distill.types import Classifier
 
 STUDENTS_VIEWS = Augment()
+JUDGED = 50
+"""Views in a batch that rounds of Eq. 5 are judged by."""
 ADAPTER_FACTS = ("convolutions", "encoder_rank", "head_rank", "scale", "normalize")
 """What an adapter is beside its matrices."""
 
@@ -200,11 +204,10 @@ class Stages:
             start = zero_shot(encoder, self.material.train.classes, spec).to(self.material.train.images.device)
             figures = {"zero_shot_top1": self._tested(start, "zero-shot")}
             with self._failing_again(key), context.stage("projector") as stage:
-                adapter = self._cached_adapter(start, encoder, spec, data, earlier, origin)
+                adapter, errors = self._cached_adapter(start, encoder, spec, data, earlier, origin)
                 start.scale = adapter.scale  # not set yet where the adapter came from the cache
-                batches = num_batches(len(data), spec.optim.batch_size)
-                steps = batches * spec.optim.lasting(spec.steps, batches).epochs
-                stage.figure = f"{adapter.parameters:,} numbers in {steps:,} steps, logit scale {adapter.scale:g}"
+                stage.figure = f"{adapter.parameters:,} numbers in {_length(spec, len(data), errors)}"
+                stage.figure += f"; logit scale {adapter.scale:g}"
             before = figures["zero_shot_top1"]
             figures["projector_top1"] = self._tested(restore(start, adapter), "projector", before)
             self._fitted[key] = Fitted(encoder, start, adapter, figures, origin)
@@ -230,17 +233,36 @@ class Stages:
         data: ImageSet,
         earlier: Adapter | None,
         origin: Sequence[str],
-    ) -> Adapter:
+    ) -> tuple[Adapter, list[float]]:
+        """The adapter, and the relative errors on views of held-out images where there are rounds: see `in_rounds`."""
+
         def compute() -> Computed:
             ensemble = Ensemble([*self.teachers().ensemble.members], spec.match)  # of the spec's own mean
-            adapter = fit_projector(start, encoder, data, ensemble, spec, self.seed, earlier)
-            return adapter.matrices, {name: getattr(adapter, name) for name in ADAPTER_FACTS}
+            first = untrained(start, encoder, data, ensemble, spec, self.seed) if earlier is None else earlier
+
+            def fitted(number: int, best: Adapter) -> Adapter:
+                seed = self.seed + (number - 1) * ROUND
+                return fit_projector(start, encoder, data, ensemble, spec, seed, best)
+
+            if spec.rounds == 1:
+                adapter, errors = fitted(1, first), list[float]()
+            else:
+                adapter, errors = in_rounds(first, fitted, self._error(start, ensemble), spec.rounds, spec.gain)
+            return adapter.matrices, {**{name: getattr(adapter, name) for name in ADAPTER_FACTS}, "errors": errors}
 
         weights = [w.sha256 for w in encoder.weights]
         specs = replace(spec, precision="float32", queries=None), self.taught_by, weights, *origin
         needed = 4 * lora_numbers(encoder, spec, len(start.label_head.weight))
         matrices, facts = self._kept.computed("projectors", specs, needed, compute)
-        return Adapter(matrices, matrices, "float32", **{**facts, "convolutions": tuple(facts["convolutions"])})
+        errors = facts.pop("errors")
+        return Adapter(matrices, matrices, "float32", **{**facts, "convolutions": tuple(facts["convolutions"])}), errors
+
+    def _error(self, start: Projector, ensemble: Ensemble) -> Callable[[Adapter], float]:
+        """How far an adapter's labels are from the weak teachers' on views, as students draw them, of images that it
+        was not fitted on; of training images where none are held out."""
+        judged = self.material.held if len(self.material.held) else self.material.train
+        views = labelled_views(judged, self.augment, ensemble, JUDGED, UNSEEN + self.seed)
+        return lambda adapter: on_views(restore(start, adapter), views).error
 
     def queried(self, spec: ProjectorSpec, fitted: Fitted, adapter: Adapter, images: ImageSet) -> Adapter:
         """The adapter, in float32, after it was fitted on the views of distilled images that students will draw.
@@ -262,11 +284,7 @@ class Stages:
         specs = replace(spec, precision="float32"), self.taught_by, self.augment, weights, ranks, *asked
         with self._failing_again(repr(specs)), context.stage("query fitting") as stage:
             matrices, facts = self._kept.computed("queries", specs, tensors.size(adapter.matrices), compute)
-            errors = ", ".join(f"{error:.3g}" for error in facts["errors"])
-            stage.figure = (
-                f"{facts['steps']} steps, relative error on unseen views after each round: {errors}; "
-                f"{why_ended(facts['errors'], queries)}"
-            )
+            stage.figure = f"{facts['steps']} steps, {described(facts['errors'], queries.gain)}"
         return replace(adapter, kept=matrices, matrices=matrices)
 
     def unseen_views(self, spec: ProjectorSpec, images: ImageSet, number: int) -> Views:
@@ -316,3 +334,12 @@ class Stages:
         except DivergedError as error:
             self._diverged[what] = error
             raise
+
+
+def _length(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> str:
+    """How long a fit on so many images lasted and, where it has rounds, why it ended, in words."""
+    batches = num_batches(count, spec.optim.batch_size)
+    steps = batches * spec.optim.lasting(spec.steps, batches).epochs
+    if not errors:
+        return f"{steps:,} steps"
+    return f"{steps * (len(errors) - 1):,} steps, {described(errors, spec.gain)}"
