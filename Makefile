@@ -77,6 +77,10 @@ experiments: setup
 		--labels projector projector-float32 projector-int8 teacher hard --out results/tiny.json
 	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods rded-encoder --labels teacher --out results/tiny.json
 	$(RUN) plot results/tiny.json
+	$(RUN) compare $(PHOTOGRAPHS) --recipe photographs --methods hello rded random --students resnet18 \
+		--labels projector teacher projector-int8 teacher-int8 hard --models head projector teacher \
+		--out results/photographs.json
+	$(RUN) plot results/photographs.json
 	$(BIN)/python scripts/budgets.py $(TINY) out/budgets results/tiny-budgets.json
 	for name in ablation stages ranks architectures choices crops images; do \
 		$(RUN) study $(CIFAR10) --recipe $$name --out results/$${name}_cifar10.json || exit; \

@@ -37,7 +37,7 @@ def add_seeds(parser: ArgumentParser, meaning: str) -> None:
 
 def compare_options(parser: ArgumentParser) -> None:
     """Methods and labels side by side, every cell resumable, into one result file."""
-    add_result(parser, "small (10 classes, 32 pixels, two cores) or many (200 classes)")
+    add_result(parser, "small (10 classes, 32 pixels, two cores), many (200 classes) or photographs (64 pixels)")
     add_ipc(parser)
     parser.add_argument(
         "--methods", nargs="+", default=["random", "rded", "rded-encoder", "hello"], help="also sre2l, gvbsm"

@@ -50,7 +50,7 @@ def fit_settings(bench: Bench, ledger: Ledger, what: str) -> Mapping[str, float]
 def _short(spec: ProjectorSpec, settings: Mapping[str, Any]) -> ProjectorSpec:
     """A fit of these settings that sees its images once."""
     tried = with_settings(spec, settings)
-    return replace(tried, optim=replace(tried.optim, epochs=1))
+    return replace(tried, optim=replace(tried.optim, epochs=1), steps=None, rounds=1)
 
 
 def _projector_fit(bench: Bench, spec: ProjectorSpec) -> Trial:

@@ -10,7 +10,7 @@ from hello_distill.experiments.continual import Continual
 from hello_distill.experiments.grid import Comparison
 from hello_distill.experiments.study import Study
 from hello_distill.recipes.baselines import gvbsm, gvbsm_small, random, rded, rded_small, sre2l, sre2l_small
-from hello_distill.recipes.comparisons import PLANNED, many, small
+from hello_distill.recipes.comparisons import PLANNED, many, photographs, small
 from hello_distill.recipes.continual import arriving_many, arriving_small
 from hello_distill.recipes.hello import cpu, demo, hello_many, hello_small, paper
 from hello_distill.recipes.imagenet import imagenet1k, imagenet100
@@ -42,7 +42,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 }
 FOR_A_GPU = ("paper", "imagenet100", "imagenet1k")
 """Recipes that a processor alone would take days for."""
-COMPARISONS: dict[str, Callable[[], Comparison]] = {"small": small, "many": many}
+COMPARISONS: dict[str, Callable[[], Comparison]] = {"small": small, "many": many, "photographs": photographs}
 CONTINUALS: dict[str, Callable[[], Continual]] = {"small": arriving_small, "many": arriving_many}
 
 SMALL, TINY, MANY = 48, 28, 100
