@@ -82,7 +82,7 @@ experiments: setup
 		--out results/photographs.json
 	$(RUN) plot results/photographs.json
 	$(BIN)/python scripts/budgets.py $(TINY) out/budgets results/tiny-budgets.json
-	for name in ablation stages ranks architectures choices crops images; do \
+	for name in ablation stages ranks architectures choices lengths crops images; do \
 		$(RUN) study $(CIFAR10) --recipe $$name --out results/$${name}_cifar10.json || exit; \
 	done
 	for name in ablation architectures; do \

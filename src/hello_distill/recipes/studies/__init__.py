@@ -13,6 +13,7 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "ranks": paper.ranks_small,
     "stages": paper.stages_small,
     "choices": choices.choices_small,
+    "lengths": choices.lengths_small,
     "crops": images.crops_small,
     "images": images.images_small,
     "mosaics": photographs.mosaics_cpu,

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Contender
 from hello_distill.experiments.study import Study
 from hello_distill.format.results.grids import THE_RECIPE
+from hello_distill.recipes.hello import hello_small
 from hello_distill.recipes.studies.base import (
     AT_TEN,
     WHOLE,
@@ -82,3 +84,33 @@ def choices_small() -> Study:
     hello-distill study DATA --recipe choices --out results/choices_cifar10.json
     """
     return choices(small(), AT_TEN)
+
+
+def lengths(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
+    """How long must the projector learn for its labels to be worth the teacher's? Its images are the teacher's, too.
+
+    Two epochs, and rounds as in `hello-small`, each without query fitting and with it; RDED's labels are those of the
+    teacher that all imitate. The student's MSE alone did better than KL for teacher and projector alike on held-out
+    images.
+    """
+    method = replace(hello_of(recipe), update=None)
+    rounds = hello_of(hello_small()).projector
+    longer = projecting(method, steps=rounds.steps, rounds=rounds.rounds, gain=rounds.gain)
+    contenders = {
+        "the teacher's labels": Contender(RDED(method.patches)),
+        "two epochs": Contender(projecting(method, queries=None)),
+        "two epochs, query fitting": Contender(method),
+        "rounds": Contender(projecting(longer, queries=None)),
+        "rounds, query fitting": Contender(longer),
+    }
+    question = "How long must the projector learn for its labels to be worth the teacher's?"
+    student = {"lr": 1e-3, "loss": "mse", "beta": 0.0}
+    return replace(study_of(question, None, recipe, contenders, training), student=student)
+
+
+def lengths_small() -> Study:
+    """How long the projector must learn, on 10,000 images of CIFAR-10, IPC 10.
+
+    hello-distill study DATA --recipe lengths --out results/lengths_cifar10.json
+    """
+    return lengths(small(), AT_TEN)
