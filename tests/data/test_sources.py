@@ -237,6 +237,47 @@ def litter(folder: Path) -> Path:
     return folder
 
 
+def annotated(folder: Path, labels: tuple[str, str] = ("cat", "dog"), end: str = "\t0\t0\t8\t8\n") -> Path:
+    """Laid out as Tiny-ImageNet: images and boxes in class folders, the classes of `val` in a file, none of `test`."""
+    tree(folder, test=None, inner="images")
+    for name in ("cat", "dog"):
+        (folder / "train" / name / f"{name}_boxes.txt").write_text("0.png\t0\t0\t8\t8\n")
+    listed = loose(folder / "val" / "images", "test")
+    loose(folder / "test" / "images", "train")
+    called = dict(zip(("cat", "dog"), labels, strict=True))
+    lines = [f"{name}.png\t{called[label]}{end}" for name, label in listed]
+    (folder / "val" / "val_annotations.txt").write_text("".join(lines))
+    return folder
+
+
+case("the layout of Tiny-ImageNet")(annotated)
+case("Tiny-ImageNet, zipped as it comes")(
+    lambda folder: zipped(annotated(folder / "tiny-imagenet-200"), folder / "a.zip")
+)
+case("Tiny-ImageNet, its test split by name", options={"test_split": "val"})(annotated)
+
+
+@case(
+    "annotations of other classes",
+    told=r"val_annotations.txt names classes that the training .* do not have: cow",
+    change=annotated,
+)
+def annotated_otherwise(folder: Path) -> Path:
+    return annotated(folder, ("cat", "cow"))
+
+
+@case(
+    "annotations without classes",
+    told=r"val_annotations.txt, line 1, has no class behind a tab; write IMAGE",
+    change=annotated,
+)
+def annotated_by_nothing(folder: Path) -> Path:
+    annotated(folder)
+    file = folder / "val" / "val_annotations.txt"
+    file.write_text(file.read_text().replace("\t", " "))
+    return folder
+
+
 @case("links within the data")
 def links_within(folder: Path) -> Path:
     tree(folder)

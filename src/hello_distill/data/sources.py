@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from hello_distill.data import archives, arrays, folders, listings, names, trees, values
+from hello_distill.data import annotated, archives, arrays, folders, listings, names, trees, values
 from hello_distill.data.fashion_mnist import fashion_mnist
 from hello_distill.data.folders import Place
 from hello_distill.data.images import ImageSet, Split
@@ -185,8 +185,16 @@ class _Folders(NamedTuple):
 
     def test(self, name: str | None) -> Split:
         classes = folders.training_folder(self.tree)[1]
+        if listed_at := annotated.annotated(self.tree, name):
+            return self._listed(listed_at, classes)
         place = folders.test_folder(self.tree, name, classes)
         return self._split(Path(place.shown).name, place, classes)
+
+    def _listed(self, place: Place, classes: tuple[str, ...]) -> Split:
+        paths, targets = annotated.images_of(place, classes)
+        table = values.in_memory(values.at_paths(paths), targets, classes)
+        split = Split(self.source, Path(place.shown).name, table, classes, trees.roots(place.tree.root))
+        return values.checked(split.noting(f"classes by {annotated.ANNOTATIONS}"))
 
     def _split(self, name: str, place: Place, classes: tuple[str, ...]) -> Split:
         paths, targets, litter = folders.images_of(place, classes)
