@@ -39,8 +39,8 @@ def images_of(place: Place, classes: Sequence[str]) -> tuple[list[str], list[int
     targets = {label: target for target, label in enumerate(classes)}
     if unknown := sorted({label for _, label in rows} - set(targets)):
         raise InputError(
-            f"{tree.shown(file)} names classes that the training images do not have: {listed(unknown)}; call them there "
-            "as their folders are called"
+            f"{tree.shown(file)} names classes that the training images do not have: {listed(unknown)}; call them "
+            "there as their folders are called"
         )
     inner = join(place.at, "images") if "images" in tree.folders(place.at) else place.at
     paths = [tree.path(join(inner, PurePosixPath(image).name)) for image, _ in rows]
