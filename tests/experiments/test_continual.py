@@ -481,7 +481,7 @@ def test_named_experiments_can_be_written_down(name: str) -> None:
     ablation = recipes.find_study({"small": "ablation", "many": "ablation-many"}[name]).comparison
     method, same = made.comparison.contenders["hello"].distiller, ablation.contenders["+ query fitting"].distiller
     short = recipes.find("hello-small")
-    projector = replace(same.projector, optim=replace(same.projector.optim, epochs=2))
+    projector = replace(short.distiller.projector, steps=200, rounds=3)
     assert method == replace(same, projector=projector) and made.comparison.projector == projector
     base = replace(made.comparison.base, train_limit=ablation.base.train_limit)
     assert base.teachers == replace(short.teachers, network=ablation.base.teachers.network)
