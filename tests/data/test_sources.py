@@ -237,7 +237,7 @@ def litter(folder: Path) -> Path:
     return folder
 
 
-def annotated(folder: Path, labels: tuple[str, str] = ("cat", "dog"), end: str = "\t0\t0\t8\t8\n") -> Path:
+def annotated(folder: Path, labels: tuple[str, str] = ("cat", "dog")) -> Path:
     """Laid out as Tiny-ImageNet: images and boxes in class folders, the classes of `val` in a file, none of `test`."""
     tree(folder, test=None, inner="images")
     for name in ("cat", "dog"):
@@ -245,14 +245,14 @@ def annotated(folder: Path, labels: tuple[str, str] = ("cat", "dog"), end: str =
     listed = loose(folder / "val" / "images", "test")
     loose(folder / "test" / "images", "train")
     called = dict(zip(("cat", "dog"), labels, strict=True))
-    lines = [f"{name}.png\t{called[label]}{end}" for name, label in listed]
+    lines = [f"{name}.png\t{called[label]}\t0\t0\t8\t8\n" for name, label in listed]
     (folder / "val" / "val_annotations.txt").write_text("".join(lines))
     return folder
 
 
 case("the layout of Tiny-ImageNet")(annotated)
 case("Tiny-ImageNet, zipped as it comes")(
-    lambda folder: zipped(annotated(folder / "tiny-imagenet-200"), folder / "a.zip")
+    lambda folder: zipped(annotated(folder / "x"), folder / "a.zip", "tiny-imagenet-200")
 )
 case("Tiny-ImageNet, its test split by name", options={"test_split": "val"})(annotated)
 

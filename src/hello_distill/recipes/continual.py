@@ -27,10 +27,9 @@ def arriving_small() -> Continual:
 
         hello-distill continual DATA --recipe small --steps 5 10 --ipc 10 --out results/continual_cifar10.json
 
-    Estimated for three seeds: an hour and a quarter of one core. An image costs 1.3 ms in an epoch of teachers, 6 ms in
-    one of the projector (it had two of them then), 1.3 to 3.3 ms in one of a student. Teachers and projectors are
-    fitted to every set of classes seen, and each seed has other sets. At ten steps a class comes alone, so that the
-    first step says nothing.
+    An image costs 1.3 ms of a core in an epoch of teachers, 6 ms in a step of the projector, 1.3 to 3.3 ms in an epoch
+    of a student. Teachers and projectors are fitted to every set of classes seen, and each seed has other sets. At ten
+    steps a class comes alone, so that the first step says nothing.
     """
     return _arriving(replace(base.small(), train_limit=5_000), epochs=100)
 
@@ -48,8 +47,7 @@ def arriving_many() -> Continual:
 def _arriving(recipe: Recipe, epochs: int) -> Continual:
     """Three methods, untuned, at IPC 10. Teachers have ten epochs, the projector 200 to 600 steps at each step.
 
-    Before it had two epochs, so that one of few classes got few updates from its originals, to HeLlO's disadvantage
-    under `-seen`; that of `-extended` goes on from those of the step before.
+    So one of few classes (`-seen`) learns as long as one of many; that of `-extended` goes on from the step before.
     """
     short = hello_small()
     teachers = replace(recipe.teachers, weak_epochs=short.teachers.weak_epochs, optim=short.teachers.optim)

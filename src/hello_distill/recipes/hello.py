@@ -130,10 +130,9 @@ def hello_small() -> Recipe:
     """HeLlO on ten classes of 32 pixels (CIFAR-10), with a 3-layer ConvNet of width 128: what `compare` runs.
 
     The projector's rate and lambda are those that did best in the trials of results/cifar10.json: the highest of both
-    that were tried there. It is fitted for 1,000 steps at least and 4,000 at most: one of 625 was seen to cost students
-    three points against their teacher on 10,000 images, one of 3,000 none (held-out images, three seeds, no file). The
-    weak teachers' epochs are one choice for all images per class, so that `compare` trains one projector; `paper` and
-    `cpu` choose them by IPC.
+    that were tried there. It is fitted for 1,000 steps at least and 4,000 at most: results/lengths_cifar10.json shows
+    what shorter ones cost. The weak teachers' epochs are one choice for all images per class, so that `compare` trains
+    one projector; `paper` and `cpu` choose them by IPC.
     """
     return Recipe(
         max_side=32,

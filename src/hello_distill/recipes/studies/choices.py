@@ -89,9 +89,9 @@ def choices_small() -> Study:
 def lengths(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     """How long must the projector learn for its labels to be worth the teacher's? Its images are the teacher's, too.
 
-    Two epochs, and rounds as in `hello-small`, each without query fitting and with it; RDED's labels are those of the
-    teacher that all imitate. The student's MSE alone did better than KL for teacher and projector alike on held-out
-    images.
+    Two epochs, and rounds as in `hello-small`, each without query fitting and with it; RDED's labels are the
+    observer's. Students have MSE alone, which did better than KL for observer and projector alike in trials on held-out
+    images (in no file).
     """
     method = replace(hello_of(recipe), update=None)
     rounds = hello_of(hello_small()).projector
