@@ -32,8 +32,8 @@ from hello_distill.format.results import Training
 from hello_distill.format.results.entries import Summary
 from hello_distill.labels.sources.static import static
 from hello_distill.stages import Stages
-from hello_distill.stages.kept import fingerprint
-from hello_distill.student import tested, train_students
+from hello_distill.stages.kept import fingerprint, kept_for
+from hello_distill.student import students_of, tested
 from hello_distill.system import context, distributed
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import ArtifactError, InputError, MachineError
@@ -56,9 +56,10 @@ def distill(
 ) -> Path:
     """Distil the training images of `data` (see `hello_distill.data.images`) into an artefact at `out`.
 
-    Teachers and projectors are cached in the folder `stages`, if one is given, for later runs. Images that cannot be
-    read are left out, up to the share `Context.max_bad`, and listed in the file `skipped`. `short_class` says what
-    becomes of classes with too few images (see `short_classes`).
+    Teachers, projectors and what else takes long are cached in the folder `stages` for later runs; without one in
+    `.NAME.stages` beside `out`, which goes when the artefact is there. A run that was stopped goes on from it. Images
+    that cannot be read are left out, up to the share `Context.max_bad`, and listed in the file `skipped`.
+    `short_class` says what becomes of classes with too few images (see `short_classes`).
 
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
     MachineError; then nothing is left at `out`, which belongs to this run from its start.
@@ -68,7 +69,9 @@ def distill(
         material, left_out = training_images(data, recipe, skipped, short_class)
         check_room(Path(out), forecast(material.train, recipe, encoder), rough=True)
         figures = {"skipped_images": left_out.reasons()} if left_out.bad else {}
-        return distill_material(material, recipe, recipe.distiller, out, stages, source_of(data), short_class, figures)
+        method, source = recipe.distiller, source_of(data)
+        with kept_for(out, stages) as folder:
+            return distill_material(material, recipe, method, out, folder, source, short_class, figures)
 
 
 def check(recipe: Recipe) -> Encoder | None:
@@ -167,7 +170,7 @@ def train(
     check_seeds(seeds)
     artifact = opened(folder, student, labels, ipc)
     images, described = evaluation_images(folder, data, artifact, test)
-    scores = train_students(artifact, images, seeds)
+    scores = students_of(artifact, images, seeds)
     return Training(
         student=artifact.student.network,
         labels=artifact.labels.kind,
@@ -210,7 +213,7 @@ def reproduce(
             f"the {len(images)} test images of {data} are not the {expected['test_images']} on which the stated "
             "accuracy was measured; give the same data, and the same --test"
         )
-    scores = train_students(artifact, images, expected["seeds"] if seeds is None else seeds)
+    scores = students_of(artifact, images, expected["seeds"] if seeds is None else seeds)
     result = verdict(expected, [score.last for score in scores])
     return {**result, "expected": expected, "student": artifact.student.network, "environment": environment()}
 
@@ -233,7 +236,7 @@ def record(
             raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} seeds, not {len(seeds)}")
         artifact = artifacts.load(folder)
         images, _ = evaluation_images(folder, data, artifact, test)
-        scores = train_students(artifact, images, seeds)
+        scores = students_of(artifact, images, seeds)
         expected = {
             "seeds": list(seeds),
             "top1_last": Summary.of([score.last for score in scores]).content(),

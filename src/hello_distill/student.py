@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from hello_distill.artifact import Artifact
 from hello_distill.data.images import ImageSet
 from hello_distill.format.sizes import num_batches
 from hello_distill.projector import Projector
+from hello_distill.stages.kept import fingerprint
 from hello_distill.system import context, distributed
+from hello_distill.system.cache import locked
+from hello_distill.system.errors import MachineError
+from hello_distill.system.machine import cache_folder
+from hello_distill.system.publishing import check_writable
 from hello_distill.teachers import ENCODER, network
+from hello_distill.training.checkpoint import within
 from hello_distill.training.epoch import own_batches
 from hello_distill.training.fit import fit
 from hello_distill.training.networks import build
@@ -66,23 +76,25 @@ def train_student(training: TrainingSet, test: ImageSet, seed: int, held: ImageS
     """A fresh student by the set's own protocol, tested as it goes, and on held-out images at its end."""
     spec, data = training.student, training.data
     student = fresh(spec.network, data, seed).to(data.images.device)
-    accuracies: dict[int, float] = {}
+    accuracies: dict[str, Tensor] = {}
 
     def test_student(epoch: int) -> None:
         if epoch in spec.tested_epochs() and (accuracy := top1(student.eval(), test)) is not None:
-            accuracies[epoch] = accuracy
+            accuracies[str(epoch)] = torch.tensor(accuracy, dtype=torch.float64)
 
     def batch(view: View, part: slice) -> Batch:
         if spec.double_forward:
             move_statistics(student, data, view, part)
         return training.batch(view, part)
 
-    def epoch_of(epoch: int) -> Iterator[tuple[Rows, Batch]]:
-        return own_batches(training.views(spec.optim.batch_size, epoch, seed), batch)
+    def epoch_of(epoch: int, first: int) -> Iterator[tuple[Rows, Batch]]:
+        return own_batches(training.views(spec.optim.batch_size, epoch, seed), batch, first)
 
     steps = num_batches(len(data), spec.optim.batch_size)
-    fit(student, epoch_of, steps, training.student_loss(), spec.optim, seed, test_student, f"student, seed {seed}")
-    return Score(seed, accuracies, top1(student.eval(), held) if held is not None else None)
+    what = f"student, seed {seed}"
+    fit(student, epoch_of, steps, training.student_loss(), spec.optim, seed, test_student, what, accuracies)
+    by_epoch = {int(epoch): accuracy.item() for epoch, accuracy in accuracies.items()}
+    return Score(seed, by_epoch, top1(student.eval(), held) if held is not None else None)
 
 
 @torch.no_grad()
@@ -91,6 +103,33 @@ def move_statistics(student: nn.Module, data: ImageSet, view: View, part: slice 
     place), on unmixed ones under Mixup."""
     seen = view if any(view.hole) else view._replace(share=1.0)
     student(render(data.images, seen, part))
+
+
+def students_of(artifact: Artifact, test: ImageSet, seeds: Sequence[int]) -> list[Score]:
+    """Students of a saved artefact. A run that was stopped goes on: until all are trained, checkpoints are in the
+    user's cache, unless another process trains the same or the cache cannot be written, which is said."""
+    spec, kind = artifact.student, artifact.labels.kind
+    known = repr((artifact.manifest["files"], spec, kind, len(artifact.data), [*seeds], fingerprint(test)))
+    folder = cache_folder() / "students" / hashlib.sha256(known.encode()).hexdigest()[:16]
+    with resumable(folder):
+        return train_students(artifact, test, seeds)
+
+
+@contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Checkpoints in a folder that this process has for itself, or else none."""
+    try:
+        check_writable(folder.parent)
+    except MachineError as error:
+        with context.stage("checkpoints") as stage:
+            stage.figure = f"none: {error}"
+        yield
+        return
+    with locked(folder.with_suffix(".lock"), wait=False) if distributed.first() else nullcontext(False) as mine:
+        with within(folder if distributed.followed(float(mine)) else None):
+            yield
+        if mine:
+            folder.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def train_students(training: TrainingSet, test: ImageSet, seeds: Sequence[int], what: str = "student") -> list[Score]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hello_distill import encoders
 from hello_distill.data.images import ImageSet
@@ -130,16 +130,21 @@ class Ensemble(nn.Module):
 def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int) -> Teachers:
     """Train the network with CE on augmented images, keeping the checkpoints that the spec names."""
     model = _untrained(spec.network, data, seed).to(data.images.device)
-    kept: dict[int, nn.Module] = {}
+    kept: dict[str, Tensor] = {}
 
     def keep(epoch: int) -> None:
         if epoch in spec.weak_epochs:
-            kept[epoch] = copy.deepcopy(model)
+            kept.update({f"{epoch}/{name}": value.clone() for name, value in model.state_dict().items()})
+
+    def member(epoch: int) -> nn.Module:
+        weak = copy.deepcopy(model)
+        weak.load_state_dict({name: kept[f"{epoch}/{name}"] for name in model.state_dict()})
+        return weak
 
     views = EpochBatches(data, spec.augment, spec.optim.batch_size, seed)
-    fit(model, views, views.per_epoch, hard_loss, spec.optim, seed, keep, "teachers")
+    fit(model, views, views.per_epoch, hard_loss, spec.optim, seed, keep, "teachers", kept, repr(spec.weak_epochs))
     observer = model.eval().requires_grad_(False)
-    return Teachers(observer, Ensemble([kept[epoch] for epoch in spec.weak_epochs]))
+    return Teachers(observer, Ensemble([member(epoch) for epoch in spec.weak_epochs]))
 
 
 def _untrained(name: str, data: ImageSet, seed: int) -> nn.Module:

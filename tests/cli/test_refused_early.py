@@ -28,7 +28,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("training began")
 
-    for name in ("distill_material", "train_students", "evaluation_images"):
+    for name in ("distill_material", "students_of", "evaluation_images"):
         monkeypatch.setattr(pipeline, name, never)
 
 

@@ -701,7 +701,7 @@ class Poisoned:
         self.where, self.value, self.steps = where, value, 0
         self.model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
 
-    def __call__(self, epoch: int) -> Iterator[tuple[torch.Tensor, Batch]]:
+    def __call__(self, epoch: int, first: int) -> Iterator[tuple[torch.Tensor, Batch]]:
         for number in range(2):
             batch = Batch(torch.rand(6, 3, 4, 4), torch.rand(6, 2), torch.eye(2)[torch.arange(6) % 2])
             if self.steps == STEP:

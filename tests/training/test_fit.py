@@ -18,7 +18,7 @@ from hello_distill.training.losses import hard_loss, matching_loss
 from hello_distill.types import Batch
 
 
-def batches(epoch: int) -> list[tuple[torch.Tensor, Batch]]:
+def batches(epoch: int, first: int = 0) -> list[tuple[torch.Tensor, Batch]]:
     generator = torch.Generator().manual_seed(epoch)
     x = torch.rand(6, 3, 4, 4, generator=generator)
     labels = torch.eye(2)[torch.tensor([0, 1, 0, 1, 1, 0])]
@@ -60,7 +60,7 @@ def test_one_step_of_sgd_by_hand_and_no_decay_on_biases() -> None:
     rows, batch = batches(0)[0]
     loss = hard_loss(model(batch.images), batch.soft, batch.hard)
     slope = torch.autograd.grad(loss, list(model.parameters()))
-    fit(model, lambda epoch: [(rows, batch)], 1, hard_loss, optim, seed=0)
+    fit(model, lambda epoch, first: [(rows, batch)], 1, hard_loss, optim, seed=0)
     torch.testing.assert_close(model[1].weight, weight - 0.1 * (slope[0] + 0.5 * weight))
     torch.testing.assert_close(model[1].bias, bias - 0.1 * slope[1])
 
@@ -112,7 +112,14 @@ def test_the_rate_changes_every_step_or_every_epoch() -> None:
         nn.init.zeros_(model.weight)
         optim = Optim(2, 1, lr=1.0, name="sgd", weight_decay=0.0, momentum=0.0, changes=changes)
         batch = torch.zeros(1).long(), Batch(torch.ones(1, 1), torch.zeros(1, 2), torch.zeros(1, 2))
-        fit(model, lambda epoch, batch=batch: [batch] * 2, 2, lambda prediction, *_: -prediction.sum(), optim, seed=0)
+        fit(
+            model,
+            lambda epoch, first, batch=batch: [batch] * 2,
+            2,
+            lambda prediction, *_: -prediction.sum(),
+            optim,
+            seed=0,
+        )
         moved.append(model.weight[0].item())
     cosine = [0.5 * (1 + math.cos(math.pi * done)) for done in (0, 0.25, 0.5, 0.75)]
     assert moved == pytest.approx([sum(cosine), 2 * cosine[0] + 2 * cosine[2]])
@@ -132,7 +139,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 model, x = torch.nn.Linear(2, 2), torch.eye(2)
-fit(model, lambda epoch: [(torch.arange(2), Batch(x, x, x))], 1, hard_loss, Optim(epochs=1, batch_size=2), 0)
+fit(model, lambda epoch, first: [(torch.arange(2), Batch(x, x, x))], 1, hard_loss, Optim(epochs=1, batch_size=2), 0)
 faults()
 print(faults())
 """

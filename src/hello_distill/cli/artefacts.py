@@ -17,6 +17,7 @@ from hello_distill.cli.options import (
     add_json,
     add_part,
     add_reading,
+    add_resume,
     add_squares,
     add_teacher,
     add_test,
@@ -70,6 +71,7 @@ def distill_options(parser: ArgumentParser) -> None:
         help="classes with too few images: stop, use their images again, or make fewer of them",
     )
     add_reading(parser)
+    add_resume(parser)
     parser.add_argument("--skipped", help="JSON file that lists the images that were left out, and why")
     parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(

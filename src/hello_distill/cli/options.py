@@ -72,7 +72,17 @@ def add_reading(parser: ArgumentParser) -> None:
 
 def reading(options: Namespace) -> dict[str, Any]:
     """What was chosen of these options, as fields of `Context`."""
-    return {name: options[name] for name in ("max_bad", "follow_links", *READING) if name in options}
+    return {name: options[name] for name in ("max_bad", "follow_links", "resume_changed", *READING) if name in options}
+
+
+def add_resume(parser: ArgumentParser) -> None:
+    """The option of commands whose trainings go on after a stop."""
+    parser.add_argument(
+        "--resume-changed",
+        action="store_true",
+        help="go on also from checkpoints that other versions, threads or processes have made; the numbers are then "
+        "not those of an undisturbed run",
+    )
 
 
 def add_squares(parser: ArgumentParser) -> None:

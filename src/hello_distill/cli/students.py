@@ -5,7 +5,15 @@ from __future__ import annotations
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_part, add_reading, add_test
+from hello_distill.cli.options import (
+    ArgumentParser,
+    add_artefact,
+    add_json,
+    add_part,
+    add_reading,
+    add_resume,
+    add_test,
+)
 from hello_distill.cli.output import show
 from hello_distill.system import distributed
 from hello_distill.system.claims import claimed
@@ -23,6 +31,7 @@ def train_options(parser: ArgumentParser) -> None:
     add_part(parser)
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")
     add_reading(parser)
+    add_resume(parser)
     add_json(parser)
 
 
@@ -45,6 +54,7 @@ def evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", help="one student each (default: those it states)")
     parser.add_argument("--record", help="folder for a copy that states what these students reach; must not exist yet")
     add_reading(parser)
+    add_resume(parser)
     add_json(parser)
 
 

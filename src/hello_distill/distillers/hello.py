@@ -14,8 +14,9 @@ from hello_distill.distillers.rded import Patches
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.labels.sources import budget
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
-from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_numbers, restore
+from hello_distill.projector import Adapter, ProjectorSpec, lora_numbers, restore
 from hello_distill.stages import Fitted, Stages
+from hello_distill.stages.kept import fingerprint
 from hello_distill.system import context
 from hello_distill.teachers import TeacherSpec
 
@@ -35,9 +36,9 @@ class HeLlO(Distiller):
     def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         self.check(material, ipc)
         observer, _ = stages.teachers()
-        mosaics = self.patches(material.train, observer, ipc, seed)  # line 3: Eq. 6
+        mosaics = self.patches(material.train, observer, ipc, seed, stages.blocks)  # line 3: Eq. 6
         fitted = stages.projector(self.projector)  # lines 4-8: Eq. 2-5
-        images, moved = self._moved(mosaics, restore(fitted.start, fitted.adapter))  # lines 9-11: Eq. 7
+        images, moved = self._moved(mosaics, fitted, stages)  # lines 9-11: Eq. 7
         queried = stages.queried(self.projector, fitted, fitted.adapter, images)  # ours
         adapter, figures = self._stored_form(stages, fitted, queried, images)
         # merges the rounded adapter: what students see is what is stored
@@ -104,13 +105,17 @@ class HeLlO(Distiller):
             adapter = stages.queried(self.projector, fitted, cut, images)
         return adapter.rounded(chosen.precision), figures
 
-    def _moved(self, mosaics: ImageSet, projector: Projector) -> tuple[ImageSet, dict[str, Any]]:
+    def _moved(self, mosaics: ImageSet, fitted: Fitted, stages: Stages) -> tuple[ImageSet, dict[str, Any]]:
         if self.update is None:
             return mosaics, {}
         with context.stage("image update") as stage:
             pixels, per_side = in_memory(mosaics.images), self.patches.factor
+            projector, known = (
+                restore(fitted.start, fitted.adapter),
+                (fingerprint(mosaics), fitted.adapter.fingerprint()),
+            )
             before = self.update.loss(pixels, projector.encode, per_side)
-            images = self.update(pixels, projector.encode, per_side)
+            images = self.update(pixels, projector.encode, per_side, stages.blocks, known)
             after = self.update.loss(images, projector.encode, per_side)
             stage.figure = f"information loss {before:.3g} before, {after:.3g} after"
         return replace(mosaics, images=images), {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hello_distill.format.fields import Few, NotNegative
-from hello_distill.system import context
+from hello_distill.format.sizes import num_batches
+from hello_distill.stages.kept import Blocks, one_by_one
 from hello_distill.system.errors import InputError
 from hello_distill.training.fit import check_moved
 from hello_distill.types import Features, Images, Pixels, Scalar
@@ -37,16 +38,28 @@ class LIC:
     on: Literal["images", "patches"] = "images"
     """Ours: what the encoder is shown, whole images as students see them, or each patch of a mosaic by itself."""
 
-    def __call__(self, images: Pixels, encode: Encode, per_side: int = 1) -> Pixels:
+    def __call__(
+        self,
+        images: Pixels,
+        encode: Encode,
+        per_side: int = 1,
+        blocks: Blocks = one_by_one,
+        known: Sequence[str] = (),
+    ) -> Pixels:
         """The moved images, 8 bit again; `per_side` is how many patches an image has along a side.
+
+        A batch is one of the `blocks` of work; `known` names images and encoder for those who keep them.
 
         Raises DivergedError where a loss or a pixel is not finite, and what `check` raises.
         """
         self.check(images.shape[-1], per_side)
-        parts = range(0, len(images), self.batch_size)
-        tracked = context.track(parts, len(parts), "image update")
-        moved = [self._update(images[at : at + self.batch_size], encode, at, per_side) for at in tracked]
-        return torch.cat(moved)
+
+        def batch(number: int) -> Pixels:
+            first = number * self.batch_size
+            return self._update(images[first : first + self.batch_size], encode, first, per_side)
+
+        total = num_batches(len(images), self.batch_size)
+        return torch.cat(blocks("image update", (self, per_side, *known), total, batch)).to(images.device)
 
     def _update(self, images: Pixels, encode: Encode, first: int, per_side: int) -> Pixels:
         x = whole(images).requires_grad_(True)

@@ -36,7 +36,7 @@ class Probe(Distiller):
         self.patches.check(material.train, ipc)
         name = encoder_name(self.projector)
         observer, _ = stages.teachers()
-        images = self.patches(material.train, observer, ipc, seed)
+        images = self.patches(material.train, observer, ipc, seed, stages.blocks)
         model, figures = stages.probe(self.projector, self.taught, self.lora)
         return Distilled(images, TeacherLabels([name], [model], images.side), {**stages.figures, **figures})
 

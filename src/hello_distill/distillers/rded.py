@@ -17,6 +17,7 @@ from hello_distill.format.fields import Few
 from hello_distill.format.specs import Shares
 from hello_distill.labels.sources.teacher import taught
 from hello_distill.stages import Stages
+from hello_distill.stages.kept import Blocks, one_by_one
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 from hello_distill.training.networks import IMAGENET_MEAN
@@ -62,13 +63,18 @@ class Patches:
                 "or `distill` with --short-class repeat or fewer"
             )
 
-    def __call__(self, data: ImageSet, observer: Classifier, ipc: int, seed: int) -> ImageSet:
-        """`ipc` stitched images (uint8) per class, class by class."""
+    def __call__(
+        self, data: ImageSet, observer: Classifier, ipc: int, seed: int, blocks: Blocks = one_by_one
+    ) -> ImageSet:
+        """`ipc` stitched images (uint8) per class, class by class: a class is one of the `blocks` of work."""
         self.check(data, ipc)
+
+        def of_class(target: int) -> Pixels:
+            return to_8_bit(self._one_class(data, target, observer, ipc, seed), self.truncated)
+
         with context.stage("patches") as stage:
-            classes = context.track(range(len(data.classes)), len(data.classes), "patches")
-            made = [to_8_bit(self._one_class(data, each, observer, ipc, seed), self.truncated) for each in classes]
-            images = torch.cat(made)
+            made = blocks("patches", (self, ipc, seed), len(data.classes), of_class)
+            images = torch.cat(made).to(data.images.device)
             stage.figure = f"{len(images)} images of {self.factor**2} patches each"
         targets = torch.arange(len(data.classes), device=images.device).repeat_interleave(ipc)
         return ImageSet(images, targets, data.classes)
@@ -114,7 +120,7 @@ class RDED(Distiller):
     def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         self.patches.check(material.train, ipc)
         observer, _ = stages.teachers()
-        images = self.patches(material.train, observer, ipc, seed)
+        images = self.patches(material.train, observer, ipc, seed, stages.blocks)
         return Distilled(images, taught(stages, images.side), dict(stages.figures))
 
     def images_needed(self, ipc: int) -> int:

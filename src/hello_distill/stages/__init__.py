@@ -287,6 +287,10 @@ class Stages:
             stage.figure = f"{facts['steps']} steps, {described(facts['errors'], queries.gain)}"
         return replace(adapter, kept=matrices, matrices=matrices)
 
+    def blocks(self, kind: str, specs: Sequence[Any], total: int, make: Callable[[int], Tensor]) -> list[Tensor]:
+        """Independent pieces of a method's work, shared among processes and kept (`Kept.blocks`)."""
+        return self._kept.blocks(kind, (*specs, self.taught_by), total, make)
+
     def unseen_views(self, spec: ProjectorSpec, images: ImageSet, number: int) -> Views:
         """Views of distilled images that no fit and no round has been judged by, with the labels of the projector's
         teacher; another `number` above 1 gives others."""

@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+import shutil
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import safetensors.torch
 from torch import Tensor
 
 from hello_distill.data.images import ImageSet
 from hello_distill.format import storage, tensors
-from hello_distill.system import cache, distributed, publishing, room
+from hello_distill.system import cache, context, distributed, publishing, room
+from hello_distill.training import checkpoint
 from hello_distill.training.scores import BATCH
 
 WEIGHTS, FACTS = "weights.safetensors", "facts.json"
 """Files of a stage."""
+PROGRESS = ".progress"
+"""How the folder of a stage's checkpoints ends, while the stage is made."""
 Computed: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors of a stage, and what else there is to know of them."""
+
+
+Blocks: TypeAlias = Callable[[str, Sequence[Any], int, Callable[[int], Tensor]], list[Tensor]]
+"""What a piece of work is called, what it depends on beside images and seed, how many blocks it has, and what makes a
+block of each number, to the blocks: see `Kept.blocks`."""
+
+
+def one_by_one(what: str, specs: Sequence[Any], total: int, make: Callable[[int], Tensor]) -> list[Tensor]:
+    """All blocks, made here and now and kept nowhere."""
+    return [make(number) for number in context.track(range(total), total, what)]
 
 
 class Kept:
@@ -51,12 +68,71 @@ class Kept:
         folder = self.made(kind, specs, make)
         return read(folder), json.loads((folder / FACTS).read_text())
 
-    def made(self, kind: str, specs: Sequence[Any], make: Callable[[Path], None], parts: Collection[str] = ()) -> Path:
-        """The folder of a stage, named by all that its result depends on; `make` writes it, or its missing parts."""
+    def blocks(self, kind: str, specs: Sequence[Any], total: int, make: Callable[[int], Tensor]) -> list[Tensor]:
+        """Work in blocks that do not depend on each other, such as the patches of a class, each a file once it is made.
+
+        Whoever does the same work takes blocks that nobody has begun: processes of one training, and other runs that
+        share the folder. A run that was stopped goes on with those that are missing. Tensors are on the CPU.
+        """
+        if self.folder is None:
+            return one_by_one(kind, specs, total, make)
+        folder = self._named(kind, specs)
+        files = [folder / f"{number}.safetensors" for number in range(total)]
+        for wait in (False, True):  # first what nobody makes, then what others have not finished
+            missing = [number for number, file in enumerate(files) if not file.exists()]
+            for number in context.track(missing, len(missing), kind):
+                lock = files[number].with_suffix(".lock")
+                with cache.locked(lock, wait) as mine:
+                    if mine and not files[number].exists():
+                        made = {kind: make(number).cpu().contiguous()}
+                        publishing.write(files[number], safetensors.torch.save(made))
+                    if mine:
+                        lock.unlink(missing_ok=True)
+        return [tensors.read(file)[kind] for file in files]
+
+    def _named(self, kind: str, specs: Sequence[Any]) -> Path:
+        """The folder of a stage, named by all that its result depends on."""
         assert self.folder is not None
         named = [[repr(spec) for spec in specs], self.seed, self._images]
-        folder = self.folder / kind / hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
-        return cache.once(folder, lambda: make(folder), parts, together=True)
+        return self.folder / kind / hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+
+    def made(self, kind: str, specs: Sequence[Any], make: Callable[[Path], None], parts: Collection[str] = ()) -> Path:
+        """The folder of a stage; `make` writes it, or its missing parts, and its trainings go on after a kill."""
+        folder = self._named(kind, specs)
+
+        def resumable() -> None:
+            with checkpoint.within(folder.with_name(f".{folder.name}{PROGRESS}")):
+                make(folder)
+
+        return cache.once(folder, resumable, parts, together=True)
+
+
+@contextmanager
+def kept_for(out: str | Path, stages: str | Path | None) -> Iterator[Path]:
+    """The folder for the stages of an output, after saying what a run before has left in it.
+
+    Where none is given, a hidden one beside the output, which goes when all went well.
+    """
+    folder = Path(out).with_name(f".{Path(out).name}.stages") if stages is None else Path(stages)
+    if said := found(folder):
+        with context.stage("found") as stage:
+            stage.figure = f"in {folder}: {said}"
+    yield folder
+    if stages is None and distributed.first():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def found(folder: Path) -> str:
+    """What a folder holds that a run may go on from, in words; nothing where it holds nothing."""
+    whole, begun = Counter[str](), Counter[str]()
+    for path in folder.glob("*/*"):
+        if not path.name.startswith("."):
+            whole[path.parent.name] += 1
+        elif path.name.endswith(PROGRESS) and any(path.iterdir()):
+            begun[path.parent.name] += 1
+    parts = [f"{name} ({number})" for name, number in sorted(whole.items())]
+    parts += [f"{name} begun ({number})" for name, number in sorted(begun.items())]
+    return ", ".join(parts)
 
 
 def fingerprint(data: ImageSet) -> str:

@@ -39,6 +39,8 @@ class Context:
     """Branch, tag or commit of a data set on the Hub; None takes its newest."""
     class_names: str | None = None
     """File that names the classes for people and encoders; see `hello_distill.data.names`. None keeps the source's."""
+    resume_changed: bool = False
+    """Whether a training goes on that was begun with other versions, threads or processes."""
     _tokens: list[Token[Context]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

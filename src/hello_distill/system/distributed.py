@@ -6,6 +6,7 @@ batch and gradients are averaged. The first alone claims, writes and prints. Imp
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -82,9 +83,15 @@ def first() -> bool:
     return _joined[0].rank == 0
 
 
-def seed_of(seed: int) -> int:
-    """A seed for what each process draws for its own images, such as dropout; the first has the seed itself."""
-    return seed + 1_000_003 * _joined[0].rank
+def processes() -> int:
+    """How many train together."""
+    return _joined[0].processes
+
+
+def seed_of(seed: int, step: int) -> int:
+    """A seed for what a process draws at a step for its own images, such as dropout; 32 bits, which is what counts."""
+    named = f"{seed} {step} {_joined[0].rank}".encode()
+    return int.from_bytes(hashlib.sha256(named).digest()[:4], "little")
 
 
 def part(count: int) -> slice:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from hello_distill.data.images import ImageSet
 from hello_distill.format.sizes import num_batches
@@ -13,9 +14,11 @@ from hello_distill.types import Batch, Classifier, Rows, View
 from hello_distill.views import mixed_targets, render, sample_views
 
 
-def own_batches(views: Iterable[View], batch: Callable[[View, slice], Batch]) -> Iterator[tuple[Rows, Batch]]:
-    """This process's part of each view's batch, with the rows of its images in their set."""
-    for view in views:
+def own_batches(
+    views: Iterable[View], batch: Callable[[View, slice], Batch], first: int = 0
+) -> Iterator[tuple[Rows, Batch]]:
+    """This process's part of each view's batch, with the rows of its images in their set, from view `first` on."""
+    for view in islice(views, first, None):
         part = distributed.part(len(view.rows))
         yield view.rows[part], batch(view, part)
 
@@ -36,10 +39,10 @@ class EpochBatches:
         """Batches of an epoch."""
         return num_batches(len(self.data), self.batch_size)
 
-    def __call__(self, epoch: int) -> Iterator[tuple[Rows, Batch]]:
-        """This process's part of each batch of an epoch (from 0)."""
-        side, batch_size = self.data.side, self.batch_size
-        return own_batches(sample_views(len(self.data), side, batch_size, self.augment, self.seed, epoch), self._batch)
+    def __call__(self, epoch: int, first: int = 0) -> Iterator[tuple[Rows, Batch]]:
+        """This process's part of each batch of an epoch (from 0), from batch `first` on."""
+        views = sample_views(len(self.data), self.data.side, self.batch_size, self.augment, self.seed, epoch)
+        return own_batches(views, self._batch, first)
 
     def _batch(self, view: View, part: slice) -> Batch:
         images = render(self.data.images, view, part)

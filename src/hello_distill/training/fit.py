@@ -13,50 +13,59 @@ from hello_distill.format.tensors import finite
 from hello_distill.system import context, distributed
 from hello_distill.system.errors import DivergedError
 from hello_distill.system.machine import keep_freed_memory, seeded
+from hello_distill.training.checkpoint import Checkpoint
 from hello_distill.training.losses import Loss
 from hello_distill.types import Batch, Rows
 
 
 def fit(
     model: nn.Module,
-    batches: Callable[[int], Iterable[tuple[Rows, Batch]]],
+    batches: Callable[[int, int], Iterable[tuple[Rows, Batch]]],
     num_batches: int,
     loss: Loss,
     optim: Optim,
     seed: int,
     after_epoch: Callable[[int], None] = lambda epoch: None,
     what: str = "training",
+    kept: dict[str, Tensor] | None = None,
+    identity: str = "",
 ) -> None:
     """Train the parameters of `model` that require a gradient, in place.
 
-    `batches(epoch)` gives that epoch's batches with the places of their images, `num_batches` says how many;
-    `after_epoch(epoch)` is called with epochs counted from 1. Of several processes (`distributed`) each gives its own
-    part of each batch: a step is then that of the whole batch, but batch normalisation sees the part alone; its running
-    statistics become those of the first process after each epoch. Raises DivergedError at the first step whose loss or
-    gradient is not finite, before the weights follow it. Freed memory stays with the process (`keep_freed_memory`).
+    `batches(epoch, first)` gives that epoch's batches from its batch `first` on, with the places of their images,
+    `num_batches` says how many an epoch has; `after_epoch(epoch)` is called with epochs counted from 1, and what it
+    puts into `kept` comes back where a training goes on from a checkpoint, which `identity` tells from those of
+    others. Of several processes (`distributed`) each
+    gives its own part of each batch: a step is then that of the whole batch, but batch normalisation sees the part
+    alone; its running statistics become those of the first process after each epoch. Raises DivergedError at the first
+    step whose loss or gradient is not finite, before the weights follow it, and what `Checkpoint.restore` raises.
+    Freed memory stays with the process (`keep_freed_memory`).
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = _optimiser(trained, optim)
-    step, total = 0, optim.epochs * num_batches
     keep_freed_memory()
+    checkpoint = Checkpoint(what, [optim, num_batches, seed, identity], model, optimiser, {} if kept is None else kept)
+    begun, behind = checkpoint.restore()
     distributed.follow(distributed.state(model))
-    with seeded(distributed.seed_of(seed)):
-        for epoch in context.track(range(optim.epochs), optim.epochs, what):
+    with seeded(seed):
+        for epoch in context.track(range(begun, optim.epochs), optim.epochs - begun, what):
+            first = behind if epoch == begun else 0
             model.train()
-            for rows, batch in batches(epoch):
-                done = step / total if optim.changes == "step" else epoch / optim.epochs
-                for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(optim, done)
+            for number, (rows, batch) in enumerate(batches(epoch, first), first):
+                step = epoch * num_batches + number
+                set_rate(optimiser, optim, step, num_batches)
+                torch.manual_seed(distributed.seed_of(seed, step))
                 optimiser.zero_grad()
                 value = loss(model(batch.images), batch.soft, batch.hard)
                 if fault := _backward(value, trained, len(rows)):
                     raise _diverged(what, fault, f"epoch {epoch + 1}, step {step}", rows, batch, optim)
                 optimiser.step()
-                step += 1
+                checkpoint.save_if_due(epoch, number + 1)
             distributed.follow(list(model.buffers()))
             after_epoch(epoch + 1)
     if not all(finite(parameter.detach()) for parameter in trained):
         raise DivergedError(f"{what}: a weight is not finite after the last step; {_remedy(optim)}")
+    checkpoint.save(optim.epochs, 0)
 
 
 def _backward(value: Tensor, trained: Sequence[Tensor], rows: int) -> str:
@@ -109,6 +118,14 @@ def _optimiser(parameters: Sequence[Tensor], optim: Optim) -> torch.optim.Optimi
     if optim.name == "sgd":
         return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum)
     return torch.optim.AdamW(groups, lr=optim.lr)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, optim: Optim, step: int, num_batches: int) -> None:
+    """Give an optimiser the learning rate of a step, from 0, where an epoch has so many."""
+    by_step = optim.changes == "step"
+    done = step / (optim.epochs * num_batches) if by_step else step // num_batches / optim.epochs
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate(optim, done)
 
 
 def learning_rate(optim: Optim, done: float) -> float:
