@@ -25,9 +25,9 @@ from hello_distill.format.manifest import CARD, CONFIG, FORMAT, IMAGES, MANIFEST
 from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Codec, StudentSpec, read
 from hello_distill.labels.sources.hard import HardLabels
-from hello_distill.system import publishing
+from hello_distill.system import distributed, publishing
 from hello_distill.system.errors import ArtifactError, InputError
-from hello_distill.system.machine import device, versions
+from hello_distill.system.machine import device
 from hello_distill.training.own import parse
 from hello_distill.training.training_set import TrainingSet
 from hello_distill.types import LabelSource
@@ -113,7 +113,7 @@ def save(
             "expected": None,
             "figures": distilled.figures,
             **({"teachers": list(distilled.teachers)} if distilled.teachers else {}),
-            "versions": versions(),
+            "versions": distributed.made_with(),
         }
         _describe(partial, manifest)
     return Path(out)
@@ -136,7 +136,11 @@ def save_relabelled(
     copied = [IMAGES, CONFIG]
     with published(out, _size(root, copied) + labels.size() + text_bytes(manifest["classes"])) as partial:
         _copy(root, partial, {name: manifest["files"][name]["sha256"] for name in copied})
-        manifest |= {"labels": labels.save(partial), "student": dataclasses.asdict(student), "versions": versions()}
+        manifest |= {
+            "labels": labels.save(partial),
+            "student": dataclasses.asdict(student),
+            "versions": distributed.made_with(),
+        }
         _describe(partial, {**manifest, "expected": None})
     return Path(out)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from torch.distributed import run as distributed_run
 
 from conftest import SIDE, drawn
 from hello_distill import artifact as artifacts
@@ -19,6 +23,7 @@ from hello_distill import cli, encoders
 from hello_distill.cli import output
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import storage, verification
+from hello_distill.format.manifest import IMAGES
 from hello_distill.format.specs import Augment, Optim
 from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import ProjectorSpec, fit_projector, zero_shot
@@ -26,8 +31,12 @@ from hello_distill.system import distributed
 from hello_distill.system.distributed import ALONE, EVERY, Team
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
+from hello_distill.training.epoch import own_batches
+from hello_distill.training.fit import fit
+from hello_distill.training.losses import hard_loss
 from hello_distill.training.networks import build
-from hello_distill.views import render, sample_views
+from hello_distill.types import Batch, Rows, View
+from hello_distill.views import mixed_targets, render, sample_views
 
 
 def as_one_of(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
@@ -123,9 +132,9 @@ def test_the_first_process_speaks_and_the_others_leave_it_time(
     assert capsys.readouterr() == ("", "")
 
 
-def torchrun(*arguments: str, folder: Path, limit: float = 120) -> subprocess.CompletedProcess[str]:
-    """Two processes with gloo."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *arguments]
+def torchrun(*arguments: str, folder: Path, limit: float = 120, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    """Processes with gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), *arguments]
     settings = {**os.environ, "HELLO_DISTILL_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=limit)
 
@@ -160,12 +169,34 @@ def trained(clip: str) -> dict[str, dict[str, torch.Tensor]]:
         "lora": {**adapter.matrices, "scale": torch.tensor(adapter.scale)},
         "batched": dict(batched.observer.state_dict()),
         "checkpoint": dict(batched.ensemble.members[0].state_dict()),
+        "double": in_double(sgd),
     }
+
+
+def in_double(optim: Optim) -> dict[str, torch.Tensor]:
+    """A network without batch statistics in float64, on batches of 8 and 7."""
+    data = drawn(9, seed=1)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, stride=4), torch.nn.Flatten(), torch.nn.LazyLinear(4)).double()
+    model(data.images[:1].double())
+    with torch.no_grad():
+        for number, parameter in enumerate(model.parameters()):
+            parameter.copy_(torch.linspace(-0.1, 0.1 + number, parameter.numel()).view_as(parameter).sin() / 10)
+
+    def batch(view: View, part: slice) -> Batch:
+        hard = mixed_targets(data.targets, view, 4)[part].double()
+        return Batch(render(data.images, view, part).double(), hard, hard)
+
+    def batches(epoch: int, first: int) -> Iterator[tuple[Rows, Batch]]:
+        return own_batches(sample_views(len(data), SIDE, 8, Augment(), seed=0, epoch=epoch), batch, first)
+
+    fit(model, batches, 5, hard_loss, optim, seed=0)
+    return dict(model.state_dict())
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(clip_folder: Path, tmp_path: Path) -> None:
-    """Without batch statistics within 1e-5; with them, the two have the same weights and statistics to the bit."""
+    """Without batch statistics within 1e-5, in float64 within 1e-9; with them, the two have the same weights and
+    statistics to the bit."""
     script = tmp_path / "parts.py"
     clip = f"local-dir:{clip_folder}"
     script.write_text(PARTS.format(tests=str(Path(__file__).parents[1]), clip=clip, out=str(tmp_path)))
@@ -179,6 +210,8 @@ def test_two_processes_train_what_one_does(clip_folder: Path, tmp_path: Path) ->
     for kind in ("encoder", "lora"):
         for name, value in alone[kind].items():
             torch.testing.assert_close(first[kind][name], value, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+    for name, value in alone["double"].items():
+        torch.testing.assert_close(first["double"][name], value, rtol=0, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
     moved = alone["lora"]["base_model.model.label_head.lora_B.weight"].abs().max()
     assert moved > 1e-3, "there is something to compare"
 
@@ -209,6 +242,57 @@ def test_one_artefact_is_written_and_one_table_printed(tree: Path, config: str, 
     assert train.returncode == 0, train.stderr
     found = json.loads(train.stdout)
     assert found["seeds"] == [0] and found["tested"]["0"].keys() == {"2", "3"} and found["test_images"] == 24
+
+
+@pytest.mark.slow
+def test_one_two_and_three_processes_choose_the_same_patches(tree: Path, config: str, tmp_path: Path) -> None:
+    """And move them alike, with the same teachers and the same projector: their files are the same to the byte."""
+    command = ["-m", "hello_distill", "distill", str(tree), "--config", config, "--stages", "stages"]
+    kinds, made = ("patches", "image update"), []
+    for processes in (1, 2, 3):
+        run = torchrun(*command, "--out", f"a{processes}", folder=tmp_path, processes=processes)
+        assert run.returncode == 0, run.stderr
+        files = [file for kind in kinds for file in sorted((tmp_path / "stages" / kind).glob("*/*"))]
+        made.append({file.relative_to(tmp_path).as_posix(): file.read_bytes() for file in files})
+        for kind in kinds:
+            shutil.rmtree(tmp_path / "stages" / kind)
+    assert len(made[0]) == 4 + 1 and made[0] == made[1] == made[2]
+    images = [storage.sha256(tmp_path / f"a{processes}" / IMAGES) for processes in (1, 2, 3)]
+    assert len({*images}) == 1
+    versions = [storage.read_manifest(tmp_path / f"a{processes}")["versions"] for processes in (1, 2, 3)]
+    assert [each["processes"] for each in versions] == [1, 2, 3]
+
+
+SLURM = """ClusterName=none
+SlurmctldHost=localhost
+MessageTimeout=1
+AuthType=auth/none
+SelectType=select/cons_tres
+GresTypes=gpu
+PartitionName=all Nodes=ALL Default=YES
+"""
+CLUSTER = Path(__file__).parents[2] / "docs" / "cluster"
+
+
+@pytest.mark.parametrize("file", sorted(CLUSTER.iterdir()), ids=lambda file: file.name)
+def test_files_for_clusters_are_read_by_what_they_are_for(file: Path, tmp_path: Path) -> None:
+    """The shell, torchrun, this command, and Slurm where it is installed (its options come before its controller)."""
+    assert subprocess.run(["sh", "-n", str(file)], capture_output=True).returncode == 0
+    text = file.read_text().replace("\\\n", " ")
+    calls = [line for line in text.splitlines() if "hello_distill " in line or line.startswith("hello-distill ")]
+    assert calls
+    for line in calls:
+        words = [word.replace("$SLURM_NNODES", "2") for word in shlex.split(line)]
+        if "torchrun" in words:
+            given = distributed_run.get_args_parser().parse_args(words[words.index("torchrun") + 1 :])
+            assert given.module and given.training_script == "hello_distill" and given.nproc_per_node == "4"
+            words = ["hello-distill", *given.training_script_args]
+        assert cli.parsed(words[1:]).subcommand in cli.MULTI_PROCESS
+    if "#SBATCH" in text and shutil.which("sbatch"):
+        (tmp_path / "slurm.conf").write_text(SLURM)
+        settings = {**os.environ, "SLURM_CONF": str(tmp_path / "slurm.conf")}
+        said = subprocess.run(["sbatch", "--test-only", str(file)], capture_output=True, text=True, env=settings).stderr
+        assert said.startswith("allocation failure: Unable to contact slurm controller"), said
 
 
 PLANTED = """

@@ -1,7 +1,8 @@
 """Processes that train together, as torchrun starts them. In a process of its own nothing here does anything.
 
 All of them do the same with the same numbers, but in the loop that trains weights, where each takes its part of every
-batch and gradients are averaged. The first alone claims, writes and prints. Imports torch only where there are several.
+batch and gradients are averaged, and in work that is done in blocks (`stages.kept`), which they divide. The first alone
+claims, writes and prints. Imports torch only where there are several.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hello_distill.system.errors import InputError, MachineError
-from hello_distill.system.machine import device
+from hello_distill.system.machine import device, versions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -68,7 +69,7 @@ def joined() -> Iterator[None]:
                 "--nproc-per-node, or set HELLO_DISTILL_DEVICE=cpu"
             )
         torch.cuda.set_device(team.local)
-    with _answered():
+    with answered():
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     _joined[0] = team
     try:
@@ -86,6 +87,11 @@ def first() -> bool:
 def processes() -> int:
     """How many train together."""
     return _joined[0].processes
+
+
+def made_with() -> dict[str, Any]:
+    """What the numbers of a training depend on beside its settings: versions, threads, processes."""
+    return {**versions(), "processes": processes()}
 
 
 def seed_of(seed: int, step: int) -> int:
@@ -106,20 +112,31 @@ def part(count: int) -> slice:
     return slice(count * rank // processes, count * (rank + 1) // processes)
 
 
-def average(parameters: Sequence[Tensor], rows: int) -> None:
-    """Replace gradients of the mean loss over own `rows` by those of the mean over the rows of all processes."""
+def shared(model: nn.Module) -> nn.Module:
+    """The model as it is called in training: PyTorch's DistributedDataParallel, which gives all processes the first's
+    weights and then, in each backward pass, the mean of all gradients.
+
+    Used directly: what Accelerate would add, devices and precision, the machine's settings and the recipe have already.
+    """
     if _joined[0].processes == 1:
-        return
+        return model
+    from torch.nn.parallel import DistributedDataParallel
+
+    with answered():
+        return DistributedDataParallel(model, broadcast_buffers=False)
+
+
+def weight(rows: int) -> float:
+    """What the mean loss over own rows is multiplied by, so that the mean of the processes' is that of all rows."""
+    if _joined[0].processes == 1:
+        return 1.0
     import torch
     import torch.distributed as dist
 
-    slopes = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    total = torch.cat([*(slope.flatten() * rows for slope in slopes), slopes[0].new_tensor([rows])])
-    with _answered():
+    total = torch.tensor(float(rows), dtype=torch.float64, device=device())
+    with answered():
         dist.all_reduce(total)
-    means = (total[:-1] / total[-1]).split([slope.numel() for slope in slopes])
-    for slope, mean in zip(slopes, means, strict=True):
-        slope.copy_(mean.view_as(slope))
+    return rows * _joined[0].processes / total.item()
 
 
 def follow(tensors: Sequence[Tensor]) -> None:
@@ -128,7 +145,7 @@ def follow(tensors: Sequence[Tensor]) -> None:
         return
     import torch.distributed as dist
 
-    with _answered():
+    with answered():
         for tensor in tensors:
             dist.broadcast(tensor.detach(), 0)
 
@@ -144,13 +161,8 @@ def followed(value: float) -> float:
     return number.item()
 
 
-def state(model: nn.Module) -> list[Tensor]:
-    """Weights and running statistics of a network."""
-    return [*model.parameters(), *model.buffers()]
-
-
 @contextmanager
-def _answered() -> Iterator[None]:
+def answered() -> Iterator[None]:
     """Say in one sentence that the other processes do not answer."""
     try:
         yield

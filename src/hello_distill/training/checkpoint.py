@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from hello_distill.format.tensors import UNREADABLE
 from hello_distill.system import context, distributed, publishing
 from hello_distill.system.errors import InputError, MachineError
-from hello_distill.system.machine import device, versions
+from hello_distill.system.machine import device
 
 INTERVAL = 60.0
 """Seconds between checkpoints, and so what a kill costs at most."""
@@ -153,7 +153,7 @@ class Checkpoint:
 
 def machine() -> dict[str, Any]:
     """What a training's numbers depend on beside its settings."""
-    return {**versions(), "device": device().partition(":")[0], "processes": distributed.processes()}
+    return {**distributed.made_with(), "device": device().partition(":")[0]}
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

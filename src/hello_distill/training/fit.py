@@ -46,7 +46,7 @@ def fit(
     keep_freed_memory()
     checkpoint = Checkpoint(what, [optim, num_batches, seed, identity], model, optimiser, {} if kept is None else kept)
     begun, behind = checkpoint.restore()
-    distributed.follow(distributed.state(model))
+    called = distributed.shared(model)
     with seeded(seed):
         for epoch in context.track(range(begun, optim.epochs), optim.epochs - begun, what):
             first = behind if epoch == begun else 0
@@ -56,8 +56,8 @@ def fit(
                 set_rate(optimiser, optim, step, num_batches)
                 torch.manual_seed(distributed.seed_of(seed, step))
                 optimiser.zero_grad()
-                value = loss(model(batch.images), batch.soft, batch.hard)
-                if fault := _backward(value, trained, len(rows)):
+                value = loss(called(batch.images), batch.soft, batch.hard)
+                if fault := _backward(value, trained, distributed.weight(len(rows))):
                     raise _diverged(what, fault, f"epoch {epoch + 1}, step {step}", rows, batch, optim)
                 optimiser.step()
                 checkpoint.save_if_due(epoch, number + 1)
@@ -68,12 +68,12 @@ def fit(
     checkpoint.save(optim.epochs, 0)
 
 
-def _backward(value: Tensor, trained: Sequence[Tensor], rows: int) -> str:
-    """Gradients of a loss over so many rows, averaged over the processes; what is not finite of it, or nothing."""
+def _backward(value: Tensor, trained: Sequence[Tensor], weight: float) -> str:
+    """Gradients of a loss, which counts for so much among the processes'; what is not finite of it, or nothing."""
     if not torch.isfinite(value):
         return f"the loss is {value.item()}"
-    value.backward()
-    distributed.average(trained, rows)
+    with distributed.answered():
+        (value if weight == 1 else weight * value).backward()
     # Under an infinite limit gradients stay as they are: it is the norm, taken in one go, that counts.
     finite_norm = torch.isfinite(nn.utils.clip_grad_norm_(trained, math.inf, math.inf))
     return "" if finite_norm else "a gradient is not finite"
