@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace]
     "compare": (experiments.compare_options, experiments.compare, "methods and labels side by side"),
     "continual": (experiments.continual_options, experiments.continual, "classes that arrive in steps"),
     "study": (experiments.study_options, experiments.study, "one of the paper's experiments: variants side by side"),
+    "bench": (experiments.bench_options, experiments.bench, "how fast each stage is on this machine"),
     "plot": (reports.plot_options, reports.plot, "a picture of a comparison"),
     "report": (reports.report_options, reports.report, "results and artefacts as one page"),
     "demo": (experiments.demo_options, experiments.demo, "the whole way on Fashion-MNIST"),

@@ -181,6 +181,21 @@ def plan(options: Namespace) -> None:
         say_ready(Path(options.out) / "artefact")
 
 
+def bench_options(parser: ArgumentParser) -> None:
+    """Measure how fast each stage is on this machine, beside the plain way of the published codes."""
+    parser.add_argument("--out", required=True, help="result file (JSON)")
+    parser.add_argument("--turns", type=PositiveInt, default=5, help="how often both ways are timed")
+    parser.add_argument("--only", nargs="+", default=[], help="words of the names of stages (default: all)")
+
+
+def bench(options: Namespace) -> None:
+    """Run `hello-distill bench`."""
+    from hello_distill.experiments.benchmarks import bench as measure
+    from hello_distill.report import terminal
+
+    show(measure(options.out, options.turns, options.only), terminal.result)
+
+
 def demo_options(parser: ArgumentParser) -> None:
     """Distil Fashion-MNIST offline and show what the labels are worth: minutes."""
     parser.add_argument("--out", required=True, help="folder for artefacts and table.json; must not exist yet")

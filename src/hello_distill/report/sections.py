@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
-from hello_distill.format.results import Budgets, Demo, DemoRow, Form, Preset, Presets, Training
+from hello_distill.format.results import Bench, Budgets, Demo, DemoRow, Form, Preset, Presets, Training
 from hello_distill.format.results.entries import Result
 from hello_distill.format.results.grids import Comparison, Continual, Study
 from hello_distill.report import grids, page, published
@@ -136,7 +136,33 @@ def _epochs(result: Presets, commands: list[str]) -> list[Block]:
     return [*([curves] if curves else []), *([Text("Tested epochs", texts)] if texts else [])]
 
 
+def bench(file: str, result: Bench) -> Section:
+    """Of `hello-distill bench`: a row for each stage."""
+    head = ("stage", "ours, a second", "plain, a second", "times as fast", "least to most", "target", "of the limit, %")
+    rows = []
+    for speed in result.stages:
+        ours, plain = (speed.items / each for each in (speed.ours_seconds, speed.plain_seconds))
+        shares = (
+            page.number(100 * speed.flops / speed.product_flops / speed.ours_seconds, ".0f") if speed.flops else None
+        )
+        spread = f"{speed.least:.2f} to {speed.most:.2f}"
+        target = f"{speed.target:g}, {speed.verdict}"
+        name, ratio = f"{speed.name} ({speed.unit})", page.number(speed.ratio, ".2f")
+        rows.append(page.row(name, page.number(ours, ".3g"), page.number(plain, ".3g"), ratio, spread, target, shares))
+    notes = [
+        f"Median of {result.turns} turns, in which both ways follow each other; the plain way does what the published "
+        "codes do, image by image, with the same images, networks and steps.",
+        "The limit is the time that the stage's products and convolutions would take at the speed of a product of two "
+        "matrices, measured in the same turns; some kinds of convolution need fewer operations than are counted.",
+    ]
+    table = Table("Speed", head, rows, notes)
+    return Section(
+        "How fast each stage is", file, [made(result.environment, {"seconds": result.seconds}), table], [table]
+    )
+
+
 KINDS: dict[type[Result], Callable[[str, Any], Section]] = {
+    Bench: bench,
     Budgets: budgets,
     Comparison: grids.comparison,
     Continual: grids.continual,

@@ -134,7 +134,43 @@ class Budgets(Result):
     environment: Environment
 
 
-KINDS: tuple[type[Result], ...] = (Budgets, Comparison, Continual, Demo, Presets, Study, Training)
+class Speed(Entry):
+    """A stage, timed in turns with the plain way."""
+
+    name: str
+    items: int
+    """In one call, of `unit`."""
+    unit: str
+    ours_seconds: float
+    """Of a call, the median of the turns."""
+    plain_seconds: float
+    ratio: float
+    """How many times as fast ours is: the median of the turns' ratios, with the least and the most of them."""
+    least: float
+    most: float
+    target: float
+    flops: int
+    """Of products and convolutions in a call of ours."""
+    product_flops: float
+    """FLOPs a second of a matrix product in float32 on this machine, measured in the same turns."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target is met."""
+        return "met" if self.ratio >= self.target else "below target"
+
+
+class Bench(Result):
+    """Of `hello-distill bench`: how fast each stage is."""
+
+    keys = frozenset({"stages", "turns", "seconds"})
+    stages: list[Speed]
+    turns: int
+    seconds: int
+    environment: Environment
+
+
+KINDS: tuple[type[Result], ...] = (Bench, Budgets, Comparison, Continual, Demo, Presets, Study, Training)
 NAMES = [kind.__name__.lower() for kind in KINDS]
 
 
