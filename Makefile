@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV ?= uv
 SECONDS ?= 60
 
-.PHONY: setup demo test slow check docs fuzz lock release experiments results clean
+.PHONY: setup demo bench test slow check docs fuzz lock release experiments results clean
 
 setup: .venv/ready
 
@@ -53,6 +53,9 @@ fuzz: setup
 
 release: setup
 	$(BIN)/python scripts/release.py
+
+bench: setup
+	$(BIN)/hello-distill bench --out results/bench.json
 
 # What results/ was made by, and goes on where it was: days on two cores. Started twice, two share the work. CIFAR10,
 # TINY and PHOTOGRAPHS are the folders of the data sets.
