@@ -75,6 +75,18 @@ def distill_options(parser: ArgumentParser) -> None:
     parser.add_argument("--skipped", help="JSON file that lists the images that were left out, and why")
     parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="time a few batches of each stage and say what the whole would take; nothing is written",
+    )
+    parser.add_argument(
+        "--assume",
+        nargs="+",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="with --dry-run: for other numbers than the data's, of images, classes, ipc",
+    )
+    parser.add_argument(
         "--config",
         help="JSON or YAML file that changes fields of the recipe; an artefact's config.json repeats its run",
     )
@@ -82,25 +94,18 @@ def distill_options(parser: ArgumentParser) -> None:
 
 def distill(options: Namespace) -> None:
     """Run `hello-distill distill`."""
+    if options.assume and not options.dry_run:
+        raise InputError("--assume is for --dry-run; give both, or leave it out")
     with claimed(options.out), distributed.joined():
         if options.stages is not None:
             publishing.check_writable(Path(options.stages))
         from hello_distill import api
-        from hello_distill.labels.sources.budget import parse_bytes
-        from hello_distill.recipes import find
 
-        changes = read_config(options.config) if options.config else {}
-        # Before the recipe is chosen: of some names it depends on the images per class, which a --config may give.
-        ipc = changes.get("ipc") if options.ipc is None else options.ipc
-        name = options.recipe or suited_recipe(options.data, changes)
-        recipe = find(name, ipc if isinstance(ipc, int) else None).with_changes(changes)
-        recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
-        recipe = recipe.with_own_teachers(options.teacher) if options.teacher else recipe
-        recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
-        warn_if_made_for_gpu(name, recipe)
-        overrides = {name: options[name] for name in ("ipc", "seed", "size", "square") if options[name] is not None}
+        recipe = chosen_recipe(options)
+        if options.dry_run:
+            dry_run(options, recipe)
+            return
         run_options = {name: options[name] for name in ("stages", "skipped", "short_class")}
-        recipe = replace(recipe, **overrides)
         if options.labels == "auto":
             folder = distill_planned(options, recipe)
         else:
@@ -118,6 +123,32 @@ def distill_planned(options: Namespace, recipe: Recipe) -> Path:
         shown = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
         raise InputError(f"--labels auto goes without {shown}; leave that out, or --labels auto")
     return plan.distill_planned(options.data, options.out, recipe, PLANNED, options.stages)
+
+
+def chosen_recipe(options: Namespace) -> Recipe:
+    """The named recipe, or the one that suits these images on this machine, with what the options change."""
+    from hello_distill.labels.sources.budget import parse_bytes
+    from hello_distill.recipes import find
+
+    changes = read_config(options.config) if options.config else {}
+    # Before the recipe is chosen: of some names it depends on the images per class, which a --config may give.
+    ipc = changes.get("ipc") if options.ipc is None else options.ipc
+    name = options.recipe or suited_recipe(options.data, changes)
+    recipe = find(name, ipc if isinstance(ipc, int) else None).with_changes(changes)
+    recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
+    recipe = recipe.with_own_teachers(options.teacher) if options.teacher else recipe
+    recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
+    warn_if_made_for_gpu(name, recipe)
+    overrides = {name: options[name] for name in ("ipc", "seed", "size", "square") if options[name] is not None}
+    return replace(recipe, **overrides)
+
+
+def dry_run(options: Namespace, recipe: Recipe) -> None:
+    """Say what a distillation would take."""
+    from hello_distill.experiments.forecast import forecast
+    from hello_distill.report import terminal
+
+    show(forecast(options.data, recipe, options.assume), terminal.forecast, as_json=False)
 
 
 def suited_recipe(data: str, changes: Mapping[str, Any]) -> str:

@@ -57,6 +57,41 @@ def plan(result: dict[str, Any]) -> Group:
     return Group(drawn(page.Table(title, head, rows, notes)), _instead(result))
 
 
+def forecast(result: dict[str, Any]) -> Group:
+    """What `hello-distill distill --dry-run` prints: time by stage, memory, disk, and labels of every kind."""
+    rows = []
+    for stage in result["stages"]:
+        numbers = " to ".join(f"{number:,}" for number in dict.fromkeys((stage["least"], stage["most"])))
+        lengths = dict.fromkeys(duration(stage["seconds"] * stage[bound]) for bound in ("least", "most"))
+        rows.append(page.row(stage["stage"], f"{numbers} {stage['unit']}", " to ".join(lengths)))
+    rows.append(page.row("in all", "", " to ".join(dict.fromkeys(map(duration, result["seconds"])))))
+    size, memory, disk = result["size"], result["memory"], result["disk"]
+    title = (
+        f"{size['images']:,} training images of {size['classes']:,} classes at {result['side']} pixels, {size['ipc']} "
+        "images per class, on this machine"
+    )
+    room = [
+        page.row("decoded images, in memory or else on the disk", page.weight(memory["decoded_images"])),
+        page.row("memory of the process beside them, so far", page.weight(memory["process"])),
+        page.row("artefact", page.weight(disk["artefact"])),
+        page.row("stages, until the artefact is there", page.weight(disk["stages"])),
+    ]
+    labels = [page.row(name, page.weight(size)) for name, size in result["labels"].items()]
+    return Group(
+        drawn(page.Table(title, ("stage", "length", "time"), rows, ())),
+        drawn(page.Table("Room", ("what", "bytes"), room, ())),
+        drawn(page.Table("Labels of the student's training", ("kept as", "bytes"), labels, ())),
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time in the largest unit of which it has at least two."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
 def _instead(result: dict[str, Any]) -> Text:
     """What networks do by themselves: who can ship one needs no distilled images."""
     names = {"head": "a head on the frozen encoder", "projector": "the projector", "teacher": "the teacher"}

@@ -1,0 +1,258 @@
+"""What a distillation will take: `distill --dry-run` times a few batches of each stage and multiplies.
+
+Each stage is timed at two lengths, so that what it takes to begin does not count; what a step costs here is then
+multiplied by the steps that the recipe asks for on so many images, classes and images per class.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+
+from hello_distill import api, encoders
+from hello_distill.data.images import ImageSet, Split
+from hello_distill.data.mapped import in_memory
+from hello_distill.data.sources import open_training
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.rded import RDED, Patches
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.format import costs, sizes
+from hello_distill.format.sizes import num_batches
+from hello_distill.labels.sources.projector import adapter_bytes
+from hello_distill.projector import Adapter, Projector, fit_projector, lora_numbers, restore, untrained, zero_shot
+from hello_distill.queries import fit_queries
+from hello_distill.system import context
+from hello_distill.system.errors import InputError
+from hello_distill.system.machine import environment
+from hello_distill.teachers import Ensemble, network, train_teachers, weights_bytes
+
+FEW, MORE = 2, 6
+"""Batches that a stage is timed on."""
+SAMPLE = 256
+"""Images that are read for it."""
+
+
+class Size(NamedTuple):
+    """What is distilled: the data's own, or others (`--assume`)."""
+
+    images: int
+    """Training images."""
+    classes: int
+    ipc: int
+
+
+class Timed(NamedTuple):
+    """A stage."""
+
+    stage: str
+    least: int
+    """Steps, or what else it has, at least; rounds may be more."""
+    most: int
+    unit: str
+    seconds: float
+    """Of one."""
+
+
+def assumed(size: Size, words: list[str]) -> Size:
+    """The size with numbers such as images=1281167. Raises InputError for others."""
+    for word in words:
+        name, _, number = word.partition("=")
+        if name not in Size._fields or not number.isdigit() or int(number) < 1:
+            raise InputError(f"--assume {word!r} is none of images=NUMBER, classes=NUMBER, ipc=NUMBER")
+        size = size._replace(**{name: int(number)})
+    return size
+
+
+def forecast(data: str, recipe: Recipe, assume: list[str]) -> dict[str, Any]:
+    """Seconds, memory, disk and label bytes of `distill` with this recipe; nothing is written.
+
+    Raises what `distill` raises for the call, and InputError for methods other than hello and rded.
+    """
+    if not isinstance(recipe.distiller, HeLlO | RDED):
+        raise InputError(f"--dry-run knows the stages of hello and rded, not of {recipe.distiller.name}")
+    api.check(recipe)
+    split = open_training(data)
+    side = recipe.side_for(split.native_side())
+    whole = sum(split.counts().values())
+    used = min(recipe.train_limit or whole, whole)
+    held = min(round(recipe.held_share * used), recipe.held_limit)
+    size = assumed(Size(used - held, len(split.classes), recipe.ipc), assume)
+    with context.stage("sample"):
+        sample, decoding = _read(split, recipe, side)
+    timed = [Timed("data", size.images, size.images, "images", decoding), *_method(sample, recipe, size)]
+    grown = size.images * 3 * side**2
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "size": size._asdict(),
+        "side": side,
+        "stages": [each._asdict() for each in timed],
+        "seconds": [sum(each.seconds * getattr(each, bound) for each in timed) for bound in ("least", "most")],
+        "memory": {"decoded_images": grown, "process": peak},
+        "disk": disk(sample, recipe, size),
+        "labels": label_bytes(sample, recipe, size),
+        "environment": environment(),
+    }
+
+
+def _read(split: Split, recipe: Recipe, side: int) -> tuple[ImageSet, float]:
+    """A sample of the images, and the seconds that one takes."""
+
+    def read(count: int) -> ImageSet:
+        images: ImageSet = split.limited(count, recipe.seed).read(side, recipe.square)[0]
+        return images
+
+    images = read(SAMPLE)
+    return images, slope(read, len(images) // 4, len(images))
+
+
+def slope(work: Callable[[int], object], few: int, more: int) -> float:
+    """Seconds that one more takes; of all of them, where there are no more."""
+    times = []
+    for count in (few, more):
+        start = time.perf_counter()
+        work(count)
+        times.append(time.perf_counter() - start)
+    return max(0.0, times[1] - times[0]) / (more - few) if more > few else times[1] / more
+
+
+def _batches(sample: ImageSet, count: int, batch_size: int) -> ImageSet:
+    """So many batches, of the sample's images again and again."""
+    return sample.rows(torch.arange(count * batch_size) % len(sample))
+
+
+def _method(sample: ImageSet, recipe: Recipe, size: Size) -> list[Timed]:
+    """The stages of HeLlO, or those of RDED."""
+    spec = recipe.teachers.for_images(size.images)
+    short = replace(spec, weak_epochs=(1,), optim=replace(spec.optim, epochs=1), steps=None)
+    batch_size = spec.optim.batch_size
+
+    with context.stage("a few steps of teachers") as stage:
+        observer = train_teachers(_batches(sample, 1, batch_size), short, 0).observer
+        seconds = slope(lambda n: train_teachers(_batches(sample, n, batch_size), short, 0), FEW, MORE)
+        stage.figure = f"{seconds:.3g} s a step"
+    steps = 0 if spec.sources else spec.optim.epochs * num_batches(size.images, batch_size)
+    timed = [Timed("teachers", steps, steps, "steps", seconds)]
+    method = recipe.distiller
+    assert isinstance(method, HeLlO | RDED)
+    timed.append(_patches(sample, method.patches, observer, size))
+    if isinstance(method, HeLlO):
+        timed += _projector(sample, method, recipe, observer, size)
+    return timed
+
+
+def _patches(sample: ImageSet, patches: Patches, observer: torch.nn.Module, size: Size) -> Timed:
+    one = ImageSet(sample.images, torch.zeros_like(sample.targets), ("one class",))
+    few, more = (max(patches.factor**2, count) for count in (8, 40))
+
+    def choose(pool: int) -> object:
+        return replace(patches, pool=min(pool, len(one)))(one, observer, 1, 0)
+
+    with context.stage("a few patches") as stage:
+        seconds = slope(choose, min(few, len(one)), min(more, len(one))) / patches.crops
+        stage.figure = f"{seconds:.3g} s a crop"
+    pool = min(max(patches.pool, size.ipc * patches.factor**2), size.images // size.classes)
+    crops = size.classes * pool * patches.crops
+    return Timed("patches", crops, crops, "crops", seconds)
+
+
+def _projector(sample: ImageSet, method: HeLlO, recipe: Recipe, observer: Any, size: Size) -> list[Timed]:
+    """Eq. 5, Eq. 7 and query fitting."""
+    spec, distilled = method.projector, size.classes * size.ipc
+    encoder = encoders.load(spec.encoder, spec.size)
+    start = zero_shot(encoder, sample.classes, spec).to(sample.images.device)
+    weak = Ensemble([observer] * len(recipe.teachers.weak_epochs), spec.match)
+    first = untrained(start, encoder, sample, weak, replace(spec, scale=1.0), 0)
+    short = replace(spec, optim=replace(spec.optim, epochs=1), steps=None)
+    batch_size = spec.optim.batch_size
+    with context.stage("a few steps of the projector") as stage:
+        seconds = slope(
+            lambda n: fit_projector(start, encoder, _batches(sample, n, batch_size), weak, short, 0, first), FEW, MORE
+        )
+        stage.figure = f"{seconds:.3g} s a step"
+    per_epoch = num_batches(size.images, batch_size)
+    steps = per_epoch * spec.optim.lasting(spec.steps, per_epoch).epochs
+    timed = [Timed("projector", steps, steps * spec.rounds, "steps", seconds)]
+    if method.update is not None:
+        timed.append(_update(sample, method, restore(start, first), distilled))
+    if spec.queries is not None:
+        timed.append(_queries(sample, method, recipe, (start, first), observer, distilled))
+    return timed
+
+
+def _update(sample: ImageSet, method: HeLlO, projector: Projector, distilled: int) -> Timed:
+    update, pixels = method.update, in_memory(sample.images)
+    assert update is not None
+    some = pixels[torch.arange(min(update.batch_size, distilled)) % len(pixels)]
+    with context.stage("a few steps of the image update") as stage:
+        seconds = slope(lambda n: replace(update, steps=n)(some, projector.encode, method.patches.factor), 1, 3)
+        stage.figure = f"{seconds:.3g} s a step"
+    steps = update.steps * num_batches(distilled, update.batch_size)
+    return Timed("image update", steps, steps, "steps", seconds)
+
+
+def _queries(
+    sample: ImageSet, method: HeLlO, recipe: Recipe, projector: tuple[Projector, Adapter], observer: Any, distilled: int
+) -> Timed:
+    queries = method.projector.queries
+    assert queries is not None
+    some = sample.rows(torch.arange(min(distilled, 2 * queries.batch_size)) % len(sample))
+    per_epoch = num_batches(len(some), queries.batch_size)
+
+    def fit(steps: int) -> object:
+        short = replace(queries, steps=steps, rounds=1)
+        return fit_queries(*projector, some, observer, short, recipe.student.augment, 0)
+
+    with context.stage("a few steps of query fitting") as stage:
+        seconds = slope(fit, FEW * per_epoch, MORE * per_epoch)
+        stage.figure = f"{seconds:.3g} s a step"
+    return Timed("query fitting", queries.steps, queries.steps * queries.rounds, "steps", seconds)
+
+
+def disk(sample: ImageSet, recipe: Recipe, size: Size) -> Mapping[str, int]:
+    """Bytes of the artefact, and of the stages, which go when it is there unless they have a folder."""
+    sized = _sized(sample, size)
+    projector = recipe.distiller.projector_spec
+    encoder = encoders.load(projector.encoder, projector.size) if projector else None
+    epochs = {*recipe.teachers.weak_epochs, recipe.teachers.optim.epochs}
+    weights = sum(
+        value.numel() * value.element_size()
+        for value in network(recipe.teachers.network, size.classes, sample.side).state_dict().values()
+    )
+    stages = len(epochs) * weights + size.classes * size.ipc * 3 * sample.side**2
+    if isinstance(recipe.distiller, HeLlO):
+        assert encoder is not None and projector is not None
+        stages += (recipe.distiller.update is not None) * size.classes * size.ipc * 3 * sample.side**2
+        fits = 1 + (projector.queries is not None)
+        stages += fits * 4 * lora_numbers(encoder, projector, size.classes)
+    return {"artefact": api.forecast(sized, replace(recipe, ipc=size.ipc), encoder), "stages": stages}
+
+
+def _sized(sample: ImageSet, size: Size) -> ImageSet:
+    """The sample as if it had so many classes."""
+    names = tuple((list(sample.classes) + [f"class {n}" for n in range(size.classes)])[: size.classes])
+    return ImageSet(sample.images, sample.targets.clamp(max=size.classes - 1), names)
+
+
+def label_bytes(sample: ImageSet, recipe: Recipe, size: Size) -> dict[str, int]:
+    """Bytes of each way of keeping labels for the student's training, by formula."""
+    count = size.classes * size.ipc
+    optim = recipe.student_for(count).optim
+    found = {
+        name: sizes.stored_bytes(size.classes, count, optim.epochs, optim.batch_size, **settings)
+        for name, settings in costs.LADDER.items()
+        if settings.get("k", 0) < size.classes
+    }
+    found["static"] = sizes.safetensors_bytes({"logits": ("F16", (count, size.classes))})
+    found["teacher"] = weights_bytes(network(recipe.teachers.network, size.classes, sample.side))
+    if spec := recipe.distiller.projector_spec:
+        encoder = encoders.load(spec.encoder, spec.size)
+        start = zero_shot(encoder, _sized(sample, size).classes, spec)
+        adapter = untrained(start, encoder, _sized(sample, size), torch.nn.Identity(), replace(spec, scale=1.0), 0)
+        for precision in ("float16", "int8", "int4"):
+            found[f"projector in {precision}"] = adapter_bytes(adapter, precision)
+    return found

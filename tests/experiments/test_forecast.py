@@ -1,0 +1,91 @@
+"""What `distill --dry-run` says beside what a distillation then takes. Seconds are not looked at."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hello_distill import api, cli
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.recipe import Recipe
+from hello_distill.experiments.forecast import forecast, slope
+from hello_distill.format import costs
+from hello_distill.training import fit
+
+pytestmark = pytest.mark.usefixtures("few_views")
+
+
+def test_steps_and_bytes_are_those_of_the_run(
+    tree: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One round of query fitting: then the length is known."""
+    method = recipe.distiller
+    assert isinstance(method, HeLlO) and method.projector.queries is not None
+    queries = replace(method.projector.queries, rounds=1)
+    recipe = replace(recipe, distiller=replace(method, projector=replace(method.projector, queries=queries)))
+    said, taken = forecast(str(tree), recipe, []), [0]
+
+    def counted(*given: Any) -> None:
+        taken[0] += 1
+        set_rate(*given)
+
+    set_rate = fit.set_rate
+    monkeypatch.setattr(fit, "set_rate", counted)
+    out = api.distill(str(tree), tmp_path / "a", recipe, tmp_path / "stages")
+    lengths = {stage["stage"]: (stage["least"], stage["most"]) for stage in said["stages"]}
+    assert all(least == most for least, most in lengths.values())
+    assert taken[0] == sum(lengths[name][0] for name in ("teachers", "projector", "query fitting"))
+    assert lengths["patches"][0] == 4 * 6 * 2 and lengths["image update"][0] == 2
+    for name, folder in (("artefact", out), ("stages", tmp_path / "stages")):
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        assert said["disk"][name] / size == pytest.approx(1, abs=0.5), name  # heads of files are half of so little
+    ladder = {rung["labels"]: rung["bytes"] for rung in costs.info(out)["ladder"]}
+    assert said["labels"]["stored float16"] == ladder["stored float16"]
+    assert said["labels"]["projector in float16"] == costs.info(out)["labels"]["bytes"]
+
+
+def test_other_numbers_are_multiplied(tree: Path, recipe: Recipe) -> None:
+    lengths = []
+    for assume in ([], ["images=8600", "ipc=20"]):
+        said = forecast(str(tree), recipe, assume)
+        lengths.append({stage["stage"]: stage["least"] for stage in said["stages"]})
+    images = lengths[0]["data"]
+    assert lengths[1]["data"] == 8600
+    assert lengths[1]["teachers"] == 2 * -(-8600 // 16) and lengths[0]["teachers"] == 2 * -(-images // 16)
+    assert lengths[1]["patches"] == 4 * 20 * 2, "a larger pool, where so many patches are wanted"
+    assert lengths[1]["image update"] == 2 * -(-80 // 50)
+
+
+def test_what_it_takes_to_begin_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 5.0 + 2 * 3.0, 100.0, 105.0 + 6 * 3.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    assert slope(lambda count: None, 2, 6) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--dry-run", "--assume", "pictures=3"], "--assume 'pictures=3' is none of images=NUMBER, classes=NUMBER"),
+        (["--assume", "images=3"], "--assume is for --dry-run; give both, or leave it out"),
+        (["--dry-run", "--recipe", "sre2l-small"], "--dry-run knows the stages of hello and rded, not of sre2l"),
+    ],
+)
+def test_mistakes_are_told(
+    given: list[str], told: str, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = [] if "--recipe" in given else ["--recipe", "hello-small"]
+    assert cli.main(["distill", str(tree), "--out", str(tmp_path / "a"), *recipe, *given]) == 2
+    assert told in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written(tree: Path, recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.settings()))
+    call = ["distill", str(tree), "--out", str(tmp_path / "a"), "--config", str(tmp_path / "recipe.json"), "--dry-run"]
+    assert cli.main(call) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
+    said = capsys.readouterr().out
+    assert "query fitting" in said and "projector in float16" in said
