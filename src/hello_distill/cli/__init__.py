@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace]
     "study": (experiments.study_options, experiments.study, "one of the paper's experiments: variants side by side"),
     "plot": (reports.plot_options, reports.plot, "a picture of a comparison"),
     "report": (reports.report_options, reports.report, "results and artefacts as one page"),
+    "view": (reports.view_options, reports.view, "an artefact as a page where soft labels move"),
     "demo": (experiments.demo_options, experiments.demo, "the whole way on Fashion-MNIST"),
     "recipes": (reports.recipes_options, reports.recipes, "named settings for distill, compare, continual and study"),
     "doctor": (reports.doctor_options, reports.doctor, "what is installed and at hand, and what is amiss"),
