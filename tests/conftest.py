@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jaxtyping import install_import_hook
 
@@ -27,6 +27,7 @@ import safetensors.torch  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
+import chromium  # noqa: E402
 import reports  # noqa: E402
 from hello_distill import encoders  # noqa: E402
 from hello_distill.api import distill  # noqa: E402
@@ -163,6 +164,16 @@ def cheap(seconds: float = 1.0) -> Iterator[None]:
     yield
     assert time.process_time() - start < seconds
     assert peak() - before < 50
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; without one its tests are skipped."""
+    try:
+        with chromium.opened() as opened:
+            yield opened
+    except chromium.Missing as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")

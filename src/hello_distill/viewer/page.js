@@ -105,17 +105,11 @@ async function ask() {
   busy = true;
   while (wanted) {
     wanted = false;
-    try {
-      const response = await fetch("labels", {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify(asked()),
-      });
-      if (response.ok) answered(await response.json());
-      else refused(await response.text());
-    } catch {
-      refused("hello-distill view does not answer; start it again.");
-    }
+    const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked()) };
+    const response = await fetch("labels", request).catch(() => null);
+    if (response === null) refused("`hello-distill view` does not answer; start it again, and reload this page.");
+    else if (!response.ok) refused(await response.text());
+    else answered(await response.json());
   }
   busy = false;
   document.body.dataset.answered = Number(document.body.dataset.answered ?? 0) + 1;
@@ -164,11 +158,11 @@ function answered(answer) {
 }
 
 // Images of every class, with a search for classes; `chosen` is told the image that is clicked.
-function gallery(place, heading, chosen) {
+function gallery(place, searching, chosen) {
   place.append(at("gallery").content.cloneNode(true));
   const [search, count, classes] = ["input", "[role=status]", ".classes"].map((part) => place.querySelector(part));
   search.placeholder = `Search ${shown.classes.length} classes`;
-  search.ariaLabel = heading;
+  search.ariaLabel = searching;
   const rows = shown.classes.map(() => []);
   shown.targets.forEach((target, row) => rows[target].push(row));
   const picture = (row, number) => {
@@ -180,16 +174,17 @@ function gallery(place, heading, chosen) {
   };
   const sections = shown.classes.map((name, target) => {
     const pictures = made("div", { className: "pictures" }, ...rows[target].slice(0, FIRST).map(picture));
-    const section = made("section", { ariaLabel: name }, made("h3", {}, name, " ", made("span", { textContent: rows[target].length })), pictures);
+    const heading = made("div", { className: "heading" }, made("h3", {}, name, " ", made("span", { textContent: rows[target].length })));
+    const section = made("section", { ariaLabel: name }, heading, pictures);
     if (rows[target].length > FIRST) {
-      const more = made("button", { type: "button", className: "more", textContent: `all ${rows[target].length}` });
+      const more = made("button", { type: "button", className: "more", textContent: "show all", ariaLabel: `show all ${rows[target].length} of ${name}` });
       more.addEventListener("click", () => {
         pictures.append(...rows[target].slice(FIRST).map((row, index) => picture(row, FIRST + index)));
         pictures.children[FIRST].focus();
         more.remove();
         mark();
       });
-      section.append(more);
+      heading.append(more);
     }
     return section;
   });

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 
 import uvicorn
@@ -165,6 +166,20 @@ def address(listener: socket.socket) -> str:
 def serve(app: Starlette, listener: socket.socket) -> None:
     """Answer until the process is told to stop."""
     server(app).run(sockets=[listener])
+
+
+@contextmanager
+def running(shown: Shown, host: str = "127.0.0.1") -> Iterator[str]:
+    """Answer in a thread of its own, at a free port, while inside; gives the page's address."""
+    with listening(host, 0) as listener:
+        answering = server(application(shown, host))
+        thread = threading.Thread(target=answering.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        try:
+            yield address(listener)
+        finally:
+            answering.should_exit = True
+            thread.join()
 
 
 def server(app: Starlette) -> uvicorn.Server:

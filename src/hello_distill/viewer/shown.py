@@ -81,7 +81,7 @@ def opened(folder: str | Path, others: Sequence[str | Path] = (), before: str | 
     return Shown(
         name=printable(root.resolve().name),
         artefact=artefact,
-        labellers=(*_named(labellers), Labeller("class", classes, "known, and mixed as the images are")),
+        labellers=(*_named(labellers), Labeller("class", classes, "known, mixed like the images")),
         notes=tuple(notes),
         before=earlier,
         files={which: tuple(content for _, content in stored_images(place)) for which, place in folders.items()},
@@ -132,7 +132,7 @@ def _by_view(source: LabelSource) -> bool:
 def _about(source: LabelSource) -> str:
     if not source.online:
         return "one label an image, whatever the crop"
-    return "looks at what the student sees" if source.by_image else "looks at what the student sees, and at its batch"
+    return "sees what the student sees" if source.by_image else "sees what the student sees, and its batch"
 
 
 def _named(labellers: Sequence[tuple[Labeller, Path]]) -> list[Labeller]:
@@ -151,8 +151,8 @@ def lead(facts: dict[str, Any]) -> str:
     if kind == "hard":
         return f"{begin} Of each it is told the class, and nothing else."
     return (
-        f"{begin} Each time it looks at a crop or a mixture of them, it is told not one class but how much of every "
-        "class is to be seen. Move the crop, and watch that answer move."
+        f"{begin} Each time it looks at a crop or a mixture of them, it is told how much of every class is to be seen, "
+        "not one class alone. Move the crop, and watch that answer move."
     )
 
 
@@ -167,14 +167,13 @@ def bar(facts: dict[str, Any]) -> dict[str, Any]:
     if not ours:
         said = "Its labels take no bytes: they are the classes."
     elif ours < stored:
-        times = f"{stored / ours:.{1 if stored < 10 * ours else 0}f}"
-        said = f"{times} times fewer bytes than soft labels stored for every view."
+        said = f"{stored / ours:.{1 if stored < 10 * ours else 0}f} times fewer bytes."
     else:
-        said = f"{ours / stored:.1f} times the bytes of soft labels stored for every view, of so few images"
-        said += f"; from {above:,} images per class on they are fewer." if above else "."
+        said = f"{ours / stored:.1f} times as many bytes, of so few images"
+        said += f"; from {above:,} images per class on it is fewer." if above else "."
     return {
-        "labels": {"name": kind, "bytes": ours, "text": size(ours)},
-        "stored": {"name": "stored labels", "bytes": stored, "text": size(stored)},
+        "labels": {"name": f"{kind}, which is kept here", "bytes": ours, "text": size(ours)},
+        "stored": {"name": "soft labels for every view, which it replaces", "bytes": stored, "text": size(stored)},
         "said": said,
         "public": [f"{each['name']} ({size(each['bytes'])})" for each in facts["public_weights"]],
     }

@@ -16,7 +16,7 @@ QUIET = (
 
 
 class Missing(Exception):
-    """What there is no browser for, in words."""
+    """Why there is no browser, in words."""
 
 
 @contextmanager
