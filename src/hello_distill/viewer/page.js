@@ -103,6 +103,7 @@ async function ask() {
   wanted = true;
   if (busy) return;
   busy = true;
+  at("labels").ariaBusy = "true";
   while (wanted) {
     wanted = false;
     const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked()) };
@@ -112,6 +113,7 @@ async function ask() {
     else answered(await response.json());
   }
   busy = false;
+  at("labels").ariaBusy = "false";
   document.body.dataset.answered = Number(document.body.dataset.answered ?? 0) + 1;
 }
 
