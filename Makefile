@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV ?= uv
 SECONDS ?= 60
 
-.PHONY: setup demo test slow check docs fuzz lock release experiments results clean
+.PHONY: setup demo test slow check docs screenshots fuzz lock release experiments results clean
 
 setup: .venv/ready
 
@@ -47,6 +47,10 @@ check: setup
 # Broken links and anchors are errors.
 docs: setup
 	$(BIN)/zensical build --strict
+
+# Needs chromium and its driver.
+screenshots: setup
+	$(BIN)/python scripts/screenshots.py
 
 fuzz: setup
 	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS)

@@ -18,7 +18,7 @@ const state = { row: 0, which: "after", flip: false, mix: "none", partner: 0, sh
 
 const source = (row) => `images/${state.which}/${row}`;
 const className = (row) => shown.classes[shown.targets[row]];
-const percent = (share) => `${(100 * share).toFixed(share > 0.0995 && share < 0.9995 ? 0 : 1)} %`;
+const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 
 // A frame of whole pixels over a picture, moved and resized by pointer and by keys.
 class Box {
