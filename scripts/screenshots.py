@@ -38,16 +38,12 @@ CHANGES: dict[str, Any] = {
     "distiller": {"projector": {"queries": {"steps": 150, "rounds": 1}}},
 }
 OPEN = "document.querySelector('#images [data-row=\"353\"]').click();"
-CROP = (
-    "const crop = document.getElementById('crop');"
-    "for (let i = 0; i < 4; i++) crop.dispatchEvent(new KeyboardEvent('keydown', {key: '-'}));"
-)
 MIX = "document.querySelector('[value=cutmix]').click();"
 SCENES = {
-    (1400, "light"): OPEN + CROP + MIX,
-    (1400, "dark"): OPEN + CROP,
-    (400, "light"): OPEN + CROP + MIX,
-    (400, "dark"): OPEN + CROP,
+    (1400, "light"): OPEN + MIX,
+    (1400, "dark"): OPEN,
+    (400, "light"): OPEN + MIX,
+    (400, "dark"): OPEN,
 }
 """What is done on the page before its picture is taken, by width and theme."""
 HEIGHTS = {1400: 1040, 400: 1240}

@@ -45,18 +45,6 @@ def digests(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 @pytest.fixture(scope="module")
-def before(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artefact as its run would have left it without the image update, with images that are clearly others."""
-    kept = artifacts.load(artefact, "hard")
-    config = json.loads((artefact / "config.json").read_text())
-    config["distiller"]["update"] = None
-    data = replace(kept.data, images=255 - kept.data.images)
-    codec = Codec(**kept.manifest["images"]["codec"])
-    out = tmp_path_factory.mktemp("before") / "still"
-    return artifacts.save(Distilled(data, kept.labels, {}), 2, kept.student, codec, config, out)
-
-
-@pytest.fixture(scope="module")
 def page(artefact: Path, kinds: dict[str, Path], before: Path) -> Iterator[str]:
     """The address of a page with a projector and a teacher; what it is made of stays as it is."""
     folders = (artefact, kinds["teacher"], before)

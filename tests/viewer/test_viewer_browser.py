@@ -35,8 +35,8 @@ SHOWN = (
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, artefact: Path, kinds: dict[str, Path]) -> Iterator[str]:
-    with server.running(shown.opened(artefact, [kinds["teacher"]])) as address:
+def page(browser: Any, artefact: Path, kinds: dict[str, Path], before: Path) -> Iterator[str]:
+    with server.running(shown.opened(artefact, [kinds["teacher"]], before)) as address:
         yield address
 
 
@@ -60,6 +60,10 @@ def settled(browser: Any, act: Callable[[], Any]) -> list[list[list[float]]]:
 def opened(browser: Any, address: str, width: int = 1400, theme: str = "light") -> None:
     chromium.show(browser, address, width, theme)
     until(browser, "document.body.dataset.answered > 0")
+
+
+def whole_image(browser: Any) -> list[list[list[float]]]:
+    return settled(browser, lambda: browser.find_element("id", "whole").click())
 
 
 def box(browser: Any, name: str = "crop") -> list[int]:
@@ -92,8 +96,9 @@ def test_dragging_a_crop_moves_all_labels_to_those_of_the_library(
     browser: Any, page: str, artefact: Path, kinds: dict[str, Path]
 ) -> None:
     opened(browser, page)
-    settled(browser, lambda: browser.find_element("css selector", "#images [data-row='3']").click())
-    whole = browser.execute_script(SHOWN)
+    found = settled(browser, lambda: browser.find_element("css selector", "#images [data-row='3']").click())
+    check(found, crop_of(3, [4, 4, 24, 24]), artefact, kinds["teacher"])
+    whole = whole_image(browser)
     check(whole, crop_of(3, [0, 0, 32, 32]), artefact, kinds["teacher"])
     side = browser.find_element("id", "kept-frame").size["width"]
     corner = browser.find_element("css selector", "#crop i:nth-child(4)")
@@ -117,6 +122,7 @@ def test_all_of_it_works_by_keys(browser: Any, page: str, artefact: Path) -> Non
     def press(*keys: str) -> None:
         browser.switch_to.active_element.send_keys(*keys)
 
+    whole_image(browser)
     browser.find_element("css selector", "#images [data-row='2']").send_keys(Keys.ENTER)
     assert browser.execute_script(active) == "crop"
     settled(browser, lambda: press("-", "-", "-", "-"))
@@ -149,6 +155,7 @@ def test_an_image_is_mixed_in_as_the_library_mixes_it(browser: Any, page: str, a
     from selenium.webdriver.common.keys import Keys
 
     opened(browser, page)
+    whole_image(browser)
     click = "document.querySelector(arguments[0]).click()"
     settled(browser, lambda: browser.execute_script(click, "[value=cutmix]"))
     browser.find_element("id", "partner").click()
@@ -177,6 +184,8 @@ def test_an_image_is_mixed_in_as_the_library_mixes_it(browser: Any, page: str, a
 
 def test_one_request_is_under_way_and_the_latest_view_wins(browser: Any, page: str, artefact: Path) -> None:
     opened(browser, page)
+    whole_image(browser)
+    browser.execute_script("performance.clearResourceTimings()")
     moves = (
         "const crop = document.getElementById('crop');"
         "const key = k => crop.dispatchEvent(new KeyboardEvent('keydown', {key: k}));"
@@ -190,6 +199,19 @@ def test_one_request_is_under_way_and_the_latest_view_wins(browser: Any, page: s
         "return performance.getEntriesByName(location.origin + '/labels').map(e => [e.startTime, e.responseEnd])"
     )
     assert 2 <= len(spans) <= 5 and all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_before_and_after_the_image_update(browser: Any, page: str, artefact: Path, before: Path) -> None:
+    opened(browser, page)
+    after = whole_image(browser)
+    found = settled(browser, lambda: browser.execute_script("document.querySelector('[value=before]').click()"))
+    view = crop_of(0, [0, 0, 32, 32])
+    earlier = render(artifacts.load(before, "hard").data.images, view)
+    expected = artifacts.load(artefact).labels(earlier, view)[0].softmax(0).tolist()
+    assert dict(found[0]) == pytest.approx(dict(enumerate(expected)), abs=1e-5)
+    sources = "return [...document.querySelectorAll('#kept, #images img, #partner img')].map(i => i.src)"
+    assert {address.split("/")[-2] for address in browser.execute_script(sources)} == {"before"}
+    assert settled(browser, lambda: browser.execute_script("document.querySelector('[value=after]').click()")) == after
 
 
 @pytest.mark.parametrize(("width", "theme"), VIEWS)

@@ -264,6 +264,7 @@ function describe() {
 
 const crop = new Box(at("crop"), ask);
 const hole = new Box(at("hole"), ask);
+crop.set(side / 8, side / 8, (3 * side) / 4, (3 * side) / 4);
 hole.set(side / 4, side / 4, side / 2, side / 2);
 describe();
 gallery(document.querySelector("#images .gallery-place"), "Search classes", (row) => {
@@ -312,6 +313,6 @@ at("partner").addEventListener("click", () => {
 at("picker-close").addEventListener("click", () => at("picker").close());
 at("editor").addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
-  const button = document.querySelector(`#images [data-row="${state.row}"]`) ?? document.querySelector("#images input");
-  button.focus();
+  const button = document.querySelector(`#images [data-row="${state.row}"]`);
+  (button?.checkVisibility() ? button : document.querySelector("#images input")).focus();
 });
