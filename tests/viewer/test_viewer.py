@@ -244,6 +244,8 @@ def test_the_bar_says_how_many_times_smaller_labels_are(artefact: Path) -> None:
     facts = costs.info(artefact)
     rungs = [{"labels": "stored float16", "bytes": 1000 * facts["labels"]["bytes"], "smaller_from_ipc": 1}]
     assert shown.bar({**facts, "ladder": rungs})["said"] == "1000 times fewer bytes."
+    rungs[0]["bytes"] = facts["labels"]["bytes"]
+    assert shown.bar({**facts, "ladder": rungs})["said"] == "These are the stored labels."
     rungs[0]["bytes"] = round(2.5 * facts["labels"]["bytes"])
     assert shown.bar({**facts, "ladder": rungs})["said"] == "2.5 times fewer bytes."
 
@@ -253,6 +255,9 @@ def test_labels_that_cannot_be_asked_are_left_out_and_it_is_said_why(kinds: dict
     opened = shown.opened(kinds[kind])
     assert [each.name for each in opened.labellers] == ["class"]
     assert len(opened.notes) == 1 and ("no soft labels" if kind == "hard" else "cannot be asked") in opened.notes[0]
+    described = opened.described()
+    assert "Move the crop" not in described["lead"] and ("nothing else" in described["lead"]) == (kind == "hard")
+    assert (described["bar"]["said"] == "These are the stored labels.") == (kind == "stored")
     beside = shown.opened(kinds[kind], [kinds["teacher"], kinds["projector"]])
     assert [each.name for each in beside.labellers] == ["teacher", "projector", "class"]
     with pytest.raises(InputError, match="soft labels" if kind == "hard" else "cannot be asked"):

@@ -143,7 +143,7 @@ function answered(answer) {
     const lines = at("labels").children[number].querySelectorAll("li");
     lines.forEach((line, rank) => {
       const entry = label.top[rank];
-      line.style.visibility = entry ? "" : "hidden";
+      line.classList.toggle("none", !entry);
       const [name, share] = line.querySelectorAll(".said span");
       name.textContent = name.title = entry ? shown.classes[entry.class] : "";
       share.textContent = entry ? percent(entry.probability) : "";
@@ -309,6 +309,7 @@ at("partner").addEventListener("click", () => {
     });
   }
   at("picker").showModal();
+  place.querySelector("input").focus();
 });
 at("picker-close").addEventListener("click", () => at("picker").close());
 at("editor").addEventListener("keydown", (event) => {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hello_distill import artifact as artifacts
+from hello_distill import labels as label_kinds
 from hello_distill.artifact import Artifact
 from hello_distill.data.parquet import stored_images
 from hello_distill.format import costs
@@ -51,7 +52,7 @@ class Shown:
         images = self.facts["images"]
         return {
             "name": self.name,
-            "lead": lead(self.facts),
+            "lead": lead(self.facts, len(self.labellers) > 1),
             "classes": [printable(name) for name in self.artefact.classes],
             "targets": self.artefact.data.targets.tolist(),
             "side": images["side"],
@@ -144,16 +145,18 @@ def _named(labellers: Sequence[tuple[Labeller, Path]]) -> list[Labeller]:
     ]
 
 
-def lead(facts: dict[str, Any]) -> str:
-    """What an artefact is, for somebody who never heard of one."""
+def lead(facts: dict[str, Any], asked: bool) -> str:
+    """What an artefact is, for somebody who never heard of one; `asked` where soft labels can be."""
     count, kind = facts["images"]["count"], facts["labels"]["kind"]
     begin = f"A network can be trained on these {count:,} small images alone, in {facts['classes']:,} classes."
     if kind == "hard":
-        return f"{begin} Of each it is told the class, and nothing else."
-    return (
-        f"{begin} Each time it looks at a crop or a mixture of them, it is told how much of every class is to be seen, "
-        "not one class alone. Move the crop, and watch that answer move."
-    )
+        soft = "Of each it is told the class, and nothing else."
+    else:
+        soft = (
+            "Each time it looks at a crop or a mixture of them, it is told how much of every class is to be seen, not "
+            "one class alone."
+        )
+    return " ".join([begin, soft, *(["Move the crop, and watch the answer move."] if asked else [])])
 
 
 def bar(facts: dict[str, Any]) -> dict[str, Any]:
@@ -165,14 +168,17 @@ def bar(facts: dict[str, Any]) -> dict[str, Any]:
     rung = next(rung for rung in facts["ladder"] if rung["labels"] == "stored float16")
     stored, above = rung["bytes"], rung["smaller_from_ipc"]
     if not ours:
-        said = "Its labels take no bytes: they are the classes."
+        said = "The classes take no bytes beside the images."
+    elif ours == stored:
+        said = "These are the stored labels."
     elif ours < stored:
         said = f"{stored / ours:.{1 if stored < 10 * ours else 0}f} times fewer bytes."
     else:
-        said = f"{ours / stored:.1f} times as many bytes, of so few images"
-        said += f"; from {above:,} images per class on it is fewer." if above else "."
+        said = f"{ours / stored:.1f} times as many bytes"
+        said += f", of so few images; from {above:,} images per class on it is fewer." if above else "."
+    name = "classes alone" if kind == "hard" else kind if label_kinds.kind(kind).online else f"{kind} labels"
     return {
-        "labels": {"name": f"{kind}, which is kept here", "bytes": ours, "text": size(ours)},
+        "labels": {"name": f"{name}, kept here", "bytes": ours, "text": size(ours)},
         "stored": {"name": "soft labels for every view, which it replaces", "bytes": stored, "text": size(stored)},
         "said": said,
         "public": [f"{each['name']} ({size(each['bytes'])})" for each in facts["public_weights"]],
