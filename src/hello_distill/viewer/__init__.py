@@ -32,8 +32,8 @@ def view(
         raise MachineError(
             "view needs Starlette and uvicorn; install them with `pip install 'hello-distill[view]'`"
         ) from None
-    shown = opened(folder, others, before)
     with server.listening(host, port) as listener:
+        shown = opened(folder, others, before)
         address = server.address(listener)
         print(f"{address} shows {shown.name}; Ctrl-C stops it", flush=True)
         if browser:

@@ -176,10 +176,12 @@ def bar(facts: dict[str, Any]) -> dict[str, Any]:
     else:
         said = f"{ours / stored:.1f} times as many bytes"
         said += f", of so few images; from {above:,} images per class on it is fewer." if above else "."
-    name = "classes alone" if kind == "hard" else kind if label_kinds.kind(kind).online else f"{kind} labels"
+    online = label_kinds.kind(kind).online
+    name = "classes alone" if kind == "hard" else kind if online else f"{kind} labels"
+    replaced = "soft labels for every view" + (", which it replaces" if online else "")
     return {
         "labels": {"name": f"{name}, kept here", "bytes": ours, "text": size(ours)},
-        "stored": {"name": "soft labels for every view, which it replaces", "bytes": stored, "text": size(stored)},
+        "stored": {"name": replaced, "bytes": stored, "text": size(stored)},
         "said": said,
         "public": [f"{each['name']} ({size(each['bytes'])})" for each in facts["public_weights"]],
     }
