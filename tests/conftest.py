@@ -29,15 +29,17 @@ from PIL import Image, ImageDraw  # noqa: E402
 
 import chromium  # noqa: E402
 import reports  # noqa: E402
+from hello_distill import artifact as artifacts  # noqa: E402
 from hello_distill import encoders  # noqa: E402
 from hello_distill.api import distill  # noqa: E402
+from hello_distill.artifact import Distilled  # noqa: E402
 from hello_distill.data.images import ImageSet, Material  # noqa: E402
 from hello_distill.distillers.hello import HeLlO  # noqa: E402
 from hello_distill.distillers.lic import LIC  # noqa: E402
 from hello_distill.distillers.rded import RDED, Patches  # noqa: E402
 from hello_distill.distillers.recipe import Recipe  # noqa: E402
 from hello_distill.format import storage  # noqa: E402
-from hello_distill.format.specs import Augment, Optim, Queries, StudentSpec  # noqa: E402
+from hello_distill.format.specs import Augment, Codec, Optim, Queries, StudentSpec  # noqa: E402
 from hello_distill.projector import ProjectorSpec  # noqa: E402
 from hello_distill.relabel import relabel, wanted  # noqa: E402
 from hello_distill.teachers import TeacherSpec  # noqa: E402
@@ -248,6 +250,18 @@ def few_views() -> Iterator[None]:
 def artefact(tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artefact made by the tiny recipe."""
     return distill(str(tree), tmp_path_factory.mktemp("out") / "a", recipe)
+
+
+@pytest.fixture(scope="session")
+def before(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artefact as its run would have left it without the image update, with images that are clearly others."""
+    kept = artifacts.load(artefact, "hard")
+    config = json.loads((artefact / "config.json").read_text())
+    config["distiller"]["update"] = None
+    data = replace(kept.data, images=255 - kept.data.images)
+    codec = Codec(**kept.manifest["images"]["codec"])
+    out = tmp_path_factory.mktemp("before") / "still"
+    return artifacts.save(Distilled(data, kept.labels, {}), 2, kept.student, codec, config, out)
 
 
 @pytest.fixture(scope="session")
