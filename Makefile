@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV ?= uv
 SECONDS ?= 60
 
-.PHONY: setup demo bench test slow check docs fuzz lock release experiments results clean
+.PHONY: setup demo bench test slow check docs screenshots fuzz lock release experiments results clean
 
 setup: .venv/ready
 
@@ -18,7 +18,7 @@ LOCKED = import platform, sys; sys.exit((*sys.version_info[:2], sys.platform, pl
 		$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock && \
 		$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
 	else \
-		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,report,dev,docs]'; \
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lite,report,view,dev,docs]'; \
 	fi
 	touch $@
 
@@ -26,7 +26,7 @@ LOCKED = import platform, sys; sys.exit((*sys.version_info[:2], sys.platform, pl
 lock:
 	$(UV) pip compile --quiet --generate-hashes --no-annotate --custom-compile-command 'make lock' \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --constraint constraints.txt \
-		--extra lite --extra report --extra dev --extra docs --extra fuzz --output-file requirements.lock pyproject.toml
+		--extra lite --extra report --extra view --extra dev --extra docs --extra fuzz --output-file requirements.lock pyproject.toml
 
 demo: setup
 	rm -rf out/demo
@@ -47,6 +47,10 @@ check: setup
 # Broken links and anchors are errors.
 docs: setup
 	$(BIN)/zensical build --strict
+
+# Needs chromium and its driver.
+screenshots: setup
+	$(BIN)/python scripts/screenshots.py
 
 fuzz: setup
 	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jaxtyping import install_import_hook
 
@@ -27,16 +27,19 @@ import safetensors.torch  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
+import chromium  # noqa: E402
 import reports  # noqa: E402
+from hello_distill import artifact as artifacts  # noqa: E402
 from hello_distill import encoders  # noqa: E402
 from hello_distill.api import distill  # noqa: E402
+from hello_distill.artifact import Distilled  # noqa: E402
 from hello_distill.data.images import ImageSet, Material  # noqa: E402
 from hello_distill.distillers.hello import HeLlO  # noqa: E402
 from hello_distill.distillers.lic import LIC  # noqa: E402
 from hello_distill.distillers.rded import RDED, Patches  # noqa: E402
 from hello_distill.distillers.recipe import Recipe  # noqa: E402
 from hello_distill.format import storage  # noqa: E402
-from hello_distill.format.specs import Augment, Optim, Queries, StudentSpec  # noqa: E402
+from hello_distill.format.specs import Augment, Codec, Optim, Queries, StudentSpec  # noqa: E402
 from hello_distill.projector import ProjectorSpec  # noqa: E402
 from hello_distill.relabel import relabel, wanted  # noqa: E402
 from hello_distill.teachers import TeacherSpec  # noqa: E402
@@ -166,6 +169,16 @@ def cheap(seconds: float = 1.0) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; without one its tests are skipped."""
+    try:
+        with chromium.opened() as opened:
+            yield opened
+    except chromium.Missing as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny CLIP (ModifiedResNet) as an open_clip `local-dir:` checkpoint."""
     folder = tmp_path_factory.mktemp("tiny-clip")
@@ -237,6 +250,18 @@ def few_views() -> Iterator[None]:
 def artefact(tree: Path, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artefact made by the tiny recipe."""
     return distill(str(tree), tmp_path_factory.mktemp("out") / "a", recipe)
+
+
+@pytest.fixture(scope="session")
+def before(artefact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artefact as its run would have left it without the image update, with images that are clearly others."""
+    kept = artifacts.load(artefact, "hard")
+    config = json.loads((artefact / "config.json").read_text())
+    config["distiller"]["update"] = None
+    data = replace(kept.data, images=255 - kept.data.images)
+    codec = Codec(**kept.manifest["images"]["codec"])
+    out = tmp_path_factory.mktemp("before") / "still"
+    return artifacts.save(Distilled(data, kept.labels, {}), 2, kept.student, codec, config, out)
 
 
 @pytest.fixture(scope="session")

@@ -43,19 +43,24 @@ def relabel(folder: str | Path, out: str | Path, options: LabelKind, source: str
     with claimed(out):
         artifact = artifacts.load(folder)
         given = artifact if source is None else artifacts.load(source)
-        if given.classes != artifact.classes:
-            raise InputError(f"{source} labels {len(given.classes)} other classes than {folder} has")
-        if given.labels.side not in (None, artifact.data.side):
-            raise InputError(
-                f"the {given.labels.kind} of {source} was trained on images of {given.labels.side} pixels, "
-                f"{folder} has {artifact.data.side}"
-            )
+        check_source(given, source or folder, artifact, folder)
         options.check(len(artifact.classes))
         with context.stage(f"labels {options.name}") as stage:
             made = label_source(artifact, given.labels, options)
             written = artifacts.save_relabelled(folder, made, artifact.student, out, given.manifest.get("teachers", ()))
             stage.figure = f"{written}"
         return written
+
+
+def check_source(given: Artifact, source: str | Path, artifact: Artifact, folder: str | Path) -> None:
+    """Raise InputError where the labels of the artefact in `source` cannot be those of the images in `folder`."""
+    if given.classes != artifact.classes:
+        raise InputError(f"{source} labels {len(given.classes)} other classes than {folder} has")
+    if given.labels.side not in (None, artifact.data.side):
+        raise InputError(
+            f"the {given.labels.kind} of {source} was trained on images of {given.labels.side} pixels, "
+            f"{folder} has {artifact.data.side}"
+        )
 
 
 def label_source(artifact: Artifact, online: LabelSource, options: LabelKind) -> LabelSource:

@@ -81,7 +81,7 @@ def test_the_lock_pins_everything_with_hashes(gate: ModuleType) -> None:
     extras = project["optional-dependencies"]
     wanted = [
         *project["dependencies"],
-        *(need for name in ("lite", "report", "dev", "docs", "fuzz") for need in extras[name]),
+        *(need for name in ("lite", "report", "view", "dev", "docs", "fuzz") for need in extras[name]),
     ]
     assert {plain(re.match(r"[\w.-]+", need)[0]) for need in wanted} <= set(pinned)
 

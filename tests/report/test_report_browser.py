@@ -4,55 +4,24 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import chromium
+import pages
 import reports
 from hello_distill.format import results
 from hello_distill.report import claims
 from reports import Made
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 WIDTHS = (400, 1400)
 VIEWS = list(itertools.product(WIDTHS, ("light", "dark")))
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    from selenium.webdriver.chrome.service import Service
-
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    driver = shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("no Chromium with its driver; `apt-get install chromium chromium-driver` brings them")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        for option in (*QUIET, f"--user-data-dir={profile}"):
-            options.add_argument(option)
-        opened = webdriver.Chrome(options=options, service=Service(driver))
-        yield opened
-        opened.quit()
-
-
 def show(browser: Any, page_file: Path, width: int, theme: str) -> None:
-    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": theme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    browser.get_log("browser"), browser.get_log("performance")
-    browser.get(page_file.as_uri())
+    chromium.show(browser, page_file.as_uri(), width, theme)
 
 
 @pytest.mark.parametrize(("width", "theme"), VIEWS)
@@ -62,14 +31,7 @@ def test_the_page_fits_and_nothing_complains(browser: Any, page_file: Path, widt
     messages = (json.loads(entry["message"])["message"] for entry in browser.get_log("performance"))
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
-    inner, scroll = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
-    assert inner == width and scroll <= width
-    beyond = browser.execute_script(
-        "return [...document.body.querySelectorAll('*')].filter(e => !e.closest('.scroll, pre') || "
-        "e.matches('.scroll, pre')).filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth"
-        " + .5).map(e => e.outerHTML.slice(0, 200))"
-    )
-    assert beyond == []
+    assert pages.beyond(browser, width) == []
     clipped = browser.execute_script(
         "return [...document.querySelectorAll('.scroll, pre')].filter(e => e.scrollWidth > e.clientWidth && "
         "getComputedStyle(e).overflowX != 'auto').length"
@@ -129,18 +91,6 @@ def test_text_stands_out_from_its_ground(browser: Any, page_file: Path, theme: s
     """Contrast of at least 4.5 to 1, as WCAG asks for text, and the ground is the theme's."""
     show(browser, page_file, 1400, theme)
     ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    assert (luminance(ground) > 0.9) == (theme == "light")
+    assert (pages.luminance(ground) > 0.9) == (theme == "light")
     for part in ("body", ".note", ".origin", "summary", "a", "td", "thead th", "tbody th", "pre"):
-        ink, own = browser.execute_script(
-            "const s = getComputedStyle(document.querySelector(arguments[0])); return [s.color, s.backgroundColor]",
-            part,
-        )
-        lights = sorted([luminance(ink), luminance(ground if own.endswith(", 0)") else own)])
-        assert (lights[1] + 0.05) / (lights[0] + 0.05) >= 4.5, part
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance of `rgb(r, g, b)`, as WCAG 2 defines it."""
-    parts = [int(part) / 255 for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+        assert pages.contrast(browser, part) >= 4.5, part

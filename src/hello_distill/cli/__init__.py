@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace]
     "bench": (experiments.bench_options, experiments.bench, "how fast each stage is on this machine"),
     "plot": (reports.plot_options, reports.plot, "a picture of a comparison"),
     "report": (reports.report_options, reports.report, "results and artefacts as one page"),
+    "view": (reports.view_options, reports.view, "an artefact as a page where soft labels move"),
     "demo": (experiments.demo_options, experiments.demo, "the whole way on Fashion-MNIST"),
     "recipes": (reports.recipes_options, reports.recipes, "named settings for distill, compare, continual and study"),
     "doctor": (reports.doctor_options, reports.doctor, "what is installed and at hand, and what is amiss"),

@@ -1,4 +1,4 @@
-"""The commands that show what is there: plot, report, recipes, doctor."""
+"""The commands that show what is there: plot, report, view, recipes, doctor."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_json, add_reading
+from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_reading
 from hello_distill.cli.output import show
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, MachineError
@@ -50,6 +51,31 @@ def report(options: Namespace) -> None:
 
     page = write(options.results, options.out, options.artefact, options.before, options.data)
     print(f"{page} is ready")
+
+
+def view_options(parser: ArgumentParser) -> None:
+    """Show an artefact's images on a page of this machine, where soft labels move with the crop."""
+    add_artefact(parser)
+    parser.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        metavar="ARTEFACT",
+        help="another artefact of the same classes, whose labels are asked, too, such as one with a teacher; may be "
+        "repeated",
+    )
+    parser.add_argument("--before", help="the artefact of the same run without the image update")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; another lets other machines in")
+    parser.add_argument("--port", type=NonNegativeInt, default=0, help="port to listen at (default: a free one)")
+    parser.add_argument("--no-browser", action="store_true", help="print the page's address and open no browser")
+
+
+def view(options: Namespace) -> None:
+    """Run `hello-distill view`."""
+    from hello_distill.viewer import view as show_page
+
+    browser = not options.no_browser
+    show_page(options.artefact, options["with"], options.before, options.host, options.port, browser)
 
 
 def recipes_options(parser: ArgumentParser) -> None:

@@ -38,6 +38,7 @@ LOUDER = 8
 """Times a difference is enlarged, so that it is seen."""
 PAIRS = 10
 """Confused pairs that are listed."""
+MAKE_BEFORE = "make it with the settings of the artefact's config.json and `update: null`"
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,10 @@ def sections_of(shown: Shown, command: str) -> list[Section]:
     """
     earlier: dict[Path, Path] = {}
     for folder in shown.before:
-        partners = [a for a in shown.artefacts if _without_update(a) == _settings(folder) and _updated(a)]
+        partners = [a for a in shown.artefacts if _is_before(folder, a)]
         if not partners:
             raise InputError(
-                f"--before {folder} is not the run of any --artefact without its image update; make it with the "
-                "settings of the artefact's config.json and `update: null`"
+                f"--before {folder} is not the run of any --artefact without its image update; {MAKE_BEFORE}"
             )
         earlier |= dict.fromkeys(partners, folder)
     return [_section(folder, earlier.get(folder), shown, command) for folder in shown.artefacts]
@@ -120,9 +120,7 @@ def _images(artifact: Artifact, name: str) -> Gallery:
 
 def _update(after: Artifact, before: Artifact, folder: Path, command: str) -> Gallery:
     """Images before and after the update, and what is between them. Raises InputError where they do not belong."""
-    same = before.classes == after.classes and before.data.images.shape == after.data.images.shape
-    if not same or not torch.equal(before.data.targets, after.data.targets):
-        raise InputError(f"--before {folder} has other classes or images than its artefact; make it of the same data")
+    _check_same(after, before, folder)
     moved = in_memory(after.data.images).short() - in_memory(before.data.images).short()
     strips = []
     for (target, old), (_, new) in zip(_rows(before.data), _rows(after.data), strict=True):
@@ -138,6 +136,25 @@ def _update(after: Artifact, before: Artifact, folder: Path, command: str) -> Ga
         f"of 0 to 255 moved by {moved.abs().float().mean():.2f} on average."
     )
     return Gallery("Before and after the image update", strips, [about, _limits(after.data)], [command])
+
+
+def check_before(folder: Path, after: Artifact, earlier: Path, before: Artifact) -> None:
+    """Raise InputError where the artefact in `earlier` is not the run of the one in `folder` without its update."""
+    if not _is_before(earlier, folder):
+        raise InputError(f"--before {earlier} is not the run of {folder} without its image update; {MAKE_BEFORE}")
+    _check_same(after, before, earlier)
+
+
+def _check_same(after: Artifact, before: Artifact, folder: Path) -> None:
+    """Raise InputError where the images before an update cannot be those after it."""
+    same = before.classes == after.classes and before.data.images.shape == after.data.images.shape
+    if not same or not torch.equal(before.data.targets, after.data.targets):
+        raise InputError(f"--before {folder} has other classes or images than its artefact; make it of the same data")
+
+
+def _is_before(before: Path, folder: Path) -> bool:
+    """Whether an artefact is the run of another without its image update."""
+    return _without_update(folder) == _settings(before) and _updated(folder)
 
 
 def _how(name: str) -> str:
