@@ -111,15 +111,20 @@ class Kept:
 def kept_for(out: str | Path, stages: str | Path | None) -> Iterator[Path]:
     """The folder for the stages of an output, after saying what a run before has left in it.
 
-    Where none is given, a hidden one beside the output, which goes when all went well.
+    Where none is given, a hidden one beside the output, which goes when all went well, or when there is nothing in it
+    to go on from.
     """
     folder = Path(out).with_name(f".{Path(out).name}.stages") if stages is None else Path(stages)
     if said := found(folder):
         with context.stage("found") as stage:
             stage.figure = f"in {folder}: {said}"
-    yield folder
-    if stages is None and distributed.first():
-        shutil.rmtree(folder, ignore_errors=True)
+    done = False
+    try:
+        yield folder
+        done = True
+    finally:
+        if stages is None and distributed.first() and (done or not found(folder)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def found(folder: Path) -> str:

@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
@@ -53,6 +53,11 @@ def within(folder: Path | None) -> Iterator[None]:
     token = _scope.set(None if folder is None else Scope(folder))
     try:
         yield
+    except BaseException:
+        if folder is not None:
+            with suppress(OSError):  # it holds something, or is not there
+                folder.rmdir()
+        raise
     finally:
         _scope.reset(token)
     if folder is not None and distributed.first():
