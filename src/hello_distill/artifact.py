@@ -18,7 +18,7 @@ from hello_distill import encoders
 from hello_distill.data import parquet
 from hello_distill.data.images import ImageSet
 from hello_distill.data.licence import UNKNOWN, Origin
-from hello_distill.format import storage, verification
+from hello_distill.format import pulled, storage, verification
 from hello_distill.format.card import card
 from hello_distill.format.kinds import KINDS
 from hello_distill.format.manifest import CARD, CONFIG, FORMAT, IMAGES, MANIFEST, SUMS
@@ -203,12 +203,12 @@ def published(out: str | Path, needed: int) -> Iterator[Path]:
 def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept") -> Artifact:
     """Open a saved artefact, a stranger's, too: its files are checked against its manifest before they are opened.
 
-    `labels="hard"` leaves its soft labels aside and needs no encoder.
+    `hf://owner/name[@revision]` is one on the Hub. `labels="hard"` leaves its soft labels aside and needs no encoder.
 
     Raises InputError where there is no artefact, ArtifactError where it is not what its manifest says, MachineError
     where a public weight that it names is missing.
     """
-    root = Path(folder)
+    root = pulled.local(folder)
     manifest = verification.check_files(root)
     data = parquet.read(root / IMAGES, manifest).to(device())
     if labels == "hard":

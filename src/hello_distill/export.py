@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hello_distill import artifact as artifacts
 from hello_distill.data import parquet
+from hello_distill.format import pulled
 
 CLASSES = "classes.json"
 ENDINGS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
@@ -28,7 +29,7 @@ def export(folder: str | Path, out: str | Path, ipc: int | None = None) -> Path:
     and timm alike: numbers of equal width sort the same as text and as numbers. Raises what `load` raises for the
     artefact, and InputError where `out` exists.
     """
-    artifact = artifacts.load(folder, "hard")
+    artifact = artifacts.load(folder := pulled.local(folder), "hard")
     ending = ENDINGS[artifact.manifest["images"]["codec"]["format"]]
     names, seen = folder_names(artifact.classes), Counter[int]()
     stored = list(parquet.stored_images(folder))

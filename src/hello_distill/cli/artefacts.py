@@ -37,7 +37,8 @@ def distill_options(parser: ArgumentParser) -> None:
         "data",
         help="folder with train/CLASS/ or class folders alone; a zip or tar of one; a CSV or JSON Lines file of paths "
         "and classes; WebDataset shards; a .npz or Parquet file; a data set of torchvision or Hugging Face in its "
-        "folder; a Hub id (owner/name, owner/name:CONFIGURATION); or fashion-mnist; with :classes=FILE behind it, only "
+        "folder; a Hub id (owner/name, owner/name:CONFIGURATION, hf://owner/name@REVISION); or fashion-mnist; "
+        "with :classes=FILE behind it, only "
         "the classes that FILE names, one a line",
     )
     parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
