@@ -131,7 +131,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def validate(self, content: Any, token: str) -> None:
         wrong = "license: forbidden" in content["content"]
-        self.answer(200, {"errors": [{"message": "no such license"}] if wrong else [], "warnings": []})
+        said = {"errors": [{"message": "no such license"}] if wrong else [], "warnings": []}
+        self.answer(400 if wrong else 200, said)
 
     def info(self, content: Any, token: str, key: str, revision: str | None) -> None:
         if (found := self.seen(key, token)) is None:

@@ -279,7 +279,9 @@ def test_a_card_that_the_hub_refuses_is_told(
         (folder / "README.md").read_text().replace("---\n", "---\nlicense: forbidden\n", 1)
     )
     seal(folder)
-    assert "does not take hf://me/shapes: Invalid metadata in README.md" in told(capsys, 2, "push", folder, "me/shapes")
+    assert "does not take hf://me/shapes: Invalid metadata in README.md. - no such license" in told(
+        capsys, 2, "push", folder, "me/shapes"
+    )
 
 
 def test_data_behind_hf_is_the_same_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def on_hub(source: str) -> Repository | None:
     """
     name = source.removeprefix(MARK).partition(":")[0]
     if source.startswith(MARK):
-        return Repository.of(name)
+        return Repository.of(MARK + name)
     return Repository(name) if HUB_ID.fullmatch(name) and not source.startswith(".") else None
 
 

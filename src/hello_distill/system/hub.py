@@ -5,6 +5,7 @@ The token is that of the Hub's client (`hf auth login`, or HF_TOKEN); it is read
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,14 +93,16 @@ def _told(error: BaseException, named: Repository, kind: Kind) -> HelloError | N
     import huggingface_hub.errors as hub
 
     links = list(_causes(error))
+    if isinstance(error, json.JSONDecodeError):  # of a page in the place of an answer
+        return _silent(named, "an answer that is no JSON")
+    if isinstance(error, ValueError) and not isinstance(error, hub.HfHubHTTPError):  # of a name, or of a card
+        return InputError(f"the Hub does not take {named}: {_said(error)}")
     if refusal := next((link for link in links if isinstance(link, hub.HfHubHTTPError)), None):
         return _refusal(refusal, named, kind)
     if any(isinstance(link, hub.OfflineModeIsEnabled) for link in links):
         return MachineError(f"{named} is on the Hub, which is not asked while HF_HUB_OFFLINE is set; unset it")
     if any(isinstance(link, hub.LocalTokenNotFoundError) for link in links):
         return no_token(named)
-    if isinstance(error, ValueError):  # of a name or a card that the client or the Hub does not take
-        return InputError(f"the Hub does not take {named}: {_said(error)}")
     if isinstance(error, OSError) and error.errno is not None:  # of this machine's disk
         return None
     if any(type(link).__module__.partition(".")[0] in NETWORK for link in links) or isinstance(error, OSError):
