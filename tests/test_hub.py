@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import datasets
 import huggingface_hub
+import numpy as np
 import pytest
 import yaml
 
@@ -23,6 +27,7 @@ from hello_distill.data.licence import Origin, source_of
 from hello_distill.format.pulled import local
 from hello_distill.hub import encoder_repository
 from hello_distill.system.hub import Repository
+from hello_distill.views import whole
 from standin import TOKEN, Hub
 
 DATA, MODEL = "datasets/me/shapes", "models/me/shapes-projector"
@@ -107,6 +112,23 @@ def test_the_model_names_data_set_and_encoder_and_holds_the_projector(hub: Hub, 
     assert f"[me/shapes]({hub.endpoint}/datasets/me/shapes)" in card
     assert manifest["labels"]["encoder"]["weights"][0]["sha256"] in card
     assert 'PeftModel.from_pretrained(Projector(), "me/shapes-projector")' in card and "PATH" not in card
+
+
+def test_the_model_s_own_code_labels_without_this_package(
+    hub: Hub, artefact: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    """Word for word but for the images, which `datasets` opens from disk: stock peft gets the adapter of the Hub."""
+    hd.push(artefact, "me/shapes")
+    code = newest(hub, MODEL)["README.md"].decode().split("```python\n")[1].split("```")[0]
+    code = code.replace('"me/shapes"', f'"{artefact}"').replace("ENCODER", str(clip_folder))
+    code += f"numpy.save('{tmp_path / 'logits.npy'}', logits)\n"
+    own = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"} | own
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    opened = hd.load(artefact)
+    expected = opened.labels.projector(whole(opened.data.images)).numpy()
+    assert np.abs(np.load(tmp_path / "logits.npy") - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_encoders_of_open_clip_have_a_repository() -> None:
