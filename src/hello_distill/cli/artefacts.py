@@ -185,9 +185,15 @@ def labels(options: Namespace) -> None:
 
 
 def export_options(parser: ArgumentParser) -> None:
-    """Write an artefact's images as files, one folder per class."""
+    """Write an artefact's images, or its projector, as files that other tools read."""
     add_artefact(parser)
-    parser.add_argument("--out", required=True, help="folder for the tree; must not exist yet")
+    parser.add_argument("--out", required=True, help="folder for the files; must not exist yet")
+    parser.add_argument(
+        "--to",
+        choices=["imagefolder", "webdataset", "onnx"],
+        default="imagefolder",
+        help="a folder for each class, a tar file of images and classes, or the projector as ONNX (extra `onnx`)",
+    )
     add_part(parser)
 
 
@@ -196,7 +202,7 @@ def export(options: Namespace) -> None:
     with claimed(options.out):
         from hello_distill.export import export as write
 
-        folder = write(options.artefact, options.out, options.ipc)
+        folder = write(options.artefact, options.out, options.ipc, options.to)
     print(f"{folder} is ready")
 
 
