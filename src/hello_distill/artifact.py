@@ -124,7 +124,10 @@ class Collate:
     device: str
 
     def __call__(self, samples: Sequence[Any]) -> Batch:
-        """Images (b 3 h w) in [0, 1], soft labels (b c), classes (b c) of one view of samples: a list of them, or stacked by torch."""
+        """Images (b 3 h w) in [0, 1], soft labels (b c), classes (b c) of one view of samples.
+
+        These are a list, or what torch's own collate makes of it.
+        """
         data = together(samples, self.classes).to(self.device)
         seed = int(torch.randint(2**31, ()))
         (view,) = sample_views(len(data), data.side, len(data), self.student.augment, seed, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias
 
 import torch
 from jaxtyping import UInt8
@@ -25,7 +25,7 @@ class Samples(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, row: int) -> Sample:
+    def __getitem__(self, row: SupportsIndex) -> Sample:
         return self.data.images[row], int(self.data.targets[row])
 
 
