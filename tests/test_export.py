@@ -141,9 +141,9 @@ def test_shards_are_read_back_with_the_classes_in_the_artefacts_order(odd_names:
     assert list(members)[:4] == ["00000.png", "00000.cls", "00001.png", "00001.cls"]
     found = [(int(members[f"{row:05d}.cls"]), members[f"{row:05d}.png"]) for row in range(len(members) // 2)]
     assert found == stored(odd_names)
-    with hd.Context(class_names=str(out / "classes.json")):
-        read, skipped = open_training(str(out)).read(SIDE)
     opened = hd.load(odd_names, "hard")
+    with hd.Context(class_names=str(out / "classes.json")):
+        read, skipped = open_training(str(out)).read(opened.data.side)
     assert not skipped.bad and list(read.classes) == [name.strip() for name in NAMES]
     assert torch.equal(read.images, opened.data.images) and torch.equal(read.targets, opened.data.targets)
 
