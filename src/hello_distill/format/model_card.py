@@ -66,5 +66,6 @@ import hello_distill as hd
 artifact = hd.load("hf://REPO")
 for images, soft, hard in artifact.loader(batch_size=64, epoch=0):
     ...
+logits = artifact.label(images)
 ```
 """
