@@ -63,10 +63,6 @@ class Hub:
         made.commit("main", {".gitattributes": b"*.parquet filter=lfs\n", **files})
         return made
 
-    def writes(self) -> list[tuple[str, str]]:
-        """Requests that would change something."""
-        return [(method, path) for method, path, _ in self.asked if method not in ("GET", "HEAD")]
-
 
 class Handler(BaseHTTPRequestHandler):
     """Answers a request. `hub` is set by `serving`."""
@@ -118,9 +114,6 @@ class Handler(BaseHTTPRequestHandler):
             self.refuse(404 if token else 401, "RepoNotFound", "Repository not found")
             return None
         return found
-
-    def health(self, content: Any, token: str) -> None:
-        self.answer(200, {})
 
     def create(self, content: Any, token: str) -> None:
         key = f"{content.get('type', 'model')}s/{content['organization']}/{content['name']}"
@@ -220,7 +213,6 @@ KEY = r"(?P<key>(?:datasets|models)/[^/]+/[^/]+)"
 PLAIN = r"(?P<key>(?:datasets/)?[^/]+/[^/]+)"
 """How addresses of files name a repository: without `models/`."""
 ROUTES = {
-    r"HEAD /": "health",
     r"POST /api/repos/create": "create",
     r"POST /api/validate-yaml": "validate",
     rf"GET /api/{KEY}(?:/revision/(?P<revision>.+))?": "info",

@@ -26,7 +26,7 @@ from hello_distill.data import sources
 from hello_distill.data.licence import Origin, source_of
 from hello_distill.format.pulled import local
 from hello_distill.hub import encoder_repository
-from hello_distill.system.hub import Repository
+from hello_distill.system.hub import Repository, answered
 from hello_distill.views import whole
 from standin import TOKEN, Hub
 
@@ -88,6 +88,22 @@ def test_pushed_and_pulled_is_the_same_to_the_byte(hub: Hub, artefact: Path, tmp
     assert hd.pull("me/shapes", tmp_path / "back") == tmp_path / "back"
     assert content(tmp_path / "back") == content(artefact)
     assert hd.verify(tmp_path / "back")["not_checked"] == []
+
+
+def test_commands_in_processes_of_their_own(hub: Hub, artefact: Path, tmp_path: Path) -> None:
+    """As a user starts them: the variables of the Hub's client are all that differs."""
+    own = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"} | own
+    shown = ""
+    for arguments in (["push", artefact, "me/shapes"], ["pull", "me/shapes", tmp_path / "back"]):
+        command = [sys.executable, "-m", "hello_distill", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        shown += done.stdout + done.stderr
+    assert content(tmp_path / "back") == content(artefact)
+    assert TOKEN not in shown and "signature" not in shown
+    said = [line.split("  ")[0] for line in shown.splitlines() if line.startswith(("push ", "pull "))]
+    assert said == ["push me/shapes", "push me/shapes-projector", "pull me/shapes"]
 
 
 def test_each_repository_is_private_and_gets_one_commit(hub: Hub, artefact: Path) -> None:
@@ -274,6 +290,24 @@ def test_what_may_go_wrong_is_told(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert "is not asked while HF_HUB_OFFLINE is set" in told(capsys, 3, "pull", "me/shapes", out)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (RuntimeError("Data processing error: CAS service"), hd.MachineError),  # what hf_xet raises
+        (huggingface_hub.errors.XetDownloadError("cut"), hd.MachineError),
+        (json.JSONDecodeError("no JSON", "<html>", 0), hd.MachineError),
+        (ValueError(f"no such name {TOKEN} at https://hub/x?signature=hidden"), hd.InputError),
+        (OSError(28, "No space left on device"), OSError),
+        (hd.InputError("ours"), hd.InputError),
+        (TypeError("a defect"), TypeError),
+    ],
+)
+def test_errors_of_the_client(hub: Hub, raised: Exception, expected: type[Exception]) -> None:
+    with pytest.raises(expected) as told, answered(Repository("me/shapes"), "dataset"):
+        raise raised
+    assert type(told.value) is expected and TOKEN not in str(told.value) and "signature" not in str(told.value)
 
 
 def test_tokens_that_do_not_do(

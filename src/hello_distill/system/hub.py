@@ -26,7 +26,7 @@ WORDS: dict[Kind, str] = {"dataset": "data set", "model": "model"}
 TIMEOUT = 10.0
 """Seconds that the Hub may take to say what a repository is."""
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
-NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "hf_xet")
+NETWORK = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "hf_xet")
 """Packages whose errors say that the network failed; which of them the client uses depends on its version."""
 
 
@@ -64,11 +64,11 @@ class Repository(NamedTuple):
 
 def client() -> HfApi:
     """The Hub's client, without bars and remarks of its own."""
-    import huggingface_hub
+    from huggingface_hub import HfApi, utils
 
-    huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined]
-    huggingface_hub.utils.logging.set_verbosity_error()
-    return huggingface_hub.HfApi()
+    utils.disable_progress_bars()  # type: ignore[attr-defined]
+    utils.logging.set_verbosity_error()
+    return HfApi()
 
 
 @contextmanager
@@ -103,9 +103,11 @@ def _told(error: BaseException, named: Repository, kind: Kind) -> HelloError | N
         return MachineError(f"{named} is on the Hub, which is not asked while HF_HUB_OFFLINE is set; unset it")
     if any(isinstance(link, hub.LocalTokenNotFoundError) for link in links):
         return no_token(named)
-    if isinstance(error, OSError) and error.errno is not None:  # of this machine's disk
+    if isinstance(error, OSError) and error.errno is not None:  # of this machine's disk; Xet's are RuntimeErrors
         return None
-    if any(type(link).__module__.partition(".")[0] in NETWORK for link in links) or isinstance(error, OSError):
+    if any(type(link).__module__.partition(".")[0] in NETWORK for link in links) or isinstance(
+        error, OSError | RuntimeError
+    ):
         return _silent(named, type(links[-1]).__name__)
     return None
 
