@@ -292,6 +292,16 @@ def test_what_may_go_wrong_is_told(
     assert not out.exists()
 
 
+def test_a_commit_that_is_none_names_no_folder(hub: Hub, artefact: Path, tmp_path: Path) -> None:
+    hd.push(artefact, "me/shapes")
+    found = hub.repositories[DATA]
+    found.commits["../../outside"] = found.commits[found.branches["main"]]
+    found.branches["main"] = "../../outside"
+    with pytest.raises(hd.ArtifactError, match=r"hf://me/shapes is at '../../outside', which is no commit"):
+        local("hf://me/shapes")
+    assert not (tmp_path / "outside").exists()
+
+
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [

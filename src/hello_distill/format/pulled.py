@@ -90,7 +90,9 @@ def _state(api: HfApi, named: Repository) -> State:
         raise InputError(
             f"{named} holds no artefact: it has no {MANIFEST}; as DATA of `hello-distill distill` it may do"
         )
-    return State(Repository(named.name, str(found.sha)), sizes)
+    if not COMMIT.fullmatch(commit := str(found.sha)):  # it names a folder of the cache
+        raise ArtifactError(f"{named} is at {commit[:60]!r}, which is no commit; ask its owner what that is")
+    return State(Repository(named.name, commit), sizes)
 
 
 def _bring(state: State, target: Path) -> int:

@@ -95,9 +95,10 @@ def _told(error: BaseException, named: Repository, kind: Kind) -> HelloError | N
     links = list(_causes(error))
     if isinstance(error, json.JSONDecodeError):  # of a page in the place of an answer
         return _silent(named, "an answer that is no JSON")
-    if isinstance(error, ValueError) and not isinstance(error, hub.HfHubHTTPError):  # of a name, or of a card
+    if isinstance(error, ValueError) and not isinstance(error, OSError):  # of a name, or of a card
         return InputError(f"the Hub does not take {named}: {_said(error)}")
-    if refusal := next((link for link in links if isinstance(link, hub.HfHubHTTPError)), None):
+    refusals = (link for link in links if isinstance(link, hub.HfHubHTTPError))
+    if refusal := next((link for link in refusals if link.response is not None), None):
         return _refusal(refusal, named, kind)
     if any(isinstance(link, hub.OfflineModeIsEnabled) for link in links):
         return MachineError(f"{named} is on the Hub, which is not asked while HF_HUB_OFFLINE is set; unset it")
@@ -105,9 +106,8 @@ def _told(error: BaseException, named: Repository, kind: Kind) -> HelloError | N
         return no_token(named)
     if isinstance(error, OSError) and error.errno is not None:  # of this machine's disk; Xet's are RuntimeErrors
         return None
-    if any(type(link).__module__.partition(".")[0] in NETWORK for link in links) or isinstance(
-        error, OSError | RuntimeError
-    ):
+    packages = {type(link).__module__.partition(".")[0] for link in links}
+    if packages & set(NETWORK) or isinstance(error, OSError | RuntimeError):
         return _silent(named, type(links[-1]).__name__)
     return None
 
