@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
 import datasets
+import numpy as np
+import onnxruntime
 import pyarrow.parquet
 import pytest
+import torch
 import torchvision
 from test_layouts import NAMES, data_set
 from timm.data import create_dataset
+from torch import nn
 
 import hello_distill as hd
+from conftest import SIDE
 from hello_distill import cli, export
+from hello_distill.data.sources import open_training
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recipe import Recipe
+from hello_distill.export import onnx
 from hello_distill.format.manifest import IMAGES, SUMS
 from hello_distill.format.specs import Codec
 
@@ -117,3 +126,74 @@ def test_it_appears_complete_or_not_at_all(
     monkeypatch.setattr(export.json, "dumps", full)
     assert cli.main(["export", str(artefact), "--out", str(tmp_path / "x")]) == 130
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "there"]
+
+
+# Other forms.
+
+
+def test_shards_are_read_back_with_the_classes_in_the_artefacts_order(odd_names: Path, tmp_path: Path) -> None:
+    assert cli.main(["export", str(odd_names), "--out", str(tmp_path / "shards"), "--to", "webdataset"]) == 0
+    out = tmp_path / "shards"
+    assert sorted(path.name for path in out.iterdir()) == [SUMS, "classes.json", "train-000000.tar"]
+    assert json.loads((out / "classes.json").read_text(encoding="utf-8")) == NAMES
+    with tarfile.open(out / "train-000000.tar") as shard:
+        members = {member.name: shard.extractfile(member).read() for member in shard}
+    assert list(members)[:4] == ["00000.png", "00000.cls", "00001.png", "00001.cls"]
+    found = [(int(members[f"{row:05d}.cls"]), members[f"{row:05d}.png"]) for row in range(len(members) // 2)]
+    assert found == stored(odd_names)
+    opened = hd.load(odd_names, "hard")
+    with hd.Context(class_names=str(out / "classes.json")):
+        read, skipped = open_training(str(out)).read(opened.data.side)
+    assert not skipped.bad and list(read.classes) == [name.strip() for name in NAMES]
+    assert torch.equal(read.images, opened.data.images) and torch.equal(read.targets, opened.data.targets)
+
+
+def test_shards_of_a_part_and_of_other_formats(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    simple = replace(recipe, distiller=RandomImages(), ipc=2, codec=Codec("jpeg"))
+    made = hd.distill(str(tree), tmp_path / "a", simple)
+    out = export.export(made, tmp_path / "shards", ipc=1, to="webdataset")
+    with tarfile.open(out / "train-000000.tar") as shard:
+        assert shard.getnames() == [f"{row:05d}.{ending}" for row in range(4) for ending in ("jpg", "cls")]
+    again = export.export(made, tmp_path / "again", ipc=1, to="webdataset")
+    assert (again / "train-000000.tar").read_bytes() == (out / "train-000000.tar").read_bytes()
+
+
+def test_onnx_gives_the_logits_of_the_projector(artefact: Path, tmp_path: Path) -> None:
+    """For another number of images than it was traced with."""
+    out = export.export(artefact, tmp_path / "onnx", to="onnx")
+    assert sorted(path.name for path in out.iterdir()) == [SUMS, "classes.json", "projector.onnx"]
+    session = onnxruntime.InferenceSession(out / "projector.onnx", providers=["CPUExecutionProvider"])
+    opened = hd.load(artefact)
+    assert json.loads((out / "classes.json").read_text()) == list(opened.classes)
+    images = torch.rand(7, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    (logits,) = session.run(["logits"], {"images": images.numpy()})
+    expected = opened.projector(images).numpy()
+    assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert next(opened.projector.parameters()).device == opened.data.images.device
+
+
+def test_onnx_resizes_as_the_projector_does(artefact: Path, tmp_path: Path) -> None:
+    """The tiny encoder takes 32 pixels; logits that differ are found."""
+    projector, side = hd.load(artefact).projector, 24
+    onnx._convert(projector, side, tmp_path / "a.onnx")
+    images = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(0))
+    onnx._check(projector, images, tmp_path / "a.onnx")
+    with pytest.raises(hd.MachineError, match="gives logits that differ by"):
+        onnx._check(nn.Sequential(projector, nn.Softmax(1)), images, tmp_path / "a.onnx")
+
+
+def test_forms_that_cannot_be_written(
+    kinds: dict[str, Path], artefact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(hd.InputError, match="unknown form 'onx' to export to: did you mean 'onnx'"):
+        export.export.__wrapped__(artefact, tmp_path / "x", to="onx")  # past the tests' own check of types
+    with pytest.raises(hd.InputError, match="has hard labels, and no projector"):
+        export.export(kinds["hard"], tmp_path / "x", to="onnx")
+    with pytest.raises(hd.InputError, match="--ipc chooses images, and --to onnx"):
+        export.export(artefact, tmp_path / "x", ipc=1, to="onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(
+        hd.MachineError, match=r"needs the package onnxruntime; install it with .* 'hello-distill\[onnx\]'"
+    ):
+        export.export(artefact, tmp_path / "x", to="onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hello_distill.artifact import Artifact, load
     from hello_distill.distillers.recipe import Recipe
     from hello_distill.format.costs import info
+    from hello_distill.hub import pull, push
     from hello_distill.recipes import find as recipe
     from hello_distill.system.context import Context
     from hello_distill.system.errors import ArtifactError, HelloError, InputError, MachineError
@@ -28,6 +29,7 @@ _HOMES = {
     **dict.fromkeys(("distill", "record", "reproduce", "train", "verify"), "api"),
     **dict.fromkeys(("Artifact", "load"), "artifact"),
     **dict.fromkeys(("ArtifactError", "HelloError", "InputError", "MachineError"), "system.errors"),
+    **dict.fromkeys(("pull", "push"), "hub"),
     "Context": "system.context",
     "Recipe": "distillers.recipe",
     "info": "format.costs",
@@ -46,6 +48,8 @@ __all__ = [
     "distill",
     "info",
     "load",
+    "pull",
+    "push",
     "recipe",
     "record",
     "reproduce",

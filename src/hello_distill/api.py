@@ -26,7 +26,7 @@ from hello_distill.distillers.base import Distiller
 from hello_distill.distillers.recipe import Recipe, check_settings
 from hello_distill.distillers.short_classes import Rule, ShortClasses, check_classes
 from hello_distill.encoders.encoder import Encoder
-from hello_distill.format import storage, verification
+from hello_distill.format import pulled, storage, verification
 from hello_distill.format.manifest import CONFIG, LEAST_RUNS, check_seeds
 from hello_distill.format.results import Training
 from hello_distill.format.results.entries import Summary
@@ -168,7 +168,7 @@ def train(
     before any training.
     """
     check_seeds(seeds)
-    artifact = opened(folder, student, labels, ipc)
+    artifact = opened(folder := pulled.local(folder), student, labels, ipc)
     images, described = evaluation_images(folder, data, artifact, test)
     scores = students_of(artifact, images, seeds)
     return Training(
@@ -200,7 +200,7 @@ def reproduce(
     `Context.max_bad`. Raises InputError where it states nothing, or was measured on other test images.
     """
     check_seeds(seeds or ())
-    artifact = artifacts.load(folder)
+    artifact = artifacts.load(folder := pulled.local(folder))
     expected = artifact.manifest["expected"]
     if expected is None:
         raise InputError(
@@ -234,7 +234,7 @@ def record(
         check_seeds(seeds)
         if len(seeds) < LEAST_RUNS:
             raise InputError(f"an accuracy to expect needs at least {LEAST_RUNS} seeds, not {len(seeds)}")
-        artifact = artifacts.load(folder)
+        artifact = artifacts.load(folder := pulled.local(folder))
         images, _ = evaluation_images(folder, data, artifact, test)
         scores = students_of(artifact, images, seeds)
         expected = {
@@ -260,7 +260,7 @@ def verify(
     with a teacher or a projector: the order of classes is compared with theirs. Raises InputError where there is no
     artefact, ArtifactError for the first thing that is wrong. What this machine cannot check stands in `not_checked`.
     """
-    manifest = verification.check_files(folder)
+    manifest = verification.check_files(folder := pulled.local(folder))
     checks = [
         f"{len(manifest['files']) + 2} files of the listed sizes and SHA-256, none beside them",
         f"{manifest['images']['count']} images of {manifest['images']['side']} pixels in {len(manifest['classes'])} "

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import nn
 
 from hello_distill import encoders
 from hello_distill.data import parquet
 from hello_distill.data.images import ImageSet
 from hello_distill.data.licence import UNKNOWN, Origin
-from hello_distill.format import storage, verification
+from hello_distill.data.samples import Samples, together
+from hello_distill.format import pulled, storage, verification
 from hello_distill.format.card import card
 from hello_distill.format.kinds import KINDS
 from hello_distill.format.manifest import CARD, CONFIG, FORMAT, IMAGES, MANIFEST, SUMS
@@ -30,7 +32,8 @@ from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.system.machine import device
 from hello_distill.training.own import parse
 from hello_distill.training.training_set import TrainingSet
-from hello_distill.types import LabelSource
+from hello_distill.types import Batch, Images, LabelSource, Logits, Pixels, View
+from hello_distill.views import sample_views, still_view, whole
 
 os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 """As in workers of torch's DataLoader: threads do not survive a fork, and the child's first operation would hang."""
@@ -58,6 +61,82 @@ class Artifact(TrainingSet):
     """A saved distilled data set, opened."""
 
     manifest: dict[str, Any]
+
+    def dataset(self) -> Samples:
+        """The images as torch's `DataLoader`, its workers and samplers know a data set: (3 h w) uint8, and class."""
+        return Samples(self.data)
+
+    def collate(self) -> Collate:
+        """What makes batches, as `loader` gives them, of samples of `dataset()`.
+
+        Raises InputError for labels that belong to images or views of the artefact; `loader` has those.
+        """
+        if not (self.labels.online or isinstance(self.labels, HardLabels)):
+            raise InputError(
+                f"{self.labels.kind} labels belong to images or views of their artefact, not to samples in any order; "
+                "iterate `loader` in the place of a DataLoader"
+            )
+        labels = self.labels if self.labels.online else None
+        return Collate(labels, self.student, self.classes, str(self.data.images.device))
+
+    @property
+    def projector(self) -> nn.Module:
+        """Images (b 3 h w), float in [0, 1], to logits (b c): the very module that makes the labels, LoRA merged.
+
+        Raises InputError where the labels are of another kind.
+        """
+        module = getattr(self.labels, "projector", None)
+        if not isinstance(module, nn.Module):
+            raise InputError(f"this artefact has {self.labels.kind} labels, and no projector")
+        return module
+
+    def label(self, images: Images | Pixels) -> Logits:
+        """Labels (b c) of images of one's own, as a student would get them: logits, rounded to float16.
+
+        Squares (b 3 h h), float in [0, 1] or uint8. A projector resizes them to its encoder's input; a teacher takes
+        those of the artefact's side. Raises InputError for other images, and for labels that cannot label new ones.
+        """
+        if not self.labels.online:
+            raise InputError(f"{self.labels.kind} labels cannot label new images; those of a projector or teacher can")
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+            raise InputError(
+                f"images to be labelled are squares (b 3 h h), not {tuple(images.shape)}; crop or pad them"
+            )
+        if self.labels.side not in (None, side := images.shape[3]):
+            raise InputError(f"this {self.labels.kind} labels images of {self.labels.side} pixels, not {side}")
+        floats = whole(images) if images.dtype == torch.uint8 else images
+        return self.labels(floats.to(self.data.images.device), still_view(len(images), side))
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Samples to a batch of augmented images with their labels, on the device of the artefact.
+
+    As `collate_fn` of a `DataLoader` it runs in the loader's workers; as `map(artifact.collate(), loader)` in the
+    process that trains, which is where a GPU is. Views are drawn from torch's global generator: `torch.manual_seed`
+    decides them, and of workers the loader's `generator`.
+    """
+
+    labels: LabelSource | None
+    """None: the classes are the labels."""
+    student: StudentSpec
+    classes: tuple[str, ...]
+    device: str
+
+    def __call__(self, samples: Sequence[Any]) -> Batch:
+        """Images (b 3 h w) in [0, 1], soft labels (b c), classes (b c) of one view of samples.
+
+        These are a list, or what torch's own collate makes of it.
+        """
+        data = together(samples, self.classes).to(self.device)
+        seed = int(torch.randint(2**31, ()))
+        (view,) = sample_views(len(data), data.side, len(data), self.student.augment, seed, 0)
+        return self.batch(data, view)
+
+    def batch(self, data: ImageSet, view: View) -> Batch:
+        """A view of samples that were put together; its rows are places among them."""
+        labels = self.labels or HardLabels(data.targets, len(self.classes))
+        return TrainingSet(data, labels, self.student).batch(view)
 
 
 def first_images(artifact: Artifact, ipc: int) -> Artifact:
@@ -207,12 +286,12 @@ def published(out: str | Path, needed: int) -> Iterator[Path]:
 def load(folder: str | Path, labels: Literal["kept", "hard"] = "kept") -> Artifact:
     """Open a saved artefact, a stranger's, too: its files are checked against its manifest before they are opened.
 
-    `labels="hard"` leaves its soft labels aside and needs no encoder.
+    `hf://owner/name[@revision]` is one on the Hub. `labels="hard"` leaves its soft labels aside and needs no encoder.
 
     Raises InputError where there is no artefact, ArtifactError where it is not what its manifest says, MachineError
     where a public weight that it names is missing.
     """
-    root = Path(folder)
+    root = pulled.local(folder)
     manifest = verification.check_files(root)
     data = parquet.read(root / IMAGES, manifest).to(device())
     if labels == "hard":

@@ -9,6 +9,7 @@ from typing import Any
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
 from hello_distill.artifact import Artifact
+from hello_distill.format import pulled
 from hello_distill.format.kinds import KINDS, LabelKind
 from hello_distill.system import context
 from hello_distill.system.claims import claimed
@@ -41,7 +42,7 @@ def relabel(folder: str | Path, out: str | Path, options: LabelKind, source: str
     InputError where it cannot label new views, or its classes are others, and for top-k labels that would save nothing.
     """
     with claimed(out):
-        artifact = artifacts.load(folder)
+        artifact = artifacts.load(folder := pulled.local(folder))
         given = artifact if source is None else artifacts.load(source)
         check_source(given, source or folder, artifact, folder)
         options.check(len(artifact.classes))

@@ -48,6 +48,13 @@ def sample_views(
         )
 
 
+def still_view(count: int, side: int) -> View:
+    """The view of `count` images of `side` pixels that leaves each as it is, in their order."""
+    rows = torch.arange(count)
+    box = torch.tensor([[0, 0, side, side]]).repeat(count, 1)
+    return View(0, rows, box, torch.zeros(count, dtype=torch.bool), partner=rows, share=1.0, hole=NO_HOLE)
+
+
 def sample_boxes(
     rng: np.random.Generator, count: int, side: int, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

@@ -14,7 +14,7 @@ from importlib import metadata
 
 from jsonargparse import Namespace
 
-from hello_distill.cli import artefacts, experiments, reports, students
+from hello_distill.cli import artefacts, experiments, reports, sharing, students
 from hello_distill.cli.options import ArgumentParser, reading
 from hello_distill.cli.output import console, failed
 from hello_distill.system import distributed
@@ -28,7 +28,13 @@ COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace]
     "evaluate": (students.evaluate_options, students.evaluate, "does an artefact reach the accuracy that it states"),
     "verify": (artefacts.verify_options, artefacts.verify, "is an artefact what it says"),
     "labels": (artefacts.labels_options, artefacts.labels, "the same images with other labels"),
-    "export": (artefacts.export_options, artefacts.export, "an artefact's images as a class-per-folder tree"),
+    "export": (
+        artefacts.export_options,
+        artefacts.export,
+        "an artefact for other tools: images as folders or shards, the projector as ONNX",
+    ),
+    "push": (sharing.push_options, sharing.push, "an artefact to the Hugging Face Hub"),
+    "pull": (sharing.pull_options, sharing.pull, "an artefact from the Hugging Face Hub"),
     "info": (artefacts.info_options, artefacts.info, "what an artefact holds and costs"),
     "plan": (experiments.plan_options, experiments.plan, "what to ship: labels of every kind tried, the best written"),
     "compare": (experiments.compare_options, experiments.compare, "methods and labels side by side"),

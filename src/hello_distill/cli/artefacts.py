@@ -38,7 +38,8 @@ def distill_options(parser: ArgumentParser) -> None:
         "data",
         help="folder with train/CLASS/ or class folders alone; a zip or tar of one; a CSV or JSON Lines file of paths "
         "and classes; WebDataset shards; a .npz or Parquet file; a data set of torchvision or Hugging Face in its "
-        "folder; a Hub id (owner/name, owner/name:CONFIGURATION); or fashion-mnist; with :classes=FILE behind it, only "
+        "folder; a Hub id (owner/name, owner/name:CONFIGURATION, hf://owner/name@REVISION); or fashion-mnist; "
+        "with :classes=FILE behind it, only "
         "the classes that FILE names, one a line",
     )
     parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
@@ -217,9 +218,15 @@ def labels(options: Namespace) -> None:
 
 
 def export_options(parser: ArgumentParser) -> None:
-    """Write an artefact's images as files, one folder per class."""
+    """Write an artefact's images, or its projector, as files that other tools read."""
     add_artefact(parser)
-    parser.add_argument("--out", required=True, help="folder for the tree; must not exist yet")
+    parser.add_argument("--out", required=True, help="folder for the files; must not exist yet")
+    parser.add_argument(
+        "--to",
+        choices=["imagefolder", "webdataset", "onnx"],
+        default="imagefolder",
+        help="a folder for each class, a tar file of images and classes, or the projector as ONNX (extra `onnx`)",
+    )
     add_part(parser)
 
 
@@ -228,7 +235,7 @@ def export(options: Namespace) -> None:
     with claimed(options.out):
         from hello_distill.export import export as write
 
-        folder = write(options.artefact, options.out, options.ipc)
+        folder = write(options.artefact, options.out, options.ipc, options.to)
     print(f"{folder} is ready")
 
 

@@ -43,7 +43,7 @@ class ArgumentParser(jsonargparse.ArgumentParser):
 
 def add_artefact(parser: ArgumentParser) -> None:
     """The argument of all commands that open an artefact."""
-    parser.add_argument("artefact", help="folder that `distill` wrote")
+    parser.add_argument("artefact", help="folder that `distill` wrote, or hf://owner/name[@REVISION]")
 
 
 READING: dict[str, str] = {

@@ -12,11 +12,12 @@ from huggingface_hub import constants
 
 from hello_distill.data.decoding import contents
 from hello_distill.data.descriptions import front
-from hello_distill.data.sources import HUB_ID, parted
+from hello_distill.data.sources import on_hub, parted
 from hello_distill.format.fields import LONGEST_TEXT
 from hello_distill.format.manifest import CARD
 from hello_distill.system import context
 from hello_distill.system.errors import printable
+from hello_distill.system.hub import MARK
 
 
 class Origin(NamedTuple):
@@ -40,19 +41,20 @@ LARGEST = 2**15
 def source_of(data: str) -> Origin:
     """Name and licence of a source, as `hello_distill.data.images` names it; of a folder never its path."""
     data = parted(data)[0]
-    data = data if Path(data).exists() else data.partition(":")[0]  # without a configuration
+    data = data if Path(data).exists() or data.startswith(MARK) else data.partition(":")[0]  # without a configuration
     if data == "fashion-mnist":
         return FASHION_MNIST
     if Path(data).exists() and not Path(data).is_dir():  # never asked for on the Hub, though it may look like an id
         return UNKNOWN
     if Path(data).is_dir():
         return Origin(None, *_licence(Path(data, CARD), Path(data)))
-    if HUB_ID.fullmatch(data):
+    if (found := on_hub(data)) is not None:
+        revision = found.revision or context.current().revision
         try:
-            card = huggingface_hub.hf_hub_download(data, CARD, repo_type="dataset", revision=context.current().revision)
+            card = huggingface_hub.hf_hub_download(found.name, CARD, repo_type="dataset", revision=revision)
         except (OSError, ValueError):
-            return Origin(data)
-        return Origin(data, *_licence(Path(card), Path(constants.HF_HUB_CACHE)))
+            return Origin(found.name)
+        return Origin(found.name, *_licence(Path(card), Path(constants.HF_HUB_CACHE)))
     return UNKNOWN
 
 

@@ -3,7 +3,8 @@
 A source is a folder with one sub-folder per class in `train/` and, to test students on, in `test/` (or `val/`,
 `validation/`, ...); class folders alone, which are all trained on; an archive of either; a CSV or JSON Lines file that
 lists images; WebDataset shards; a NumPy file; an unpacked data set of torchvision; a Parquet file or a local Hugging
-Face data set folder; a Hub id, or `fashion-mnist`; with `:classes=FILE` behind it, the classes that the file names.
+Face data set folder; a Hub id, also behind `hf://`, or `fashion-mnist`; with `:classes=FILE` behind it, the classes
+that the file names.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hello_distill.data.trees import Tree
 from hello_distill.format.fields import Square
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, nearest
+from hello_distill.system.hub import MARK, Repository
 from hello_distill.system.machine import device, rest_offline_if_unreachable
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -104,13 +106,24 @@ def _located(source: str) -> Reader:
     name, _, config = source.partition(":")
     if config and Path(name).is_dir():
         return Tables(source, name, config)
-    if HUB_ID.fullmatch(name) and not source.startswith("."):
+    if (found := on_hub(source)) is not None:
         rest_offline_if_unreachable()
-        return Tables(source, name, config or None)
+        return Tables(source, found.name, source.removeprefix(MARK).partition(":")[2] or None, found.revision)
     raise InputError(
         f"no data at {source}: it is no folder, no file, no Hub id (owner/name), and no known name "
         f"({nearest(source, ['fashion-mnist'])})"
     )
+
+
+def on_hub(source: str) -> Repository | None:
+    """The data set on the Hub that a source names, which is nothing here: `owner/name`, `hf://owner/name@revision`.
+
+    Either may have `:CONFIGURATION` behind it. Raises InputError for what is no id behind `hf://`.
+    """
+    name = source.removeprefix(MARK).partition(":")[0]
+    if source.startswith(MARK):
+        return Repository.of(MARK + name)
+    return Repository(name) if HUB_ID.fullmatch(name) and not source.startswith(".") else None
 
 
 def _in_folder(source: str) -> Reader:

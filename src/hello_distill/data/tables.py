@@ -34,6 +34,8 @@ class Tables(NamedTuple):
     source: str
     path: str
     config: str | None = None
+    revision: str | None = None
+    """Of a Hub id; None takes that of the context."""
 
     def training(self) -> Split:
         tables = self._opened()
@@ -91,7 +93,7 @@ class Tables(NamedTuple):
     def _opened(self) -> Mapping[str, datasets.Dataset]:
         if self.path == self.source and Path(self.source).is_dir():
             check_contained(self.source, caches())
-        return _load(self.source, self.path, self.config)
+        return _load(self.source, self.path, self.config, self.revision or context.current().revision)
 
 
 def _are_numbers(labels: Sequence[Any], names: Sequence[str]) -> bool:
@@ -165,7 +167,7 @@ def _labels(table: datasets.Dataset, column: str) -> list[Any]:
     return [None if isinstance(label, int) and label < 0 else label for label in table[column][:]]
 
 
-def _load(source: str, path: str, config: str | None) -> Mapping[str, datasets.Dataset]:
+def _load(source: str, path: str, config: str | None, revision: str | None) -> Mapping[str, datasets.Dataset]:
     datasets.disable_progress_bars()
     try:
         if (Path(path) / "dataset_dict.json").exists():
@@ -176,7 +178,7 @@ def _load(source: str, path: str, config: str | None) -> Mapping[str, datasets.D
             warnings.simplefilter("ignore")
             if files := _files(Path(path)):
                 return datasets.load_dataset("parquet", data_files=files)
-            return datasets.load_dataset(path, config, revision=context.current().revision)
+            return datasets.load_dataset(path, config, revision=revision)
     except (ConnectionError, OSError) as error:
         if error.errno in UNWRITABLE:
             raise MachineError(

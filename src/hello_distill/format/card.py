@@ -26,7 +26,6 @@ def features(classes: Sequence[str]) -> datasets.Features:
 def card(manifest: Mapping[str, Any], images: Mapping[str, Any]) -> str:
     """README.md of an artefact; `images` is the size and hash of its Parquet file."""
     count, classes, source = manifest["images"]["count"], manifest["classes"], manifest["source"]
-    licence = source["license"] or "unknown"
     origin = f" from {quoted(source['name'])}" if source["name"] else ""
     pixels = quoted(manifest["images"]["made_of"].capitalize())
     parts = [
@@ -37,7 +36,7 @@ def card(manifest: Mapping[str, Any], images: Mapping[str, Any]) -> str:
         f"**What the images show.** {pixels}. Whoever may not see the original images should not see these.",
         *teachers(manifest.get("teachers", [])),
         *short_classes(manifest["figures"]),
-        f"**Licence.** {_licence(licence)}",
+        f"**Licence.** {licence(source['license'] or 'unknown')}",
         f"**Expected accuracy.** {_expected(manifest)}",
         "**Check it.** `sha256sum -c SHA256SUMS`, or `hello-distill verify .`, which looks inside, too.",
         "## Open it\n\n" + snippet(manifest["labels"]),
@@ -104,13 +103,14 @@ def short_classes(figures: Mapping[str, Any]) -> list[str]:
     return [f"**Short classes.** {len(counts)} classes had few training images, so {done}: {affected}."]
 
 
-def _licence(licence: str) -> str:
-    if licence == "unknown":
+def licence(name: str) -> str:
+    """What is said of a licence; `unknown` is none."""
+    if name == "unknown":
         return (
             "The source names none, so none is given here: ask whoever owns the original images before you pass these "
             "on."
         )
-    return f"That of the original images: {quoted(licence)}. It holds for what is made from them."
+    return f"That of the original images: {quoted(name)}. It holds for what is made from them."
 
 
 def _expected(manifest: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hello_distill.format import sizes, verification
+from hello_distill.format import pulled, sizes, verification
 from hello_distill.format.kinds import part_of, shipped
 from hello_distill.format.manifest import IMAGES
 
@@ -31,7 +31,7 @@ def info(folder: str | Path) -> dict[str, Any]:
     is not checked here: the labels' `parameters`, and rungs that are `stated`. Raises as `verification.check_sizes`
     does.
     """
-    manifest = verification.check_sizes(folder)
+    manifest = verification.check_sizes(pulled.local(folder))
     files = manifest["files"]
     images, student, labels = manifest["images"], manifest["student"], manifest["labels"]
     stored = sizes.tensor_bytes("F16", (student["optim"]["epochs"], images["count"], len(manifest["classes"])))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hello_distill.format import results
+from hello_distill.format import pulled, results
 from hello_distill.format.results.entries import Result
 from hello_distill.report import claims, sections
 from hello_distill.report.page import Section, render
@@ -49,7 +49,7 @@ def report(
     if artefacts:
         from hello_distill.report.pictures import Shown, sections_of
 
-        asked = Shown(tuple(map(Path, artefacts)), tuple(map(Path, before)), data)
+        asked = Shown(tuple(map(pulled.local, artefacts)), tuple(map(pulled.local, before)), data)
         shown += sections_of(asked, command)
     if not shown and not unknown:
         raise InputError(f"{folder} holds no result file (.json); `hello-distill compare` writes one")

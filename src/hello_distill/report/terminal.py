@@ -132,6 +132,22 @@ def verification(result: dict[str, Any]) -> Table:
     return table
 
 
+def pushed(result: dict[str, Any]) -> Group:
+    """What `hello-distill push` prints: each repository with its files."""
+    return Group(*(_repository(each, result["dry_run"]) for each in result["repositories"]))
+
+
+def _repository(sent: dict[str, Any], dry_run: bool) -> Table:
+    seen = "private" if sent["private"] else "public"
+    branch = f", branch {sent['revision']}" if sent["revision"] else ""
+    where = "would be sent; nothing was" if dry_run else f"sent to {sent['url']}"
+    title = f"{sent['kind']} {sent['repository']} ({seen}{branch}): {sent['bytes']:,} bytes {where}"
+    table = Table(Column("file"), Column("bytes", justify="right"), title=Text(title), title_justify="left")
+    for name, count in sent["files"].items():
+        table.add_row(Text(name), f"{count:,}")
+    return table
+
+
 def info(facts: dict[str, Any]) -> Table:
     """What `hello-distill info` prints."""
     images, labels, stored = facts["images"], facts["labels"], facts["stored_labels"]
