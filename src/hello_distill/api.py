@@ -56,10 +56,9 @@ def distill(
 ) -> Path:
     """Distil the training images of `data` (see `hello_distill.data.images`) into an artefact at `out`.
 
-    Teachers, projectors and what else takes long are cached in the folder `stages` for later runs; without one in
-    `.NAME.stages` beside `out`, which goes when the artefact is there. A run that was stopped goes on from it. Images
-    that cannot be read are left out, up to the share `Context.max_bad`, and listed in the file `skipped`.
-    `short_class` says what becomes of classes with too few images (see `short_classes`).
+    What takes long is cached in the folder `stages` for later runs; without one in `.NAME.stages` beside `out`, which
+    goes when the artefact is there. A run that was stopped goes on from it. Images that cannot be read are left out, up
+    to the share `Context.max_bad`, and listed in `skipped`. `short_class`: classes with too few (see `short_classes`).
 
     Everything that can be wrong with the call is looked at before anything is trained. Raises InputError and
     MachineError; then nothing is left at `out`, which belongs to this run from its start.
