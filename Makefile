@@ -26,7 +26,7 @@ LOCKED = import platform, sys; sys.exit((*sys.version_info[:2], sys.platform, pl
 lock:
 	$(UV) pip compile --quiet --generate-hashes --no-annotate --custom-compile-command 'make lock' \
 		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --constraint constraints.txt \
-		--extra lite --extra report --extra view --extra dev --extra docs --extra fuzz --output-file requirements.lock pyproject.toml
+		--extra lite --extra report --extra view --extra log --extra onnx --extra dev --extra docs --extra fuzz --output-file requirements.lock pyproject.toml
 
 demo: setup
 	rm -rf out/demo

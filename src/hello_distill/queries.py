@@ -102,5 +102,5 @@ def fit_queries(
         matrices = lora_matrices(lora)
         return replace(adapter, kept=matrices, matrices=matrices)
 
-    best, errors = in_rounds(adapter, fitted, error, queries.rounds, queries.gain)
+    best, errors = in_rounds(adapter, fitted, error, queries.rounds, queries.gain, "queries")
     return best, {"errors": errors, "steps": steps}

@@ -77,10 +77,12 @@ def train_student(training: TrainingSet, test: ImageSet, seed: int, held: ImageS
     spec, data = training.student, training.data
     student = fresh(spec.network, data, seed).to(data.images.device)
     accuracies: dict[str, Tensor] = {}
+    what, steps = f"student, seed {seed}", num_batches(len(data), spec.optim.batch_size)
 
     def test_student(epoch: int) -> None:
         if epoch in spec.tested_epochs() and (accuracy := top1(student.eval(), test)) is not None:
             accuracies[str(epoch)] = torch.tensor(accuracy, dtype=torch.float64)
+            context.curves(what).add_scalar("top1", accuracy, epoch * steps)
 
     def batch(view: View, part: slice) -> Batch:
         if spec.double_forward:
@@ -90,8 +92,6 @@ def train_student(training: TrainingSet, test: ImageSet, seed: int, held: ImageS
     def epoch_of(epoch: int, first: int) -> Iterator[tuple[Rows, Batch]]:
         return own_batches(training.views(spec.optim.batch_size, epoch, seed), batch, first)
 
-    steps = num_batches(len(data), spec.optim.batch_size)
-    what = f"student, seed {seed}"
     fit(student, epoch_of, steps, training.student_loss(), spec.optim, seed, test_student, what, accuracies)
     by_epoch = {int(epoch): accuracy.item() for epoch, accuracy in accuracies.items()}
     return Score(seed, by_epoch, top1(student.eval(), held) if held is not None else None)

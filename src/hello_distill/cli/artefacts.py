@@ -15,6 +15,7 @@ from hello_distill.cli.options import (
     ArgumentParser,
     add_artefact,
     add_json,
+    add_log,
     add_part,
     add_reading,
     add_resume,
@@ -73,6 +74,7 @@ def distill_options(parser: ArgumentParser) -> None:
     )
     add_reading(parser)
     add_resume(parser)
+    add_log(parser)
     parser.add_argument("--skipped", help="JSON file that lists the images that were left out, and why")
     parser.add_argument("--stages", help="folder for trained teachers and projectors; runs that name it share them")
     parser.add_argument(

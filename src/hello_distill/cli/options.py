@@ -13,6 +13,7 @@ from jsonargparse.typing import PositiveInt
 
 from hello_distill.system.context import Context
 from hello_distill.system.errors import InputError, nearest, one_line
+from hello_distill.system.logs import Log
 from hello_distill.system.settings import expected
 
 
@@ -72,7 +73,10 @@ def add_reading(parser: ArgumentParser) -> None:
 
 def reading(options: Namespace) -> dict[str, Any]:
     """What was chosen of these options, as fields of `Context`."""
-    return {name: options[name] for name in ("max_bad", "follow_links", "resume_changed", *READING) if name in options}
+    chosen = {
+        name: options[name] for name in ("max_bad", "follow_links", "resume_changed", *READING) if name in options
+    }
+    return {**chosen, "log": Log(options.get("log"))}
 
 
 def add_resume(parser: ArgumentParser) -> None:
@@ -83,6 +87,11 @@ def add_resume(parser: ArgumentParser) -> None:
         help="go on also from checkpoints that other versions, threads or processes have made; the numbers are then "
         "not those of an undisturbed run",
     )
+
+
+def add_log(parser: ArgumentParser) -> None:
+    """The option of commands that train."""
+    parser.add_argument("--log", metavar="DIR", help="folder for curves of all trainings, as TensorBoard's event files")
 
 
 def add_squares(parser: ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from hello_distill.cli.options import (
     ArgumentParser,
     add_artefact,
     add_json,
+    add_log,
     add_part,
     add_reading,
     add_resume,
@@ -32,6 +33,7 @@ def train_options(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")
     add_reading(parser)
     add_resume(parser)
+    add_log(parser)
     add_json(parser)
 
 
@@ -55,6 +57,7 @@ def evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("--record", help="folder for a copy that states what these students reach; must not exist yet")
     add_reading(parser)
     add_resume(parser)
+    add_log(parser)
     add_json(parser)
 
 

@@ -247,7 +247,8 @@ class Stages:
             if spec.rounds == 1:
                 adapter, errors = fitted(1, first), list[float]()
             else:
-                adapter, errors = in_rounds(first, fitted, self._error(start, ensemble), spec.rounds, spec.gain)
+                error = self._error(start, ensemble)
+                adapter, errors = in_rounds(first, fitted, error, spec.rounds, spec.gain, "projector")
             return adapter.matrices, {**{name: getattr(adapter, name) for name in ADAPTER_FACTS}, "errors": errors}
 
         weights = [w.sha256 for w in encoder.weights]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from hello_distill.system.errors import InputError
+from hello_distill.system.logs import Curves, Log
 from hello_distill.system.progress import SILENT, Progress, Stage
 
 T = TypeVar("T")
@@ -39,6 +40,8 @@ class Context:
     """Branch, tag or commit of a data set on the Hub; None takes its newest."""
     class_names: str | None = None
     """File that names the classes for people and encoders; see `hello_distill.data.names`. None keeps the source's."""
+    log: Log = field(default_factory=Log)
+    """Where curves of trainings go; nowhere, unless it has a folder."""
     resume_changed: bool = False
     """Whether a training goes on that was begun with other versions, threads or processes."""
     _tokens: list[Token[Context]] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -52,6 +55,7 @@ class Context:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.log.close()
         _current.reset(self._tokens.pop())
 
 
@@ -66,6 +70,11 @@ def current() -> Context:
 def stage(name: str) -> AbstractContextManager[Stage]:
     """A named piece of work of the current run; its line is shown when it ends without an error."""
     return current().progress.stage(name)
+
+
+def curves(what: str) -> Curves:
+    """Where numbers of the training of this name go that began last."""
+    return current().log.latest(what)
 
 
 def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:

@@ -47,6 +47,7 @@ def fit(
     checkpoint = Checkpoint(what, [optim, num_batches, seed, identity], model, optimiser, {} if kept is None else kept)
     begun, behind = checkpoint.restore()
     called = distributed.shared(model)
+    curves = context.current().log.begin(what, begun * num_batches + behind)
     with seeded(seed):
         for epoch in context.track(range(begun, optim.epochs), optim.epochs - begun, what):
             first = behind if epoch == begun else 0
@@ -60,6 +61,8 @@ def fit(
                 if fault := _backward(value, trained, distributed.weight(len(rows))):
                     raise _diverged(what, fault, f"epoch {epoch + 1}, step {step}", rows, batch, optim)
                 optimiser.step()
+                curves.add_scalar("loss", value, step)
+                curves.add_scalar("rate", optimiser.param_groups[0]["lr"], step)
                 checkpoint.save_if_due(epoch, number + 1)
             distributed.follow(list(model.buffers()))
             after_epoch(epoch + 1)
