@@ -238,9 +238,10 @@ def recipe(clip_folder: Path) -> Recipe:
     return tiny_recipe(f"local-dir:{clip_folder}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session", autouse=True)
 def few_views() -> Iterator[None]:
-    """Faithfulness is measured on 32 views in the place of 500, for modules that make many projectors."""
+    """Faithfulness is measured on 32 views in the place of 500: a projector of the tiny recipe is made in half the
+    time. Tests of the number itself set it back."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hello_distill.queries.VIEWS", 32)
         yield

@@ -34,8 +34,6 @@ from hello_distill.system.errors import DivergedError, InputError
 from hello_distill.teachers import TeacherSpec
 from hello_distill.training.scores import top1
 
-pytestmark = pytest.mark.usefixtures("few_views")
-
 LABELS = ("hard", "static", "teacher", "stored", "pruned", "projector", "projector-int8")
 
 

@@ -38,8 +38,6 @@ from hello_distill.training.networks import build
 from hello_distill.types import View
 from hello_distill.views import mixed_targets, render, sample_views, whole
 
-pytestmark = pytest.mark.usefixtures("few_views")
-
 CLASSES_SORTED = tuple(sorted(CLASSES))
 LABELS = {
     "hello": ("projector-all", "projector-extended", "projector-seen"),

@@ -15,8 +15,6 @@ from hello_distill.artifact import load
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs
 
-pytestmark = pytest.mark.usefixtures("few_views")
-
 demo = importlib.import_module("hello_distill.experiments.demo")
 
 

@@ -32,8 +32,6 @@ from hello_distill.queries import UNSEEN, labelled_views, on_views
 from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.views import whole
 
-pytestmark = pytest.mark.usefixtures("few_views")
-
 CLASSES = ("circle", "cross", "square", "stripes")
 KNOWN = (0, 2)
 """Places of the classes that came first."""

@@ -16,8 +16,6 @@ from hello_distill.experiments.forecast import forecast, slope
 from hello_distill.format import costs
 from hello_distill.training import fit
 
-pytestmark = pytest.mark.usefixtures("few_views")
-
 
 def test_steps_and_bytes_are_those_of_the_run(
     tree: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

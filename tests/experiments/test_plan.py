@@ -23,8 +23,6 @@ from hello_distill.recipes import PLANNED
 from hello_distill.report import terminal
 from hello_distill.system.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("few_views")
-
 
 def way(total: int, mean: float) -> Way:
     comparison = Comparison(Recipe(ipc=1), {}, ProjectorSpec(), {}, {})

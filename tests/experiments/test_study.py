@@ -49,8 +49,6 @@ from hello_distill.training.losses import probability_loss
 from hello_distill.types import Images
 from hello_distill.views import mixed_targets, render, sample_views, whole
 
-pytestmark = pytest.mark.usefixtures("few_views")
-
 ROOT = Path(__file__).parents[2]
 EVEN_STAGES = ("early", "middle", "late")
 

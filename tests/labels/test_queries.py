@@ -96,6 +96,7 @@ def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
 ) -> None:
     teacher, spec = build("convnet2_w8", 4, 32, 0).eval().requires_grad_(False), ProjectorSpec(encoder_rank=2)
     asked: list[int] = []
+    monkeypatch.setattr("hello_distill.queries.VIEWS", 500)
 
     def observer(images: torch.Tensor) -> torch.Tensor:
         asked.append(len(images))
@@ -120,7 +121,10 @@ def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
     assert torch.equal(restore(start, fitted).label_head.weight, seen[best]) and (best or fitted is adapter)
 
 
-def test_views_that_are_measured_on_are_as_many_as_stated_and_labelled_by_the_teacher(material: Material) -> None:
+def test_views_that_are_measured_on_are_as_many_as_stated_and_labelled_by_the_teacher(
+    material: Material, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hello_distill.queries.VIEWS", 500)
     teacher = build("convnet2_w8", 4, 32, 0).eval().requires_grad_(False)
     images = material.train.rows(torch.arange(10))
     views = labelled_views(images, VIEWS, teacher, 16, UNSEEN)

@@ -28,8 +28,6 @@ from hello_distill.system.context import Context
 from hello_distill.system.progress import Progress
 from hello_distill.training import checkpoint, fit
 
-pytestmark = pytest.mark.usefixtures("few_views")
-
 
 class Killed(BaseException):
     """In the place of a signal, which nothing catches either."""

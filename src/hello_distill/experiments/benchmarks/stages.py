@@ -123,11 +123,12 @@ def _images(folder: Path, side: int, number: int) -> Iterator[Pair]:
 def _teacher(data: ImageSet) -> Pair:
     optim = Optim(epochs=1, batch_size=BATCH, lr=1e-3)
     spec = TeacherSpec("resnet18", (1,), Augment(scale=SCALE, mix="none"), optim)
-    network = build("resnet18", CLASSES, SIDE, seed=0)
     return Pair(
         "train a teacher",
         lambda: train_teachers(data, spec, seed=0),
-        lambda: plain.teacher_epoch(copy.deepcopy(network), in_memory(data.images), data.targets, BATCH),
+        lambda: plain.teacher_epoch(
+            build("resnet18", CLASSES, SIDE, seed=0), in_memory(data.images), data.targets, BATCH
+        ),
         len(data) // BATCH,
         "steps",
         1.0,
@@ -149,7 +150,7 @@ def _projector(data: ImageSet) -> Iterator[Pair]:
     yield Pair(
         "fit the projector",
         lambda: fit_projector(start, encoder, few, Ensemble(weak), spec, 0, first),
-        lambda: plain.projector_epoch(lora, weak, pixels, few.targets, BATCH),
+        lambda: plain.projector_epoch(with_adapter(start, first), weak, pixels, few.targets, BATCH),
         len(few) // BATCH,
         "steps",
         1.0,
@@ -163,11 +164,11 @@ def _projector(data: ImageSet) -> Iterator[Pair]:
 
     yield Pair("label views", lambda: labels(images, view), labelled_plainly, len(few), "images", 1.5)
     student = StudentSpec("resnet18", augment=Augment(scale=SCALE), optim=replace(optim, batch_size=20), evaluations=1)
-    training, network = TrainingSet(few, labels, student), build("resnet18", CLASSES, SIDE, seed=0)
+    training = TrainingSet(few, labels, student)
     yield Pair(
         "an epoch of a student",
         lambda: train_student(training, few.rows(torch.arange(1)), seed=0),
-        lambda: plain.student_epoch(copy.deepcopy(network), weak[0], pixels, 20),
+        lambda: plain.student_epoch(build("resnet18", CLASSES, SIDE, seed=0), weak[0], pixels, 20),
         len(few),
         "images",
         1.0,
@@ -175,7 +176,7 @@ def _projector(data: ImageSet) -> Iterator[Pair]:
 
 
 def _recovery(data: ImageSet) -> Pair:
-    steps, spec = 10, TeacherSpec("resnet18", (1,), optim=Optim(epochs=1, batch_size=BATCH))
+    steps, spec = 50, TeacherSpec("resnet18", (1,), optim=Optim(epochs=1, batch_size=BATCH))
     method = SRe2L(steps=steps, jitter=Jitter(shift=0))
     few = data.rows(torch.arange(64))
     stages = Stages(Material(few, few.rows(torch.arange(0))), spec, seed=0)
