@@ -231,7 +231,7 @@ def teacher_bytes(spec: TeacherSpec, data: ImageSet) -> int:
     """About what teachers take in an artefact whose labels ship them; of own ones the bytes of their files."""
     if spec.sources:
         return sum(found.bytes for found in check_sources(spec.sources, "teacher"))
-    return weights_bytes(network(spec.network, len(data.classes), data.side))
+    return sizes.safetensors_bytes(kept_layout(spec.network, len(data.classes), data.side))
 
 
 def weights_bytes(model: nn.Module) -> int:

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from hello_distill import encoders
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.encoders.encoder import Encoder
-from hello_distill.format import tensors
-from hello_distill.format.sizes import num_batches
+from hello_distill.format import sizes, tensors
 from hello_distill.format.specs import Augment, Queries
 from hello_distill.projector import (
     Adapter,
@@ -41,6 +40,7 @@ from hello_distill.teachers import (
     Teachers,
     TeacherSpec,
     encoder_name,
+    kept_layout,
     network,
     only_last,
     public_weights,
@@ -175,8 +175,8 @@ class Stages:
     def _write_checkpoints(self, folder: Path, spec: TeacherSpec) -> None:
         """Train, and write the checkpoints that are not there yet."""
         data = self.material.train
-        untrained = network(spec.network, len(data.classes), data.side).state_dict()
-        room.check_room(folder, len(spec.weak_epochs) * tensors.size(untrained))
+        one = 2 * sizes.safetensors_bytes(kept_layout(spec.network, len(data.classes), data.side))  # in float32
+        room.check_room(folder, len(spec.weak_epochs) * one)
         trained = train_teachers(data, spec, self.seed)
         for epoch, member in zip(spec.weak_epochs, trained.ensemble.members, strict=True):
             write(folder / f"epoch-{epoch}", dict(member.state_dict()))
@@ -343,7 +343,7 @@ class Stages:
 
 def _length(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> str:
     """How long a fit on so many images lasted and, where it has rounds, why it ended, in words."""
-    batches = num_batches(count, spec.optim.batch_size)
+    batches = sizes.num_batches(count, spec.optim.batch_size)
     steps = batches * spec.optim.lasting(spec.steps, batches).epochs
     if not errors:
         return f"{steps:,} steps"

@@ -139,13 +139,14 @@ class Checkpoint:
         if self.file is not None and time.monotonic() - self.written >= INTERVAL:
             self.save(epoch, batch)
 
-    def save(self, epoch: int, batch: int) -> None:
-        """Write where the training stands: `epoch` epochs and `batch` batches lie behind."""
+    def save(self, epoch: int, batch: int, going_on: bool = True) -> None:
+        """Write where the training stands: `epoch` epochs and `batch` batches lie behind; if these are all, without
+        what only steps to come would need."""
         if self.file is None or not distributed.first():
             return
         tensors = {f"model/{name}": value for name, value in trained_state(self.model).items()}
         tensors |= {f"kept/{name}": value for name, value in self.kept.items()}
-        for number, values in self.optimiser.state_dict()["state"].items():
+        for number, values in (self.optimiser.state_dict()["state"] if going_on else {}).items():
             tensors |= {f"optimiser/{number}/{key}": value for key, value in values.items() if value is not None}
         apart = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
