@@ -32,7 +32,7 @@ from typing import Any
 
 from hello_distill.cli import main
 from hello_distill.cli.output import show
-from hello_distill.format.results import Budgets, Demo, Presets, read
+from hello_distill.format.results import Bench, Budgets, Demo, Presets, read
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Comparison, Continual, GridCell, GridResult, Study
 from hello_distill.report import claims, terminal
@@ -319,7 +319,14 @@ def budgets(result: Budgets) -> str:
     return "\n\n".join([markdown(chosen, False), *curve.notes, made(result)]) + "\n"
 
 
+def bench(result: Bench) -> str:
+    """How fast each stage is."""
+    (table,) = section("", result).tables
+    return f"{markdown(table, False)}\n\n{made(result)} The whole took {result.seconds / 60:.0f} minutes.\n"
+
+
 WRITERS = {
+    Bench: bench,
     Demo: demo,
     Comparison: comparison,
     Continual: continual,
