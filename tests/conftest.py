@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -236,6 +237,11 @@ def tiny_recipe(encoder: str) -> Recipe:
 def recipe(clip_folder: Path) -> Recipe:
     """The tiny recipe with the tiny CLIP."""
     return tiny_recipe(f"local-dir:{clip_folder}")
+
+
+FEW = "from hello_distill import cli, queries; queries.VIEWS = 32; raise SystemExit(cli.main())"
+COMMAND = [sys.executable, "-c", FEW]
+"""The command in a process of its own, with as few views as `few_views` has."""
 
 
 @pytest.fixture(scope="session", autouse=True)

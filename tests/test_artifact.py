@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import hello_distill as hd
-from conftest import SIDE, seal
+from conftest import COMMAND, SIDE, seal
 from hello_distill import artifact as artifacts
 from hello_distill.api import distill, evaluation_images, prepare
 from hello_distill.artifact import load, save
@@ -82,7 +82,7 @@ def test_the_saved_config_repeats_the_run_in_another_process(
     artefact: Path, tree: Path, clip_folder: Path, tmp_path: Path
 ) -> None:
     """Through the command, with another hash seed: nothing may hang on the order of a set."""
-    command = [sys.executable, "-m", "hello_distill", "distill", str(tree), "--out", str(tmp_path / "again")]
+    command = [*COMMAND, "distill", str(tree), "--out", str(tmp_path / "again")]
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
     again = ["--config", str(artefact / "config.json"), "--encoder", f"local-dir:{clip_folder}"]
     subprocess.run([*command, *again], check=True, env=environment, capture_output=True)

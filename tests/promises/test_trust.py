@@ -18,7 +18,7 @@ import pytest
 import torch
 import yaml
 
-from conftest import cheap, seal
+from conftest import COMMAND, cheap, seal
 from hello_distill import cli
 from hello_distill.api import distill, record, reproduce, verify
 from hello_distill.artifact import load
@@ -78,7 +78,7 @@ def test_bytes_and_modes_depend_on_neither_hash_seed_nor_umask(
     expected = {file.relative_to(artefact): file.read_bytes() for file in artefact.rglob("*") if file.is_file()}
     for seed, umask, mode in ((1, 0o022, 0o644), (2, 0o027, 0o640)):
         out = tmp_path / str(seed)
-        command = [sys.executable, "-m", "hello_distill", "distill", str(tree), "--out", str(out)]
+        command = [*COMMAND, "distill", str(tree), "--out", str(out)]
         command += ["--config", str(artefact / "config.json"), "--encoder", f"local-dir:{clip_folder}"]
         environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
         subprocess.run(command, check=True, env=environment, umask=umask, capture_output=True)
