@@ -142,7 +142,7 @@ def torchrun(*arguments: str, folder: Path, limit: float = 120, processes: int =
 PARTS = """
 import sys, torch
 from pathlib import Path
-sys.path[:0] = [{tests!r}, {tests!r} + "/promises"]
+sys.path[:0] = [{tests!r}, {tests!r} + "/promises", {tests!r} + "/../scripts"]
 from hello_distill.system import distributed
 from test_distributed import trained
 

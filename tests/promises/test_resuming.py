@@ -182,7 +182,7 @@ def test_a_job_array_gives_the_bytes_of_one_process(tree: Path, recipe: Recipe, 
 
 KILLING = """
 import os, signal, sys
-sys.path[:0] = [{tests!r}, {tests!r} + "/promises"]
+sys.path[:0] = [{tests!r}, {tests!r} + "/promises", {tests!r} + "/../scripts"]
 from test_resuming import Moments
 from hello_distill import cli, queries
 from hello_distill.system import publishing
