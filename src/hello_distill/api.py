@@ -66,7 +66,7 @@ def distill(
     with claimed(out):
         encoder = check(recipe)
         material, left_out = training_images(data, recipe, skipped, short_class)
-        check_room(Path(out), forecast(material.train, recipe, encoder), rough=True)
+        check_room(Path(out), expected_bytes(material.train, recipe, encoder), rough=True)
         figures = {"skipped_images": left_out.reasons()} if left_out.bad else {}
         method, source = recipe.distiller, source_of(data)
         with kept_for(out, stages) as folder:
@@ -85,7 +85,7 @@ def check(recipe: Recipe) -> Encoder | None:
     return encoders.load(projector.encoder, projector.size) if projector else None
 
 
-def forecast(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
+def expected_bytes(data: ImageSet, recipe: Recipe, encoder: Encoder | None) -> int:
     """Bytes of the artefact to come, roughly: its images may compress better or worse than those of the data."""
     some = data.images[torch.linspace(0, len(data) - 1, min(20, len(data))).long()]
     sizes = [len(recipe.codec.encode(Image.fromarray(image))) for image in some.permute(0, 2, 3, 1).cpu().numpy()]

@@ -107,7 +107,7 @@ def move_statistics(student: nn.Module, data: ImageSet, view: View, part: slice 
 
 def students_of(artifact: Artifact, test: ImageSet, seeds: Sequence[int]) -> list[Score]:
     """Students of a saved artefact. A run that was stopped goes on: until all are trained, checkpoints are in the
-    user's cache, unless another process trains the same or the cache cannot be written, which is said."""
+    user's cache, unless another process trains the same or the cache cannot be written."""
     spec, kind = artifact.student, artifact.labels.kind
     known = repr((artifact.manifest["files"], spec, kind, len(artifact.data), [*seeds], fingerprint(test)))
     folder = cache_folder() / "students" / hashlib.sha256(known.encode()).hexdigest()[:16]
@@ -117,19 +117,29 @@ def students_of(artifact: Artifact, test: ImageSet, seeds: Sequence[int]) -> lis
 
 @contextmanager
 def resumable(folder: Path) -> Iterator[None]:
-    """Checkpoints in a folder that this process has for itself, or else none."""
+    """Checkpoints in a folder that this process has for itself, or none; of several processes the first decides."""
+    own = reserved(folder) if distributed.first() else nullcontext(False)
+    with own as mine, within(folder if distributed.followed(float(mine)) else None):
+        yield
+
+
+@contextmanager
+def reserved(folder: Path) -> Iterator[bool]:
+    """Whether this process has a folder for itself; why not, is said."""
+    reason = "another process trains the same students"
     try:
         check_writable(folder.parent)
     except MachineError as error:
-        with context.stage("checkpoints") as stage:
-            stage.figure = f"none: {error}"
-        yield
-        return
-    with locked(folder.with_suffix(".lock"), wait=False) if distributed.first() else nullcontext(False) as mine:
-        with within(folder if distributed.followed(float(mine)) else None):
-            yield
-        if mine:
-            folder.with_suffix(".lock").unlink(missing_ok=True)
+        reason, lock = str(error), None
+    else:
+        lock = folder.with_suffix(".lock")
+    with locked(lock, wait=False) if lock else nullcontext(False) as mine:
+        if not mine:
+            with context.stage("checkpoints") as stage:
+                stage.figure = f"none: {reason}"
+        yield mine
+        if mine and lock:
+            lock.unlink(missing_ok=True)
 
 
 def train_students(training: TrainingSet, test: ImageSet, seeds: Sequence[int], what: str = "student") -> list[Score]:

@@ -68,6 +68,11 @@ def test_what_it_takes_to_begin_does_not_count(monkeypatch: pytest.MonkeyPatch) 
     ("given", "told"),
     [
         (["--dry-run", "--assume", "pictures=3"], "--assume 'pictures=3' is none of images=NUMBER, classes=NUMBER"),
+        (["--dry-run", "--labels", "auto"], "--dry-run is for the method's own labels; leave --labels out"),
+        (
+            ["--dry-run", "--teacher", "resnet18:t.pt"],
+            "--dry-run times teachers that are trained here",
+        ),
         (["--assume", "images=3"], "--assume is for --dry-run; give both, or leave it out"),
         (["--dry-run", "--recipe", "sre2l-small"], "--dry-run knows the stages of hello and rded, not of sre2l"),
     ],

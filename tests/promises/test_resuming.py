@@ -22,7 +22,7 @@ from hello_distill import api
 from hello_distill.artifact import load
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.stages.kept import Kept
-from hello_distill.student import students_of
+from hello_distill.student import reserved, students_of
 from hello_distill.system import publishing
 from hello_distill.system.context import Context
 from hello_distill.system.progress import Progress
@@ -117,6 +117,14 @@ def test_students_are_trained_where_no_checkpoint_can_be_kept(
         "checkpoints",
         f"none: {tmp_path / 'file' / 'students'} cannot be written: Not a directory; choose another folder",
     )
+
+
+def test_of_two_processes_that_train_the_same_one_keeps_checkpoints(tmp_path: Path) -> None:
+    lines: list[tuple[str, str]] = []
+    folder = tmp_path / "students" / "a"
+    with Context(progress=Lines(lines)), reserved(folder) as mine, reserved(folder) as also_mine:
+        assert (mine, also_mine) == (True, False)
+    assert lines == [("checkpoints", "none: another process trains the same students")]
 
 
 class Lines(Progress):

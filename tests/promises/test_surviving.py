@@ -1022,7 +1022,7 @@ def test_the_forecast_of_other_methods_counts_their_classifiers(material: Materi
     from hello_distill.distillers.random import RandomImages
     from hello_distill.distillers.rded import RDED
 
-    alone = pipeline.forecast(material.train, replace(recipe, distiller=RandomImages()), None)
-    rded = pipeline.forecast(material.train, replace(recipe, distiller=RDED()), None)
+    alone = pipeline.expected_bytes(material.train, replace(recipe, distiller=RandomImages()), None)
+    rded = pipeline.expected_bytes(material.train, replace(recipe, distiller=RDED()), None)
     network = build("convnet2_w8", 4, 32, 0)
     assert rded - alone == teachers.weights_bytes(network)

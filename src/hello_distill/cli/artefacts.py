@@ -105,6 +105,8 @@ def distill(options: Namespace) -> None:
         from hello_distill import api
 
         recipe = chosen_recipe(options)
+        if options.dry_run and options.labels == "auto":
+            raise InputError("--dry-run is for the method's own labels; leave --labels out")
         if options.dry_run:
             dry_run(options, recipe)
             return

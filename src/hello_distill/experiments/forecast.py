@@ -75,6 +75,8 @@ def forecast(data: str, recipe: Recipe, assume: list[str]) -> dict[str, Any]:
     """
     if not isinstance(recipe.distiller, HeLlO | RDED):
         raise InputError(f"--dry-run knows the stages of hello and rded, not of {recipe.distiller.name}")
+    if recipe.teachers.sources:
+        raise InputError("--dry-run times teachers that are trained here; leave --teacher out")
     api.check(recipe)
     split = open_training(data)
     side = recipe.side_for(split.native_side())
@@ -135,7 +137,7 @@ def _method(sample: ImageSet, recipe: Recipe, size: Size) -> list[Timed]:
         observer = train_teachers(_batches(sample, 1, batch_size), short, 0).observer
         seconds = slope(lambda n: train_teachers(_batches(sample, n, batch_size), short, 0), FEW, MORE)
         stage.figure = f"{seconds:.3g} s a step"
-    steps = 0 if spec.sources else spec.optim.epochs * num_batches(size.images, batch_size)
+    steps = spec.optim.epochs * num_batches(size.images, batch_size)
     timed = [Timed("teachers", steps, steps, "steps", seconds)]
     method = recipe.distiller
     assert isinstance(method, HeLlO | RDED)
@@ -229,7 +231,7 @@ def disk(sample: ImageSet, recipe: Recipe, size: Size) -> Mapping[str, int]:
         stages += (recipe.distiller.update is not None) * size.classes * size.ipc * 3 * sample.side**2
         fits = 1 + (projector.queries is not None)
         stages += fits * 4 * lora_numbers(encoder, projector, size.classes)
-    return {"artefact": api.forecast(sized, replace(recipe, ipc=size.ipc), encoder), "stages": stages}
+    return {"artefact": api.expected_bytes(sized, replace(recipe, ipc=size.ipc), encoder), "stages": stages}
 
 
 def _sized(sample: ImageSet, size: Size) -> ImageSet:

@@ -56,8 +56,8 @@ def pull(repo: str, out: str | Path, revision: str | None = None) -> Path:
 def local(folder: str | Path) -> Path:
     """The folder of an artefact: of one that `hf://owner/name[@revision]` names, its copy in the cache.
 
-    A copy stays under its commit and is fetched once. Where the Hub does not answer, the commit counts that the
-    revision was last known to be. Raises as `pull` does.
+    A copy stays under its commit and is fetched once. Where the Hub does not answer, which is said, the commit counts
+    that the revision was last known to be. Raises as `pull` does.
     """
     if not isinstance(folder, str) or not folder.startswith(MARK):
         return Path(folder)
@@ -69,9 +69,11 @@ def local(folder: str | Path) -> Path:
     publishing.check_writable(known.parent)
     try:
         state = _state(hub.client(), named)
-    except MachineError:
+    except MachineError as error:
         commit = known.read_text(encoding="ascii") if known.is_file() else ""
         if COMMIT.fullmatch(commit) and (root / commit).is_dir():
+            with context.stage("hub") as stage:
+                stage.figure = f"{error}; the copy of commit {commit} counts meanwhile"
             return root / commit
         raise
     commit = str(state.named.revision)
