@@ -32,8 +32,9 @@ demo: setup
 	rm -rf out/demo
 	$(BIN)/hello-distill demo --out out/demo
 
+# Two at once, files whole, so that what a file sets up is set up once.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 slow: setup
 	$(BIN)/python -m pytest -m slow

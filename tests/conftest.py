@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 from jaxtyping import install_import_hook
 
 install_import_hook("hello_distill", "beartype.beartype")
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side: they, and what they start, have a thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
 import open_clip  # noqa: E402

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from hello_distill import api, cli
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.recipe import Recipe
-from hello_distill.experiments.forecast import forecast, slope
+from hello_distill.experiments.forecast import beside_truth, forecast, slope
 from hello_distill.format import costs
+from hello_distill.system import context
 from hello_distill.training import fit
 
 
@@ -92,3 +94,39 @@ def test_nothing_is_written(tree: Path, recipe: Recipe, tmp_path: Path, capsys: 
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
     said = capsys.readouterr().out
     assert "query fitting" in said and "projector in float16" in said
+
+
+def test_after_a_run_the_forecast_stands_beside_the_truth(
+    tree: Path, recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.settings()))
+    call = ["distill", str(tree), "--out", str(tmp_path / "a"), "--config", str(tmp_path / "recipe.json"), "--forecast"]
+    assert cli.main(call) == 0
+    said = capsys.readouterr()
+    rows = [line.split() for line in said.out.splitlines()]
+    for stage in ("data", "teachers", "patches", "projector", "other"):
+        assert any(stage in row for row in rows), stage
+        assert f"{stage} " in said.err or stage == "other", "stages are shown as in every run"
+    assert "is ready" in said.out and (tmp_path / "a" / "config.json").exists()
+
+
+def test_what_was_taken_is_counted_by_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A run of three stages on a clock that a stage moves by a second for each letter of its name."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    (tmp_path / "file").write_bytes(bytes(123))
+
+    def run() -> Path:
+        for name in ("data", "patches", "patches", "closing"):
+            with context.stage(name):
+                clock[0] += len(name)
+        return tmp_path
+
+    stages = [dict(stage="data", seconds=0.5, least=4, most=8), dict(stage="patches", seconds=2.0, least=6, most=6)]
+    _, result = beside_truth({"stages": stages, "seconds": [14.0, 16.0], "disk": {"artefact": 100}}, run)
+    assert result["stages"] == [
+        {"stage": "data", "said": [2.0, 4.0], "took": 4.0},
+        {"stage": "patches", "said": [12.0, 12.0], "took": 14.0},
+        {"stage": "other", "said": [0.0, 0.0], "took": 7.0},
+    ]
+    assert result["took"] == 25.0 and result["artefact"] == {"said": 100, "took": 123}

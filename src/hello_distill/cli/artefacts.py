@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,11 @@ def distill_options(parser: ArgumentParser) -> None:
         help="time a few batches of each stage and say what the whole would take; nothing is written",
     )
     parser.add_argument(
+        "--forecast",
+        action="store_true",
+        help="time a few batches of each stage first, and say at the end what was foretold and what it took",
+    )
+    parser.add_argument(
         "--assume",
         nargs="+",
         default=[],
@@ -105,14 +110,18 @@ def distill(options: Namespace) -> None:
         from hello_distill import api
 
         recipe = chosen_recipe(options)
-        if options.dry_run and options.labels == "auto":
-            raise InputError("--dry-run is for the method's own labels; leave --labels out")
+        if options.dry_run or options.forecast:
+            check_forecast(options)
         if options.dry_run:
             dry_run(options, recipe)
             return
         run_options = {name: options[name] for name in ("stages", "skipped", "short_class")}
         if options.labels == "auto":
             folder = distill_planned(options, recipe)
+        elif options.forecast:
+            folder = distill_foretold(
+                options, recipe, lambda: api.distill(options.data, options.out, recipe, **run_options)
+            )
         else:
             folder = api.distill(options.data, options.out, recipe, **run_options)
     say_ready(folder)
@@ -146,6 +155,27 @@ def chosen_recipe(options: Namespace) -> Recipe:
     warn_if_made_for_gpu(name, recipe)
     overrides = {name: options[name] for name in ("ipc", "seed", "size", "square") if options[name] is not None}
     return replace(recipe, **overrides)
+
+
+def check_forecast(options: Namespace) -> None:
+    """Raise InputError for runs that no forecast is made of."""
+    asked = "--dry-run" if options.dry_run else "--forecast"
+    if options.dry_run and options.forecast:
+        raise InputError("--dry-run says what --forecast says and ends there; leave one of them out")
+    if options.labels == "auto":
+        raise InputError(f"{asked} is for the method's own labels; leave --labels out")
+    if distributed.launched().processes > 1:
+        raise InputError(f"{asked} times one process; start it without torchrun")
+
+
+def distill_foretold(options: Namespace, recipe: Recipe, run: Callable[[], Path]) -> Path:
+    """Run `hello-distill distill --forecast`."""
+    from hello_distill.experiments import forecast
+    from hello_distill.report import terminal
+
+    folder, result = forecast.beside_truth(forecast.forecast(options.data, recipe, []), run)
+    show(result, terminal.beside_truth)
+    return folder
 
 
 def dry_run(options: Namespace, recipe: Recipe) -> None:

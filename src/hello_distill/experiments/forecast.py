@@ -1,5 +1,7 @@
 """What a distillation will take: `distill --dry-run` times a few batches of each stage and multiplies.
 
+`distill --forecast` does the same first, and then distils.
+
 Each stage is timed at two lengths, so that what it takes to begin does not count; what a step costs here is then
 multiplied by the steps that the recipe asks for on so many images, classes and images per class.
 """
@@ -10,6 +12,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +32,7 @@ from hello_distill.queries import fit_queries
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import environment
+from hello_distill.system.progress import Stopwatch
 from hello_distill.teachers import Ensemble, network, train_teachers, weights_bytes
 
 FEW, MORE = 2, 6
@@ -99,6 +103,32 @@ def forecast(data: str, recipe: Recipe, assume: list[str]) -> dict[str, Any]:
         "labels": label_bytes(sample, recipe, size),
         "environment": environment(),
     }
+
+
+def beside_truth(said: dict[str, Any], run: Callable[[], Path]) -> tuple[Path, dict[str, Any]]:
+    """Run a distillation; its artefact, and what `forecast` said of it beside what it took.
+
+    `stages`: seconds of each, said at least and at most, and taken; `other` is what no forecast counts, such as tests.
+    A stage that was found from an earlier run takes nothing.
+    """
+    watch = Stopwatch(context.current().progress)
+    start = time.monotonic()
+    with replace(context.current(), progress=watch):
+        made = run()
+    whole = time.monotonic() - start
+    stages = [
+        {
+            "stage": each["stage"],
+            "said": [each["seconds"] * each[bound] for bound in ("least", "most")],
+            "took": watch.seconds[each["stage"]],
+        }
+        for each in said["stages"]
+    ]
+    other = whole - sum(stage["took"] for stage in stages)
+    stages.append({"stage": "other", "said": [0.0, 0.0], "took": other})
+    size = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
+    artefact = {"said": said["disk"]["artefact"], "took": size}
+    return made, {"stages": stages, "said": said["seconds"], "took": whole, "artefact": artefact}
 
 
 def _read(split: Split, recipe: Recipe, side: int) -> tuple[ImageSet, float]:

@@ -62,9 +62,9 @@ def forecast(result: dict[str, Any]) -> Group:
     rows = []
     for stage in result["stages"]:
         numbers = " to ".join(f"{number:,}" for number in dict.fromkeys((stage["least"], stage["most"])))
-        lengths = dict.fromkeys(duration(stage["seconds"] * stage[bound]) for bound in ("least", "most"))
-        rows.append(page.row(stage["stage"], f"{numbers} {stage['unit']}", " to ".join(lengths)))
-    rows.append(page.row("in all", "", " to ".join(dict.fromkeys(map(duration, result["seconds"])))))
+        lengths = _lengths([stage["seconds"] * stage[bound] for bound in ("least", "most")])
+        rows.append(page.row(stage["stage"], f"{numbers} {stage['unit']}", lengths))
+    rows.append(page.row("in all", "", _lengths(result["seconds"])))
     size, memory, disk = result["size"], result["memory"], result["disk"]
     title = (
         f"{size['images']:,} training images of {size['classes']:,} classes at {result['side']} pixels, {size['ipc']} "
@@ -82,6 +82,20 @@ def forecast(result: dict[str, Any]) -> Group:
         drawn(page.Table("Room", ("what", "bytes"), room, ())),
         drawn(page.Table("Labels of the student's training", ("kept as", "bytes"), labels, ())),
     )
+
+
+def beside_truth(result: dict[str, Any]) -> Group:
+    """What `hello-distill distill --forecast` prints at its end: time by stage and bytes, as said and as taken."""
+    every = [*result["stages"], {"stage": "in all", "said": result["said"], "took": result["took"]}]
+    rows = [page.row(each["stage"], _lengths(each["said"]), duration(each["took"])) for each in every]
+    artefact = result["artefact"]
+    rows.append(page.row("artefact", page.weight(artefact["said"]), page.weight(artefact["took"])))
+    return Group(drawn(page.Table("The forecast and what came of it", ("stage", "said", "taken"), rows, ())))
+
+
+def _lengths(least_and_most: list[float]) -> str:
+    """Two times, or one where they are shown alike."""
+    return " to ".join(dict.fromkeys(map(duration, least_and_most)))
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,21 @@ class Progress:
 
 
 SILENT = Progress()
+
+
+class Stopwatch(Progress):
+    """Another progress, which it passes all on to, and the seconds that stages took by their names."""
+
+    def __init__(self, shown: Progress) -> None:
+        self.shown = shown
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def line(self, name: str, seconds: float, figure: str) -> None:
+        self.seconds[name] += seconds
+        self.shown.line(name, seconds, figure)
+
+    def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+        yield from self.shown.track(items, total, what)
 
 
 SECONDS_BETWEEN_LINES = 30
