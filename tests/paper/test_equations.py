@@ -277,23 +277,30 @@ def test_difficulty_is_minus_log_softmax_of_the_centred_patch() -> None:
                 assert score == pytest.approx(expected, rel=1e-4)
 
 
-def test_chosen_patches_are_the_easiest_and_every_image_gets_its_share() -> None:
+@pytest.mark.parametrize("padded", [True, False])
+def test_chosen_patches_are_the_easiest_and_every_image_gets_its_share(padded: bool) -> None:
     """With full-size crops, the scores of all images are known; rank r goes to cell r // n of image r % n."""
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (12, 3, 32, 32), dtype=np.uint8))
     data = ImageSet(pixels, torch.zeros(12, dtype=torch.int64), ("only", "none"))
-    observer = build("convnet2_w8", 2, 32, 0).eval()
-    spec = Patches(factor=2, crops=1, pool=12, scale=(1.0, 1.0))
+    observer = build("resnet18", 2, 32, 0).eval()
+    spec = Patches(factor=2, crops=1, pool=12, scale=(1.0, 1.0), padded=padded)
     made = spec._one_class(data, 0, observer, ipc=2, seed=0)
     small = interpolate(whole(pixels), (16, 16), mode="bilinear", antialias=True)
     with torch.no_grad():
-        score = difficulty(observer, small, 0, 32)
+        score = difficulty(observer, small, 0, 32) if padded else -observer(small).log_softmax(1)[:, 0]
     order = score.argsort()[:8]
     for image in range(2):
         for cell in range(4):
             top, left = 16 * (cell // 2), 16 * (cell % 2)
             expected = small[order[cell * 2 + image]]
             torch.testing.assert_close(made[image, :, top : top + 16, left : left + 16], expected)
+
+
+def test_an_observer_that_takes_no_small_images_is_named_before_patches_are_scored() -> None:
+    data = ImageSet(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), ("only",))
+    with pytest.raises(InputError, match=r"takes no images of 16 pixels.*`distiller.patches.padded` to true"):
+        Patches(factor=2, padded=False)(data, build("convnet2_w8", 1, 32, 0).eval(), 1, 0)
 
 
 def test_patches_of_more_crops_than_are_scored_at_once_are_those_of_all_at_once() -> None:
