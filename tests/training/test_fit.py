@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -63,6 +65,35 @@ def test_one_step_of_sgd_by_hand_and_no_decay_on_biases() -> None:
     fit(model, lambda epoch, first: [(rows, batch)], 1, hard_loss, optim, seed=0)
     torch.testing.assert_close(model[1].weight, weight - 0.1 * (slope[0] + 0.5 * weight))
     torch.testing.assert_close(model[1].bias, bias - 0.1 * slope[1])
+
+
+def test_forward_passes_in_bfloat16_and_the_rest_in_float32() -> None:
+    """A step of SGD is that of gradients through logits, and to labels, that were made in bfloat16, by hand."""
+    optim = Optim(epochs=1, batch_size=6, lr=0.1, name="sgd", weight_decay=0.0, schedule="constant")
+    optim, model, teacher = replace(optim, precision="bfloat16"), nn.Linear(48, 2), nn.Linear(48, 2)
+    rows, batch = batches(0)[0]
+    seen: list[torch.dtype] = []
+    flat = batch.images.flatten(1)
+
+    def of_epoch(epoch: int, first: int) -> Iterator[tuple[torch.Tensor, Batch]]:
+        with torch.no_grad():
+            soft = teacher(flat)
+        seen.append(soft.dtype)
+        yield rows, Batch(flat, soft, batch.hard)
+
+    def mse(logits: torch.Tensor, soft: torch.Tensor, hard: torch.Tensor) -> torch.Tensor:
+        seen.extend([logits.dtype, soft.dtype])
+        return (logits - soft).square().mean()
+
+    def rounded(layer: nn.Linear) -> torch.Tensor:
+        return (flat.bfloat16() @ layer.weight.bfloat16().T + layer.bias.bfloat16()).float()
+
+    before, error = model.weight.detach().clone(), rounded(model) - rounded(teacher)
+    slope = (2 * error / error.numel()).bfloat16().float().T @ flat.bfloat16().float()
+    fit(model, of_epoch, 1, mse, optim, seed=0)
+    assert seen == [torch.bfloat16, torch.float32, torch.float32] and model.weight.dtype == torch.float32
+    torch.testing.assert_close(model.weight, before - 0.1 * slope, rtol=0, atol=2e-3 * slope.abs().max().item())
+    assert not torch.equal(model.weight, before)
 
 
 def test_same_seed_same_weights_whatever_was_drawn_before() -> None:
@@ -151,3 +182,20 @@ def test_training_from_python_reuses_large_freed_blocks() -> None:
     done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 100
+
+
+@pytest.mark.slow
+def test_a_compiled_training_ends_where_the_plain_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a minute of compiling. No dropout, which draws otherwise when compiled; SGD, since AdamW makes steps of
+    rounding where a gradient is zero."""
+    ends, calls, optim = [], [], Optim(epochs=2, batch_size=6, lr=0.1, name="sgd")
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: calls.append(model) or compile_(model))
+    for asked in ("0", "1"):
+        monkeypatch.setenv("HELLO_DISTILL_COMPILE", asked)
+        model = nn.Sequential(*(layer for layer in network() if not isinstance(layer, nn.Dropout)))
+        fit(model, batches, 3, matching_loss(0.1), optim, seed=0)
+        ends.append(model.state_dict())
+    assert len(calls) == 1
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=1e-4, atol=1e-5)

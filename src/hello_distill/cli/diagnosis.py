@@ -21,7 +21,7 @@ CORE = {
     **{"PIL": "pillow", "open_clip": "open_clip_torch", "yaml": "pyyaml"},
 }
 """Modules that nothing works without, with their packages."""
-OURS = ("HELLO_DISTILL_CACHE", "HELLO_DISTILL_DEVICE", "HELLO_DISTILL_ENCODERS", "HELLO_DISTILL_IMAGES")
+OURS = tuple(f"HELLO_DISTILL_{name}" for name in ("CACHE", "COMPILE", "DEVICE", "ENCODERS", "IMAGES"))
 OTHERS = ("HF_HUB_OFFLINE", "NO_COLOR", "HF_HOME", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 LEAST_MEMORY = 2 * 2**30
 LEAST_DISK = 2**30

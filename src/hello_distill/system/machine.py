@@ -7,14 +7,17 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hello_distill.system.errors import MachineError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "datasets", "open_clip_torch", "timm", "peft", "safetensors")
 
@@ -34,6 +37,33 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
+
+
+def autocast(precision: str) -> AbstractContextManager[Any]:
+    """Where products and convolutions are made in a precision: `bfloat16`, or `float32`, which changes nothing.
+
+    Raises MachineError for a GPU that has no bfloat16.
+    """
+    if precision == "float32":
+        return nullcontext()
+    import torch
+
+    kind = device().partition(":")[0]
+    if kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise MachineError(
+            f"{torch.cuda.get_device_name()} has no bfloat16; set the `optim.precision` that asks for it to float32"
+        )
+    return torch.autocast(kind, torch.bfloat16)
+
+
+def compiled(model: nn.Module) -> Callable[..., Any]:
+    """The model as torch.compile calls it where HELLO_DISTILL_COMPILE is 1, else itself."""
+    if os.environ.get("HELLO_DISTILL_COMPILE") != "1":
+        return model
+    import torch
+
+    made: Callable[..., Any] = torch.compile(model)
+    return made
 
 
 def keep_freed_memory() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,10 @@ from hello_distill.format.specs import Optim
 from hello_distill.format.tensors import finite
 from hello_distill.system import context, distributed
 from hello_distill.system.errors import DivergedError
-from hello_distill.system.machine import keep_freed_memory, seeded
+from hello_distill.system.machine import autocast, compiled, keep_freed_memory, seeded
 from hello_distill.training.checkpoint import Checkpoint
 from hello_distill.training.losses import Loss
-from hello_distill.types import Batch, Rows
+from hello_distill.types import Batch, Logits, Rows
 
 
 def fit(
@@ -46,18 +46,20 @@ def fit(
     keep_freed_memory()
     checkpoint = Checkpoint(what, [optim, num_batches, seed, identity], model, optimiser, {} if kept is None else kept)
     begun, behind = checkpoint.restore()
-    called = distributed.shared(model)
+    called = compiled(distributed.shared(model))
     curves = context.current().log.begin(what, begun * num_batches + behind)
     with seeded(seed):
         for epoch in context.track(range(begun, optim.epochs), optim.epochs - begun, what):
             first = behind if epoch == begun else 0
             model.train()
-            for number, (rows, batch) in enumerate(batches(epoch, first), first):
+            for number, (rows, batch) in enumerate(_cast(batches(epoch, first), optim.precision), first):
                 step = epoch * num_batches + number
                 set_rate(optimiser, optim, step, num_batches)
                 torch.manual_seed(distributed.seed_of(seed, step))
                 optimiser.zero_grad()
-                value = loss(called(batch.images), batch.soft, batch.hard)
+                with autocast(optim.precision):
+                    logits = called(batch.images)
+                value = loss(_wide(logits), batch.soft, batch.hard)
                 if fault := _backward(value, trained, distributed.weight(len(rows))):
                     raise _diverged(what, fault, f"epoch {epoch + 1}, step {step}", rows, batch, optim)
                 optimiser.step()
@@ -69,6 +71,23 @@ def fit(
     if not all(finite(parameter.detach()) for parameter in trained):
         raise DivergedError(f"{what}: a weight is not finite after the last step; {_remedy(optim)}")
     checkpoint.save(optim.epochs, 0, going_on=False)
+
+
+def _cast(batches: Iterable[tuple[Rows, Batch]], precision: str) -> Iterator[tuple[Rows, Batch]]:
+    """Batches whose labels are made in a precision, and are float32 then."""
+    left = iter(batches)
+    while True:
+        with autocast(precision):
+            made = next(left, None)
+        if made is None:
+            return
+        rows, batch = made
+        yield rows, batch._replace(soft=_wide(batch.soft))
+
+
+def _wide(logits: Logits) -> Logits:
+    """Logits that losses are made of: float32, where they have fewer bits."""
+    return logits.float() if logits.dtype == torch.bfloat16 else logits
 
 
 def _backward(value: Tensor, trained: Sequence[Tensor], weight: float) -> str:
