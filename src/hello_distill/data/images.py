@@ -76,6 +76,12 @@ class ImageSet:
         return ImageSet(part(self.images, targets >= 0), targets[targets >= 0], names)
 
 
+def labels_of(table: datasets.Dataset) -> Targets:
+    """The column of classes as the table numbers them, without an object for each row."""
+    column = table.select_columns("label").with_format("arrow")["label"][:]
+    return torch.from_numpy(column.to_numpy().astype(np.int64))
+
+
 @dataclass(frozen=True)
 class Split:
     """One split, not yet decoded."""
@@ -98,7 +104,7 @@ class Split:
 
     @property
     def targets(self) -> Targets:
-        labels = torch.from_numpy(np.asarray(self.table["label"][:], dtype=np.int64))
+        labels = labels_of(self.table)
         return labels if self.numbers is None else _renumbered(labels, self.numbers, max(self.numbers) + 1)
 
     def counts(self) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import datasets
 
-from hello_distill.data.images import Split
+from hello_distill.data.images import Split, labels_of
 from hello_distill.data.names import check_names
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, listed
@@ -129,7 +129,7 @@ def without_unlabelled(split: Split) -> Split:
     """The split without rows of no class (-1 in its table), which are counted."""
     import torch
 
-    labels = torch.tensor(split.table["label"][:])
+    labels = labels_of(split.table)
     kept = torch.nonzero(labels >= 0).flatten()
     if missing := len(labels) - len(kept):
         if not len(kept):
