@@ -10,6 +10,7 @@ from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.continual import Continual
 from hello_distill.experiments.grid import Comparison, Contender
+from hello_distill.format.specs import Queries
 from hello_distill.recipes.hello import hello_small
 from hello_distill.recipes.studies import base
 
@@ -51,7 +52,7 @@ def _arriving(recipe: Recipe, epochs: int) -> Continual:
     """
     short = hello_small()
     teachers = replace(recipe.teachers, weak_epochs=short.teachers.weak_epochs, optim=short.teachers.optim)
-    method = base.projecting(base.hello_of(short), steps=200, rounds=3)
+    method = base.projecting(base.hello_of(short), steps=200, rounds=3, queries=Queries())
     contenders = {
         "random": Contender(RandomImages()),
         "rded": Contender(RDED(method.patches)),

@@ -131,8 +131,8 @@ def hello_small() -> Recipe:
 
     The projector's rate and lambda are those that did best in the trials of results/cifar10.json: the highest of both
     that were tried there. It is fitted for 1,000 steps at least and 4,000 at most: results/lengths_cifar10.json shows
-    what shorter ones cost. The weak teachers' epochs are one choice for all images per class, so that `compare` trains
-    one projector; `paper` and `cpu` choose them by IPC.
+    what shorter ones cost, and that query fitting adds nothing to it. The weak teachers' epochs are one choice for all
+    images per class, so that `compare` trains one projector; `paper` and `cpu` choose them by IPC.
     """
     return Recipe(
         max_side=32,
@@ -140,7 +140,7 @@ def hello_small() -> Recipe:
         teachers=small_teachers(),
         distiller=HeLlO(
             patches=Patches(factor=1),
-            projector=replace(offline(size=64, lr=5e-3), weight=1.0, steps=1000, rounds=4, gain=0.05),
+            projector=replace(offline(size=64, lr=5e-3), weight=1.0, steps=1000, rounds=4, gain=0.05, queries=None),
             update=LIC(steps=10, lr=0.001),
         ),
         student=StudentSpec(
@@ -154,12 +154,15 @@ def hello_small() -> Recipe:
 
 
 def hello_many() -> Recipe:
-    """The same on two hundred classes: half of the training images, six epochs of teachers."""
+    """The same on two hundred classes, with query fitting: half of the training images, six epochs of teachers."""
     small = hello_small()
+    method = small.distiller
+    assert isinstance(method, HeLlO)
     teachers = replace(small.teachers, weak_epochs=(2, 4, 6), optim=replace(small.teachers.optim, epochs=6))
     return replace(
         small,
         train_limit=50_000,
         teachers=teachers,
+        distiller=replace(method, projector=replace(method.projector, queries=Queries())),
         student=replace(small.student, optim=replace(small.student.optim, epochs=100, batch_size=50)),
     )
