@@ -173,7 +173,7 @@ def save(
     Raises MachineError where there is no room for it.
     """
     data = distilled.data
-    content, settings = parquet.encoded(data, codec.encode, codec.format), _public(config)
+    content, settings = parquet.encoded(data, codec.encode, codec.format), public(config)
     images = {"count": len(data), "side": data.side, "codec": dataclasses.asdict(codec), "made_of": distilled.made_of}
     with published(
         out, len(content) + distilled.labels.size() + len(storage.as_json(settings)) + text_bytes(data.classes)
@@ -234,11 +234,11 @@ def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path)
     return Path(out)
 
 
-def _public(settings: Any) -> Any:
+def public(settings: Any) -> Any:
     """Settings without the paths of encoders' and teachers' folders, which are nobody else's business."""
     if isinstance(settings, dict):
         own = {"sources": [parse(text).name for text in settings.get("sources", ())]} if "sources" in settings else {}
-        return {name: _public(value) for name, value in settings.items()} | own
+        return {name: public(value) for name, value in settings.items()} | own
     return encoders.public_name(settings) if isinstance(settings, str) else settings
 
 
