@@ -504,7 +504,6 @@ def test_a_comparison_with_a_teacher_trains_none(
     convnet: Path, tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But that of a method which has one of its own. Whatever came of it names it; no folder is named."""
-    monkeypatch.setattr(queries, "VIEWS", 16)
     trained_here, named = [], {}
     train, labelled = stages.train_teachers, Bench.labelled
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
-from hello_distill.api import prepare
+from hello_distill.api import training_images
 from hello_distill.artifact import Artifact
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.data.sources import read_test_split, short_name
@@ -140,7 +140,7 @@ class Bench:
         self.data = data
         self.comparison = comparison
         self.work = work
-        self.material: Material = prepare(data, comparison.base)
+        self.material, _, self.source = training_images(data, comparison.base)
         self._stages: dict[TeacherSpec, Stages] = {}
         self._whole: tuple[Bench, Sequence[int]] | None = None
         self._test: ImageSet | None = None
@@ -236,7 +236,7 @@ class Bench:
         folder = beside(self.work / "labelled")
         try:
             named = replace(student, network=self.comparison.base.student.network)
-            yield artifacts.save_relabelled(images, source, named, folder, self._brought(cell))
+            yield artifacts.save_relabelled(images, source, named, folder, self._brought(cell), self.source)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
