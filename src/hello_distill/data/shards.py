@@ -81,7 +81,7 @@ class Shards(NamedTuple):
         if not samples:
             raise InputError(f"{self.source}, split {name}: no images in it; fill it or choose another data set")
         column = _label_field(self.source, samples)
-        found = [_value(sample.fields, column) for sample in samples]
+        found = values.single(self.source, column, [_value(sample.fields, column) for sample in samples])
         known = values.classes_of(self.source, column, found) if names is None else names
         targets = values.targets_of(f"{self.source}, split {name}", found, known)
         table = values.in_memory(values.at_paths(sample.path for sample in samples), targets, known)

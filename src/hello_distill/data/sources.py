@@ -20,6 +20,7 @@ from hello_distill.data.fashion_mnist import fashion_mnist
 from hello_distill.data.folders import Place
 from hello_distill.data.images import ImageSet, Split
 from hello_distill.data.listings import Listed, Listing
+from hello_distill.data.numbered import Numbered, is_numbered
 from hello_distill.data.order import check_classes_match
 from hello_distill.data.shards import Shards, shards_of
 from hello_distill.data.tables import Tables
@@ -150,7 +151,7 @@ def _in_file(source: str) -> Reader:
         return arrays.Arrays(source)
     if ending in listings.ENDINGS:
         tree = trees.Folder(str(path.parent))
-        return Listed(source, {"": Listing(tree, path.name)})
+        return _listing(source, {"": Listing(tree, path.name)})
     if archives.is_archive(path):
         shards = shards_of(source)
         return Shards(source, shards) if shards else _in_tree(trees.opened(source))
@@ -169,9 +170,14 @@ def _in_tree(tree: Tree) -> Reader:
         folders.training_folder(tree)
     except InputError:
         if files := listings.listings(tree, top):
-            return Listed(tree.source, files)
+            return _listing(tree.source, files)
         raise
     return _Folders(tree.source, tree)
+
+
+def _listing(source: str, files: dict[str, Listing]) -> Reader:
+    """Lists of images, or of their pixels."""
+    return Numbered(source, files) if any(map(is_numbered, files.values())) else Listed(source, files)
 
 
 def parted(source: str) -> tuple[str, str | None]:
