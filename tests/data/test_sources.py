@@ -6,6 +6,7 @@ source holds an option, which the test takes from it and gives, or a change, whi
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from cases import (
     loose,
     moved_up,
     parquet,
+    picture,
     pixels,
     png,
     read_all,
@@ -578,7 +580,7 @@ def npz_of_lists(folder: Path, labels: Callable[[int], list[int]]) -> Path:
     return folder / "data.npz"
 
 
-SEVERAL = "has rows of several classes, such as 1, 1, and an image has one here; keep the rows of one class"
+SEVERAL = r"has rows of several classes, such as \[1, 1\], and an image has one here; keep the rows of one class"
 case("npz of one-hot labels", **DIGITS)(lambda folder: npz_of_lists(folder, hot))
 case("npz of labels in a column", **DIGITS)(lambda folder: npz_of_lists(folder, lambda target: [target]))
 case("npz of many-hot labels", told=SEVERAL, change=lambda folder: npz_of_lists(folder, hot), **DIGITS)(
@@ -713,8 +715,8 @@ def of_one_class(folder: Path) -> None:
 
 
 case("Parquet of many-hot lists", told=SEVERAL, change=of_one_class, **DIGITS)(many_hot)
-case("Parquet of many-hot lists beside a column of names", options={"label_column": "kind"})(
-    lambda folder: both(folder, lambda target: [1, target], kind=words)
+case("Parquet of many-hot lists beside a column of names", options={"label_column": "species"})(
+    lambda folder: both(folder, lambda target: [1, target], species=words)
 )
 
 
@@ -880,6 +882,17 @@ def test_a_changed_archive_is_decoded_anew(tmp_path: Path, monkeypatch: pytest.M
         os.utime(data, ns=(shade, shade))
         images = open_training(data).read(SIDE)[0].images
         assert set(images[:][:, 0].flatten().tolist()) == {shade}
+    assert len(list((tmp_path / "cache" / "decoded").iterdir())) == 2
+
+
+def test_numbers_in_memory_are_decoded_by_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tables that lie in no file, of one size, have two files in the cache; the same one is found again."""
+    monkeypatch.setenv(reading.STORAGE, "file")
+    monkeypatch.setenv("HELLO_DISTILL_CACHE", str(tmp_path / "cache"))
+    for shade in (10, 77, 10):
+        np.savez(tmp_path / f"{shade}.npz", images=np.full((4, SIDE, SIDE, 3), shade, np.uint8), labels=[0, 1, 0, 1])
+        images = open_training(str(tmp_path / f"{shade}.npz")).read(SIDE)[0].images
+        assert set(images[:].flatten().tolist()) == {shade}
     assert len(list((tmp_path / "cache" / "decoded").iterdir())) == 2
 
 

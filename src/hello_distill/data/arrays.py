@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hello_distill.data import trees, values
+from hello_distill.data import values
 from hello_distill.data.folders import test_split, training_split
 from hello_distill.data.images import Split
 from hello_distill.data.pixels import Numbers, images
@@ -168,8 +168,8 @@ class Torchvision(NamedTuple):
                 split_of(self.source, name, np.asarray(data.data), labels, numbers, "targets"), classes=known
             )
         else:
-            table = values.in_memory(values.at_paths(files), [present.index(label) for label in labels], known)
-            split = values.checked(Split(self.source, name, table, known, trees.roots(self.root.resolve())))
+            targets = [present.index(label) for label in labels]
+            split = values.checked(values.split_at(self.source, name, files, targets, known, self.root.resolve()))
         return split.noting(f"read as {self.known.name} of torchvision")
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from hello_distill.data import trees, values
+from hello_distill.data import values
 from hello_distill.data.folders import TEST_WORDS, TRAIN_WORDS, split_names, test_split, training_split
 from hello_distill.data.images import Split
 from hello_distill.data.trees import Tree, join
@@ -155,8 +155,7 @@ class Listed(NamedTuple):
         found = values.single(file.shown, column, [row.get(column) for row in rows])
         names = values.classes_of(file.shown, column, found) if train is None else train.classes
         targets = values.targets_of(f"{file.shown}, split {name}", found, names)
-        table = values.in_memory(values.at_paths(paths), targets, names)
-        split = Split(self.source, name, table, names, trees.roots(file.tree.root))
+        split = values.split_at(self.source, name, paths, targets, names, file.tree.root)
         return values.without_unlabelled(split.noting(values.said(column, names)))
 
 

@@ -33,8 +33,8 @@ class Named(NamedTuple):
 
 
 def named(source: str, classes: Sequence[str], given: str | Mapping[str, str] | None) -> Named:
-    """What the classes of a source are called: by a file, or by names that are given for some of the source's own; by
-    a set that is known; or as the source says.
+    """What the classes of a source are called: by a file (without spaces around names), by names that are given for
+    some of the source's own, by a set that is known, or as the source says.
 
     Raises InputError where the file cannot be read, lacks a class, or gives two classes one name.
     """

@@ -204,19 +204,20 @@ class _Folders(NamedTuple):
 
     def test(self, name: str | None) -> Split:
         classes = folders.training_folder(self.tree)[1]
-        if listed_at := annotated.annotated(self.tree, name):
-            return self._listed(listed_at, classes)
-        place = folders.test_folder(self.tree, name, classes)
-        return self._split(Path(place.shown).name, place, classes)
-
-    def _listed(self, place: Place, classes: tuple[str, ...]) -> Split:
-        paths, targets = annotated.images_of(place, classes)
-        table = values.in_memory(values.at_paths(paths), targets, classes)
-        split = Split(self.source, Path(place.shown).name, table, classes, trees.roots(place.tree.root))
-        return values.checked(split.noting(f"classes by {annotated.ANNOTATIONS}"))
+        place = annotated.annotated(self.tree, name)
+        if place is None:
+            place = folders.test_folder(self.tree, name, classes)
+            return self._split(Path(place.shown).name, place, classes)
+        found = *annotated.images_of(place, classes), f"classes by {annotated.ANNOTATIONS}"
+        return self._of(Path(place.shown).name, place, classes, *found)
 
     def _split(self, name: str, place: Place, classes: tuple[str, ...]) -> Split:
         paths, targets, litter = folders.images_of(place, classes)
-        table = values.in_memory(values.at_paths(paths), targets, classes)
-        split = Split(self.source, name, table, classes, trees.roots(place.tree.root))
-        return values.checked(split.noting(f"{litter} other files left aside" if litter else ""))
+        note = f"{litter} other files left aside" if litter else ""
+        return self._of(name, place, classes, paths, targets, note)
+
+    def _of(
+        self, name: str, place: Place, classes: tuple[str, ...], paths: list[str], targets: list[int], note: str
+    ) -> Split:
+        split = values.split_at(self.source, name, paths, targets, classes, place.tree.root)
+        return values.checked(split.noting(note))

@@ -55,7 +55,9 @@ class Tables(NamedTuple):
             raise InputError(f"--test {name} is no split of {self.source} to test on ({', '.join(tables)}); {NAME_ONE}")
         column = values.column(self.source, "label", *_label_columns(tables[train.name]))
         for test in split_names(tables, TEST_WORDS) if name is None else (name,):  # one without labels is passed over
-            if test != train.name and (name or any(label is not None for label in tables[test][column][:])):
+            if test != train.name and (
+                name or any(label is not None for label in _labels(tables[test], column, self.source))
+            ):
                 return self._split(test, tables[test], train.classes)
         raise InputError(f"{self.source} has no labelled test split; add one called test or validation, or {NAME_ONE}")
 

@@ -6,10 +6,12 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
 
+from hello_distill.data import trees
 from hello_distill.data.images import Split
 from hello_distill.data.names import check_names
 from hello_distill.system import context
@@ -84,15 +86,15 @@ def single(source: str, column: str, rows: Sequence[Any], hot: bool = True) -> l
     """
     lists = [row for row in rows if isinstance(row, list)]
     widths = {len(row) for row in lists}
-    if hot and len(widths) == 1 and max(widths) > 1:
-        lists = [[place for place, value in enumerate(row) if value] if {*row} <= {0, 1} else row for row in lists]
-    if many := next((row for row in lists if len(row) > 1), None):
+    places = hot and len(widths) == 1 and max(widths) > 1 and all({*row} <= {0, 1} for row in lists)
+    found = [[place for place, value in enumerate(row) if value] if places else row for row in lists]
+    if many := next((row for row, classes in zip(lists, found, strict=True) if len(classes) > 1), None):
         raise InputError(
-            f"{source}: column {column} has rows of several classes, such as {listed([*map(str, many)])}, and an image "
-            "has one here; keep the rows of one class, each as a text, a number, or a single 1 among zeros, or name "
-            "another column with --label-column"
+            f"{source}: column {column} has rows of several classes, such as {str(many)[:60]}, and an image has one "
+            "here; keep the rows of one class, each as a text, a number, or a single 1 among zeros, or name another "
+            "column with --label-column"
         )
-    classes = iter(lists)
+    classes = iter(found)
     return [next(iter(next(classes)), None) if isinstance(row, list) else row for row in rows]
 
 
@@ -160,6 +162,14 @@ def in_memory(
     """A table of images ({bytes, path}) and their classes."""
     features = datasets.Features({"image": PICTURE, "label": datasets.ClassLabel(names=list(names))})
     return datasets.Dataset.from_dict({"image": list(images), "label": list(labels)}, features=features)
+
+
+def split_at(
+    source: str, name: str, paths: Iterable[str], targets: Sequence[int], names: tuple[str, ...], *roots: Path
+) -> Split:
+    """A split of images at paths below some folders (resolved), and their classes; -1 is none."""
+    table = in_memory(at_paths(paths), targets, names)
+    return Split(source, name, table, names, trees.roots(*roots))
 
 
 def at_paths(paths: Iterable[str]) -> list[dict[str, bytes | None]]:
