@@ -699,6 +699,13 @@ case("Parquet of lists of a named class")(
 )
 
 
+case("Parquet beside lists that say nothing")(
+    lambda folder: both(
+        folder, name="breed", a=lambda target: [1, None], b=lambda target: [[1], None], c=lambda target: [None, [2] * 9]
+    )
+)
+
+
 def many_hot(folder: Path) -> Path:
     """Two rows of both classes in each split, beside those of one."""
     more = {split: table(split, lambda target: [1, 1]).select([0, 1]) for split in SPLITS}

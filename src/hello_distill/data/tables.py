@@ -170,13 +170,13 @@ def _holds_pixels(table: datasets.Dataset, column: str) -> bool:
     if depth < 2:
         return depth == 1 and column.lower() in values.IMAGES
     first: list[Any] = next(filter(None, table[column][:LOOKED_AT]), [])
-    return bool(first) and (depth > 2 or min(len(first), len(first[0])) >= SMALLEST)
+    return bool(first) and (depth > 2 or min(len(first), len(first[0] or ())) >= SMALLEST)
 
 
 def _is_hot(table: datasets.Dataset, column: str) -> bool:
     """Whether a column's lists are single ones among zeros."""
     rows = table[column][:LOOKED_AT] if _depth(table.features[column]) == 1 else []
-    return bool(rows) and all(row and len(row) > 1 and sorted(row) == [0] * (len(row) - 1) + [1] for row in rows)
+    return bool(rows) and all(row and len(row) > 1 and values.is_hot(row) and sum(row) == 1 for row in rows)
 
 
 def _is_text(kind: Any) -> bool:

@@ -86,7 +86,7 @@ def single(source: str, column: str, rows: Sequence[Any], hot: bool = True) -> l
     """
     lists = [row for row in rows if isinstance(row, list)]
     widths = {len(row) for row in lists}
-    places = hot and len(widths) == 1 and max(widths) > 1 and all({*row} <= {0, 1} for row in lists)
+    places = hot and len(widths) == 1 and max(widths) > 1 and all(map(is_hot, lists))
     found = [[place for place, value in enumerate(row) if value] if places else row for row in lists]
     if many := next((row for row, classes in zip(lists, found, strict=True) if len(classes) > 1), None):
         raise InputError(
@@ -96,6 +96,11 @@ def single(source: str, column: str, rows: Sequence[Any], hot: bool = True) -> l
         )
     classes = iter(found)
     return [next(iter(next(classes)), None) if isinstance(row, list) else row for row in rows]
+
+
+def is_hot(row: Sequence[Any]) -> bool:
+    """Whether a list holds ones and zeros alone."""
+    return all(value in (0, 1) for value in row)
 
 
 def column(source: str, role: str, candidates: Sequence[str], others: Sequence[str]) -> str:
