@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from hello_distill.artifact import Artifact
 from hello_distill.data.folders import HELD_OUT
 from hello_distill.data.images import ImageSet, Material, hold_out
 from hello_distill.data.licence import UNKNOWN, Origin, source_of
+from hello_distill.data.manner import manner, repeated
 from hello_distill.data.order import check_classes_match, check_order, other_names
 from hello_distill.data.skipped import Skipped, check_file
 from hello_distill.data.sources import open_training, read_test_split
@@ -27,7 +27,7 @@ from hello_distill.distillers.recipe import Recipe, check_settings
 from hello_distill.distillers.short_classes import Rule, ShortClasses, check_classes
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import pulled, storage, verification
-from hello_distill.format.manifest import CONFIG, LEAST_RUNS, check_seeds
+from hello_distill.format.manifest import LEAST_RUNS, check_seeds
 from hello_distill.format.results import Training
 from hello_distill.format.results.entries import Summary
 from hello_distill.labels.sources.static import static
@@ -65,12 +65,11 @@ def distill(
     """
     with claimed(out):
         encoder = check(recipe)
-        material, left_out = training_images(data, recipe, skipped, short_class)
+        material, left_out, source = training_images(data, recipe, skipped, short_class)
         check_room(Path(out), expected_bytes(material.train, recipe, encoder), rough=True)
         figures = {"skipped_images": left_out.reasons()} if left_out.bad else {}
-        method, source = recipe.distiller, source_of(data)
         with kept_for(out, stages) as folder:
-            return distill_material(material, recipe, method, out, folder, source, short_class, figures)
+            return distill_material(material, recipe, recipe.distiller, out, folder, source, short_class, figures)
 
 
 def check(recipe: Recipe) -> Encoder | None:
@@ -103,8 +102,8 @@ def training_images(
     recipe: Recipe,
     skipped: str | Path | None = None,
     short_class: Rule = "error",
-) -> tuple[Material, Skipped]:
-    """The training images in two parts, and what was left out of them; see `distill`."""
+) -> tuple[Material, Skipped, Origin]:
+    """The training images in two parts, what was left out of them, and where they come from; see `distill`."""
     if skipped is not None:
         check_file(skipped)
     with context.stage("data") as stage:
@@ -121,7 +120,8 @@ def training_images(
         counts = f"{len(material.train)} + {len(material.held)} held-out training images of {side} pixels"
         remarks = [left_out.summary(), *train.remarks(recipe.square, bool(recipe.distiller.projector_spec))]
         stage.figure = "; ".join([f"{counts}, {len(train.classes)} classes", *train.notes, *filter(None, remarks)])
-    return Material(material.train.to(device()), material.held.to(device())), left_out
+    source = source_of(data)._replace(reading=manner(train))
+    return Material(material.train.to(device()), material.held.to(device())), left_out, source
 
 
 def distill_material(
@@ -313,7 +313,7 @@ def evaluation_images(
 ) -> tuple[ImageSet, str]:
     """The images that students of an artefact in `folder` are tested on, and which these are, in words.
 
-    The images have the artefact's size; what cannot be read is left out.
+    The images have the artefact's size and are read as its own were (`manner`); what cannot be read is left out.
 
     `test` None takes the test split of `data`; a name another split, a path a folder of class folders; `held-out` the
     share of the training images that the distillation held out: never fitted on nor made images of, and drawn with the
@@ -322,16 +322,16 @@ def evaluation_images(
     Raises InputError where there are none, their classes are others, or more than the share `Context.max_bad` cannot
     be read.
     """
-    if test != HELD_OUT:
+    with repeated(artifact.manifest):
+        if test == HELD_OUT:
+            return _held_out(folder, data, artifact)
         images = read_test_split(data, artifact.classes, artifact.data.side, test, storage.squared(folder))
         return images, f"of {test or 'the test split'}"
-    try:
-        settings = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
-        drawn = {name: settings[name] for name in ("seed", "max_side", "train_limit", "held_share", "held_limit")}
-        drawn |= {name: settings[name] for name in ("size", "square") if name in settings}
-    except (ValueError, TypeError, KeyError):
-        raise ArtifactError(f"{folder}/{CONFIG} does not say what was held out; name another --test") from None
-    recipe = Recipe(ipc=1).with_changes(drawn)
+
+
+def _held_out(folder: str | Path, data: str, artifact: Artifact) -> tuple[ImageSet, str]:
+    """The training images of `data` that the distillation held out; see `evaluation_images`."""
+    recipe = Recipe(ipc=1).with_changes(storage.drawn(folder))
     with context.stage("test data") as stage:
         held = prepare(data, recipe).held
         if not len(held):

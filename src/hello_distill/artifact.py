@@ -173,7 +173,7 @@ def save(
     Raises MachineError where there is no room for it.
     """
     data = distilled.data
-    content, settings = parquet.encoded(data, codec.encode, codec.format), _public(config)
+    content, settings = parquet.encoded(data, codec.encode, codec.format), public(config)
     images = {"count": len(data), "side": data.side, "codec": dataclasses.asdict(codec), "made_of": distilled.made_of}
     with published(
         out, len(content) + distilled.labels.size() + len(storage.as_json(settings)) + text_bytes(data.classes)
@@ -186,7 +186,7 @@ def save(
             "classes": list(data.classes),
             "ipc": ipc,
             "images": images,
-            "source": source._asdict(),
+            "source": _stated(source),
             "labels": distilled.labels.save(partial),
             "student": dataclasses.asdict(student),
             "expected": None,
@@ -204,12 +204,15 @@ def save_relabelled(
     student: StudentSpec,
     out: str | Path,
     teachers: Sequence[Mapping[str, Any]] = (),
+    source: Origin | None = None,
 ) -> Path:
     """Write an artefact with the images of another, byte for byte, and other labels.
 
-    `teachers` were brought along to make these labels. What accuracy to expect of it is not known.
+    `teachers` were brought along to make these labels, `source` is where the images come from (None: as the other
+    says). What accuracy to expect of it is not known.
     """
     root, manifest = Path(folder), verification.check_files(folder)
+    manifest |= {} if source is None else {"source": _stated(source)}
     brought = {each["sha256"]: each for each in (*manifest.get("teachers", ()), *teachers)}
     manifest |= {"teachers": list(brought.values())} if brought else {}
     copied = [IMAGES, CONFIG]
@@ -234,12 +237,17 @@ def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path)
     return Path(out)
 
 
-def _public(settings: Any) -> Any:
+def public(settings: Any) -> Any:
     """Settings without the paths of encoders' and teachers' folders, which are nobody else's business."""
     if isinstance(settings, dict):
         own = {"sources": [parse(text).name for text in settings.get("sources", ())]} if "sources" in settings else {}
-        return {name: _public(value) for name, value in settings.items()} | own
+        return {name: public(value) for name, value in settings.items()} | own
     return encoders.public_name(settings) if isinstance(settings, str) else settings
+
+
+def _stated(source: Origin) -> dict[str, Any]:
+    """What a manifest says of a source."""
+    return {name: value for name, value in source._asdict().items() if name != "reading" or value}
 
 
 def text_bytes(classes: Sequence[str]) -> int:

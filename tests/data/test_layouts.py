@@ -148,7 +148,7 @@ def test_the_images_per_class_that_are_advised_do(
     with pytest.raises(InputError, match="fewer than 13 training images in circle") as refused:
         training_images(str(tree), replace(base, ipc=13))
     advised = int(re.search(r"lower --ipc to (\d+)", str(refused.value))[1])
-    material, _ = training_images(str(tree), replace(base, ipc=advised))
+    material = training_images(str(tree), replace(base, ipc=advised))[0]
     counts = material.train.counts().values()
     assert min(counts) >= base.distiller.images_needed(advised)
     assert advised == 12 or min(counts) < base.distiller.images_needed(advised + 1)

@@ -21,7 +21,7 @@ from conftest import cheap, seal
 from hello_distill import api as pipeline
 from hello_distill import cli, teachers
 from hello_distill.artifact import load
-from hello_distill.data.licence import UNKNOWN, source_of
+from hello_distill.data.licence import UNKNOWN, Origin, source_of
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs
 from hello_distill.format.manifest import IMAGES, LARGEST_FILE, MOST_VALUES, parse
@@ -292,7 +292,7 @@ def test_links_are_refused_also_where_hashes_are_not_read(artefact: Path, tmp_pa
 def test_the_licence_of_a_card_is_a_line_of_text(text: str, licences: list[str | None], tmp_path: Path) -> None:
     (tmp_path / "README.md").write_bytes(text.encode())
     with cheap(2.0):
-        assert list(source_of(str(tmp_path))) == [None, *licences]
+        assert source_of(str(tmp_path)) == Origin(None, *licences)
 
 
 def test_a_card_that_unfolds_without_end_gives_no_licence(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -20,11 +22,17 @@ from hello_distill import artifact as artifacts
 from hello_distill import cli, queries, stages
 from hello_distill.api import distill
 from hello_distill.data.images import ImageSet, Material
+from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.recover import backbone
 from hello_distill.distillers.sre2l import SRe2L
+from hello_distill.experiments.comparison import compare
+from hello_distill.experiments.continual import Continual, continual
+from hello_distill.experiments.grid import Bench, Comparison, Contender
+from hello_distill.experiments.ledger import Cell
 from hello_distill.experiments.plan import plan
+from hello_distill.experiments.study import Study, study
 from hello_distill.format import costs, storage
 from hello_distill.format.specs import Augment
 from hello_distill.format.storage import sha256
@@ -479,6 +487,109 @@ def test_a_plan_with_a_teacher_shares_nothing_with_one_without(
     assert "teachers" not in storage.read_manifest(tmp_path / "without" / "artefact")
 
 
+def comparison_of(recipe: Recipe) -> Comparison:
+    """Random images, RDED's, and RDED's with a teacher that belongs to the method."""
+    method = RDED(recipe.distiller.patches)
+    other = replace(recipe.teachers, network="convnet1_w4")
+    contenders = {
+        "random": Contender(RandomImages()),
+        "rded": Contender(method),
+        "rded-other": Contender(method, other),
+    }
+    base, projector = replace(recipe, held_share=0.3), recipe.distiller.projector
+    return Comparison(base, contenders, projector, {1: (1, 4)}, labels={}, trial_ipc=1)
+
+
+def test_a_comparison_with_a_teacher_trains_none(
+    convnet: Path, tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But that of a method which has one of its own. Whatever came of it names it; no folder is named."""
+    trained_here, named = [], {}
+    train, labelled = stages.train_teachers, Bench.labelled
+
+    def counted(data: ImageSet, spec: TeacherSpec, seed: int) -> object:
+        trained_here.append(spec.network)
+        return train(data, spec, seed)
+
+    @contextmanager
+    def looked_at(bench: Bench, cell: Cell, *arguments: Any) -> Iterator[Path]:
+        with labelled(bench, cell, *arguments) as folder:
+            named[cell.method, cell.labels] = storage.read_manifest(folder).get("teachers", [])
+            yield folder
+
+    monkeypatch.setattr(stages, "train_teachers", counted)
+    monkeypatch.setattr(Bench, "labelled", looked_at)
+    monkeypatch.setattr("hello_distill.recipes.find_comparison", lambda name: comparison_of(recipe))
+    out = tmp_path / "r.json"
+    kinds = ["hard", "teacher", "projector"]
+    call = ["compare", str(tree), "--out", str(out), "--students", "convnet1_w4", "--seeds", "0", "--labels", *kinds]
+    call += ["--methods", "random", "rded", "rded-other"]
+    assert cli.main([*call, "--teacher", f"convnet2_w8:{convnet}"]) == 0
+    assert trained_here == ["convnet1_w4"]
+    brought = {
+        "name": "convnet2_w8:convnet.safetensors",
+        "bytes": convnet.stat().st_size,
+        "sha256": sha256(convnet),
+        "network": "convnet2_w8",
+    }
+    without = {("random", "hard"), ("rded-other", "hard"), ("rded-other", "teacher")}
+    assert named == {
+        (method, kind): [] if (method, kind) in without else [brought]
+        for method in ("random", "rded", "rded-other")
+        for kind in kinds
+    }
+    written = json.loads(out.read_text())
+    assert written["recipe"]["base"]["teachers"]["sources"] == [brought]
+    assert "sources" not in written["recipe"]["methods"]["rded-other"]["teachers"]
+    assert set(written["stages"]) == {"convnet2_w8:convnet.safetensors", "convnet1_w4", "projector"}
+    assert "--teacher convnet2_w8:convnet.safetensors" in written["commands"][0]
+    assert str(convnet.parent) not in out.read_text()
+    copied = tmp_path / "convnet.safetensors"
+    torch.save(trained(small(seed=1), steps=1).state_dict(), copied)
+    assert cli.main([*call, "--teacher", f"convnet2_w8:{copied}"]) == 2, "the result is of another teacher"
+
+
+def test_a_teacher_that_nothing_asks_is_refused(convnet: Path, tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """Or that labels could not ship: before the data are read."""
+    taught = comparison_of(recipe).with_own_teachers([f"convnet2_w8:{convnet}"])
+    for methods, labels in ((["random"], ["hard"]), (["rded-other"], ["hard", "teacher"])):
+        with pytest.raises(InputError, match="nothing here asks the teacher that is brought along; leave --teacher"):
+            compare("nowhere", tmp_path / "r.json", taught, methods, labels, None, ["convnet1_w4"], [0])
+    asked = Study("?", None, taught, {}).comparison
+    with pytest.raises(InputError, match="nothing here asks"):
+        study("nowhere", tmp_path / "r.json", Study("?", None, asked, {}), ["rded-other"], seeds=[0])
+    (tmp_path / "vision").mkdir()
+    cannot = comparison_of(recipe).with_own_teachers([str(tmp_path / "vision")])
+    for methods, labels in ((["rded"], ["hard"]), (["random"], ["static"])):
+        with pytest.raises(InputError, match="an artefact holds networks of torchvision and timm only"):
+            compare("nowhere", tmp_path / "r.json", cannot, methods, labels, None, ["convnet1_w4"], [0])
+
+
+def test_a_study_with_a_teacher(convnet: Path, tree: Path, recipe: Recipe, tmp_path: Path, no_training: None) -> None:
+    asked = Study("?", None, comparison_of(recipe), {}, networks={"convnet1_w4": {}})
+    taught = asked.with_own_teachers([f"convnet2_w8:{convnet}"])
+    result = study(str(tree), tmp_path / "r.json", taught, ["random", "rded"], seeds=[0])
+    assert [cell["method"] for cell in result["cells"]] == ["random", "rded"]
+    assert result["recipe"]["base"]["teachers"]["sources"][0]["sha256"] == sha256(convnet)
+
+
+def test_a_teacher_of_all_classes_teaches_those_that_have_arrived(
+    convnet: Path, tree: Path, recipe: Recipe, tmp_path: Path, no_training: None
+) -> None:
+    """With the logits of the classes seen alone, in the order in which these arrived."""
+    taught = Continual(comparison_of(recipe), {"rded": {}}).with_own_teachers([f"convnet2_w8:{convnet}"])
+    result = continual(str(tree), tmp_path / "r.json", taught, ["rded"], [2], None, [0])
+    assert {(cell["labels"], cell["step"]) for cell in result["cells"]} == {
+        (labels, step) for labels in ("teacher-seen", "teacher-all") for step in (1, 2)
+    }
+    whole = Bench(str(tree), taught.comparison, tmp_path / ".work")
+    part, images = whole.only((3, 1)), whole.material.held.images[:5] / 255
+    expected = whole.stages().teachers().observer(images)[:, [3, 1]]
+    torch.testing.assert_close(part.stages().teachers().ensemble(images), expected)
+    shipped = artifacts.load(part.images("rded", 1, 0)).labels
+    torch.testing.assert_close(shipped(images[:1], VIEW), expected[:1], rtol=5e-3, atol=5e-3)
+
+
 def test_settings_without_own_teachers_are_as_before() -> None:
     """Results and caches are named by them."""
     assert "sources" not in Recipe().settings()["teachers"]
@@ -510,7 +621,7 @@ def test_a_method_that_trains_its_own_networks_says_so(convnet: Path) -> None:
 # transformers.
 
 
-def test_a_classifier_of_transformers(tmp_path: Path) -> None:
+def test_a_classifier_of_transformers(tree: Path, recipe: Recipe, tmp_path: Path, no_training: None) -> None:
     """Its names, size and normalisation are read from its folder; an artefact cannot hold it."""
     transformers = pytest.importorskip("transformers")
     labels = dict(enumerate(("stripes", "circle", "square", "cross")))
@@ -547,6 +658,14 @@ def test_a_classifier_of_transformers(tmp_path: Path) -> None:
     assert find(parse(f"{folder}:mean=0.5:std=0.25")).std == (0.25, 0.25, 0.25)
     with pytest.raises(InputError, match="an artefact holds networks of torchvision and timm only"):
         check_sources([str(folder)], "teacher")
+    tried = replace(recipe, held_share=0.3, ipc=1).with_own_teachers([f"{folder}:mean=0.5:std=0.5:size=48"])
+    kinds = {name: wanted(name) for name in ("hard", "teacher", "projector")}
+    result = plan(str(tree), tmp_path / "plan", tried, kinds, steps=2, seeds=[0])
+    assert {way["labels"] for way in result["ways"]} == {"hard", "projector"}, "what can be shipped"
+    assert [model["model"] for model in result["instead"]] == ["head", "projector"]
+    assert str(tmp_path) not in (tmp_path / "plan" / "plan.json").read_text()
+    with pytest.raises(InputError, match="an artefact holds networks of torchvision and timm only"):
+        plan(str(tree), tmp_path / "no", replace(tried, distiller=RDED(recipe.distiller.patches)), kinds)
 
 
 def test_folders_that_are_no_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,7 +293,7 @@ def verify_options(parser: ArgumentParser) -> None:
     parser.add_argument("--data", help="labelled images to compare the order of classes with: its test split")
     add_test(parser)
     parser.add_argument("--teacher", help="an artefact whose teacher or projector to compare the order of classes with")
-    add_reading(parser)
+    add_reading(parser, artefact=True)
     add_json(parser)
 
 

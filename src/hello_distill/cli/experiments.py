@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -15,6 +15,13 @@ from hello_distill.cli.options import ArgumentParser, add_json, add_reading, add
 from hello_distill.cli.output import say_ready, show
 from hello_distill.system import publishing
 from hello_distill.system.claims import claimed
+
+if TYPE_CHECKING:
+    from hello_distill.experiments.continual import Continual
+    from hello_distill.experiments.grid import Comparison
+    from hello_distill.experiments.study import Study
+
+    Taught = Comparison | Study | Continual
 
 
 def add_result(parser: ArgumentParser, recipes: str, recipe: str | None = "small") -> None:
@@ -30,8 +37,9 @@ def add_ipc(parser: ArgumentParser) -> None:
 
 
 def add_seeds(parser: ArgumentParser, meaning: str) -> None:
-    """The last options: seeds, and what is let pass."""
+    """The last options: seeds, a teacher of one's own, and what is let pass."""
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help=meaning)
+    add_teacher(parser)
     add_reading(parser)
 
 
@@ -125,25 +133,34 @@ def study(options: Namespace) -> None:
     fill("study", options, run, find_study(options.recipe), **chosen)
 
 
-def fill(name: str, options: Namespace, run: Callable[..., dict[str, Any]], recipe: object, **chosen: Any) -> None:
+def fill(name: str, options: Namespace, run: Callable[..., dict[str, Any]], recipe: Taught, **chosen: Any) -> None:
     """Run an experiment into its result file and show the result.
 
-    The file names this command, without the folders above data and result.
+    The file names this command, without the folders above data, result and teachers.
     """
     from hello_distill.data.sources import short_name
     from hello_distill.experiments import ledger
     from hello_distill.report import terminal
 
+    recipe = recipe.with_own_teachers(options.teacher) if options.teacher else recipe
     result = run(options.data, options.out, recipe, ipcs=options.ipc, seeds=options.seeds, **chosen)
     words = ["hello-distill", name, short_name(options.data)]
     for option, value in options.as_dict().items():
         if option != "data" and value is not None and value is not False:
-            shown = Path(value).name if option in ("out", "class_names") else value
-            given = [] if value is True else map(str, shown if isinstance(shown, list) else [shown])
-            words += [f"--{option.replace('_', '-')}", *given]
+            words += _worded(f"--{option.replace('_', '-')}", value)
     if Path(options.out).exists():
         ledger.sign(Path(options.out), shlex.join(words))
     show(result, terminal.result)
+
+
+def _worded(option: str, value: Any) -> list[str]:
+    """An option and its value as a command has them, without the folders above files."""
+    from hello_distill.training.own import parse
+
+    if option == "--teacher":
+        return [word for source in value for word in (option, parse(source).name)]
+    shown = Path(value).name if option in ("--out", "--class-names") else value
+    return [option, *([] if value is True else map(str, shown if isinstance(shown, list) else [shown]))]
 
 
 def plan_options(parser: ArgumentParser) -> None:
@@ -152,7 +169,6 @@ def plan_options(parser: ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="folder for the artefact and plan.json; must not exist yet")
     parser.add_argument("--ipc", type=PositiveInt, required=True, help="images per class")
     parser.add_argument("--recipe", default="cpu", help="as for `distill`")
-    add_teacher(parser)
     parser.add_argument("--config", help="as for `distill`")
     parser.add_argument("--bytes", help="the most that may be shipped, e.g. 500KB")
     parser.add_argument("--steps", type=PositiveInt, default=300, help="optimiser steps of each student")

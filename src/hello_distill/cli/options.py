@@ -47,27 +47,31 @@ def add_artefact(parser: ArgumentParser) -> None:
     parser.add_argument("artefact", help="folder that `distill` wrote, or hf://owner/name[@REVISION]")
 
 
-READING: dict[str, str] = {
-    "image_column": "column of a table that holds the images or their paths (default: found)",
-    "label_column": "column of a table that holds the classes (default: found)",
-    "train_split": "split or folder to train on (default: train or training)",
-    "test_split": "split or folder to test on (default: test, testing, eval, validation, valid, val or dev)",
-    "revision": "branch, tag or commit of a data set on the Hub",
-    "class_names": "file that names the classes, in words: a JSON list or object, or a line for each",
+READING: dict[str, tuple[str, str]] = {
+    "image_column": ("column of a table that holds the images or their paths", "found"),
+    "label_column": ("column of a table that holds the classes", "found"),
+    "train_split": ("split or folder to train on", "train or training"),
+    "test_split": ("split or folder to test on", "test, testing, eval, validation, valid, val or dev"),
+    "revision": ("branch, tag or commit of a data set on the Hub", "its newest"),
+    "class_names": (
+        "file that names the classes, in words: a JSON list or object, or a line for each",
+        "as DATA calls them",
+    ),
 }
-"""Options that say how DATA is read, by fields of `Context`."""
+"""Options that say how DATA is read, by fields of `Context`, with what is done without them."""
 
 
-def add_reading(parser: ArgumentParser) -> None:
-    """The options that all commands share that read images."""
+def add_reading(parser: ArgumentParser, artefact: bool = False) -> None:
+    """The options that all commands share that read images; an artefact's test images are read as it was made."""
     parser.add_argument(
         "--max-bad",
         type=float,
         default=Context.max_bad,
         help="share of images that may be unreadable and are left out",
     )
-    for name, text in READING.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", help=text)
+    for name, (text, usual) in READING.items():
+        usual = "as it was distilled" if artefact else usual
+        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{text} (default: {usual})")
     parser.add_argument("--follow-links", action="store_true", help="read what links lead to that lead out of DATA")
 
 

@@ -41,7 +41,7 @@ def report_options(parser: ArgumentParser) -> None:
         help="the artefact of the same run without the image update; may be repeated",
     )
     parser.add_argument("--data", help="what the artefacts were distilled from: which classes do their labels confuse")
-    add_reading(parser)
+    add_reading(parser, artefact=True)
 
 
 def report(options: Namespace) -> None:

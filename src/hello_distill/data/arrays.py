@@ -1,7 +1,4 @@
-"""Images that are numbers in files: NumPy's `.npz`, and the data sets of torchvision where they lie unpacked.
-
-Pixels become images without compression (PPM), so that they are decoded as all others are.
-"""
+"""Images that are numbers in files: NumPy's `.npz`, and the data sets of torchvision where they lie unpacked."""
 
 from __future__ import annotations
 
@@ -11,16 +8,16 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hello_distill.data import trees, values
-from hello_distill.data.folders import TEST_WORDS, split_names, training_split
+from hello_distill.data import values
+from hello_distill.data.folders import test_split, training_split
 from hello_distill.data.images import Split
+from hello_distill.data.pixels import Numbers, images
 from hello_distill.system.errors import InputError, listed, one_line
 
-Numbers: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 IMAGE_WORDS = r"x|images?|imgs?|data|features|arr_0"
 LABEL_WORDS = r"y|labels?|targets?|classes|arr_1"
 
@@ -36,10 +33,7 @@ class Arrays(NamedTuple):
 
     def test(self, name: str | None) -> Split:
         pairs, train = self._pairs(), self.training()
-        usual = [split for split in split_names(pairs, TEST_WORDS) if split != train.name]
-        if (found := name or next(iter(usual), None)) not in pairs or found == train.name:
-            raise values.no_test(self.source, name, pairs, "add the arrays x_test and y_test")
-        assert found is not None
+        found = test_split(self.source, name, pairs, train.name, "add the arrays x_test and y_test")
         return self._split(found, pairs, train.classes)
 
     def _pairs(self) -> dict[str, tuple[str, str]]:
@@ -75,7 +69,8 @@ class Arrays(NamedTuple):
                 raise InputError(
                     f"{self.source} cannot be read ({one_line(error)}); save plain arrays: uint8 images of one size"
                 ) from None
-        return split_of(self.source, name or "train", pixels, _flat(targets).tolist(), names, labels)
+        single = values.single(self.source, labels, list(np.atleast_1d(targets).tolist()))
+        return split_of(self.source, name or "train", pixels, single, names, labels)
 
 
 def split_of(
@@ -90,47 +85,9 @@ def split_of(
     if len(pixels) != len(labels):
         raise InputError(f"{source}: {len(pixels)} images and {len(labels)} labels ({column}); save as many of each")
     known = values.classes_of(source, column, labels) if names is None else names
-    images: list[dict[str, bytes | None]] = [
-        {"bytes": content, "path": None} for content in map(_ppm, _whole_colours(source, pixels))
-    ]
-    table = values.in_memory(images, values.targets_of(f"{source}, split {name}", labels, known), known)
+    table = values.in_memory(images(source, pixels), values.targets_of(f"{source}, split {name}", labels, known), known)
     split = Split(source, name, table, known)
     return values.without_unlabelled(split.noting(values.said(column, known) if names is None else ""))
-
-
-def _flat(labels: Numbers) -> Numbers:
-    """Labels (n) of (n), (n 1) or, one-hot, (n c)."""
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        return labels.argmax(1)
-    return labels.reshape(len(labels)) if labels.ndim else labels.reshape(1)
-
-
-def _whole_colours(source: str, pixels: Numbers) -> Numbers:
-    """Images as (n h w 3) or (n h w), uint8. Raises InputError for what is no such images.
-
-    Numbers with fractions from 0 to 1 are taken for shares of 255.
-    """
-    if pixels.ndim == 4 and pixels.shape[1] in (1, 3) and pixels.shape[3] not in (1, 3):
-        pixels = pixels.transpose(0, 2, 3, 1)
-    if pixels.ndim == 4 and pixels.shape[3] == 1:
-        pixels = pixels[..., 0]
-    if pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] != 3):
-        raise InputError(
-            f"{source}: images have the shape {pixels.shape}; save them as (n, height, width, 3) or (n, height, width)"
-        )
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype.kind not in "iufb" or not len(pixels) or not 0 <= pixels.min() <= pixels.max() <= 255:
-        raise InputError(f"{source}: images are not numbers from 0 to 255; save them as uint8")
-    if pixels.dtype.kind in "fb" and pixels.max() <= 1:
-        pixels = pixels * 255.0
-    return np.rint(pixels).astype(np.uint8)
-
-
-def _ppm(image: Numbers) -> bytes:
-    """An image (h w 3) or (h w) as a file without compression."""
-    height, width = image.shape[:2]
-    return b"P%d\n%d %d\n255\n" % (6 if image.ndim == 3 else 5, width, height) + image.tobytes()
 
 
 class Known(NamedTuple):
@@ -159,6 +116,9 @@ TORCHVISION = (
     Known("oxford-iiit-pet/annotations", "OxfordIIITPet", {"split": "trainval"}, {"split": "test"}),
     Known("flowers-102/imagelabels.mat", "Flowers102", *SPLITS),
     Known("fgvc-aircraft-2013b/data", "FGVCAircraft", {"split": "trainval"}, {"split": "test"}),
+    Known("gtsrb/GTSRB", "GTSRB", *SPLITS),
+    Known("stanford_cars/devkit", "StanfordCars", *SPLITS),
+    Known("usps.bz2", "USPS", *FLAGS),
 )
 """Those whose folders are no class folders; the others (EuroSAT, Caltech101, Imagenette) are read as such."""
 
@@ -199,19 +159,24 @@ class Torchvision(NamedTuple):
                 f"again: torchvision.datasets.{self.known.name}({str(self.root)!r}, download=True)"
             ) from None
         names = tuple(re.sub(r"^\d+ - ", "", str(each)) for each in getattr(data, "classes", ()))
-        files = getattr(data, "_image_files", None) or getattr(data, "_images", None)
-        note = f"read as {self.known.name} of torchvision"
-        if files is not None and not isinstance(files, np.ndarray):
-            return self._files(name, list(map(str, files)), list(data._labels), names).noting(note)
-        labels = getattr(data, "targets", None)
-        labels = np.asarray(data.labels if labels is None else labels).tolist()
+        files, labels = _listed(data)
         present = sorted(set(labels))
-        split = split_of(self.source, name, np.asarray(data.data), labels, tuple(map(str, present)), "targets")
-        if names:
-            split = replace(split, classes=tuple(names[label] for label in present))
-        return split.noting(note)
+        known = tuple(names[label] if names else str(label) for label in present)
+        if files is None:
+            numbers = tuple(map(str, present))
+            split = replace(
+                split_of(self.source, name, np.asarray(data.data), labels, numbers, "targets"), classes=known
+            )
+        else:
+            targets = [present.index(label) for label in labels]
+            split = values.checked(values.split_at(self.source, name, files, targets, known, self.root.resolve()))
+        return split.noting(f"read as {self.known.name} of torchvision")
 
-    def _files(self, name: str, files: list[str], labels: list[int], names: tuple[str, ...]) -> Split:
-        known = names or tuple(map(str, sorted(set(labels))))
-        table = values.in_memory(values.at_paths(files), labels, known)
-        return values.checked(Split(self.source, name, table, known, trees.roots(self.root.resolve())))
+
+def _listed(data: Any) -> tuple[list[str] | None, list[int]]:
+    """Paths of the images of a data set, None where they are in memory, and the numbers of their classes."""
+    if pairs := getattr(data, "_samples", None):
+        return [str(path) for path, _ in pairs], [int(label) for _, label in pairs]
+    if files := getattr(data, "_image_files", None) or getattr(data, "_images", None):
+        return list(map(str, files)), list(data._labels)
+    return None, np.asarray(data.labels if (labels := getattr(data, "targets", None)) is None else labels).tolist()

@@ -61,10 +61,10 @@ def decode(record: dict[str, Any] | None, roots: Sequence[Path] = ()) -> Image.I
     return picture(contents(os.fsdecode(record["path"]), roots))
 
 
-def contents(path: str, roots: Sequence[Path]) -> bytes:
+def contents(path: str, roots: Sequence[Path], most: int = MAX_BYTES) -> bytes:
     """The bytes of a file that lies below one of the folders, or in one of the archives (resolved), links followed.
 
-    Pipes, devices and files above MAX_BYTES are not opened. Raises Unreadable.
+    Pipes, devices and files of more than `most` bytes are not opened. Raises Unreadable.
     """
     try:
         real = Path(os.path.realpath(path))
@@ -73,13 +73,13 @@ def contents(path: str, roots: Sequence[Path]) -> bytes:
     if not any(real.is_relative_to(root) for root in roots):
         raise Unreadable("outside of the source", "a link that leads elsewhere" if real != Path(path) else "")
     if archive := archives.holding(real):
-        return _member(archive, real.relative_to(archive).as_posix())
+        return _member(archive, real.relative_to(archive).as_posix(), most)
     try:
         status = real.stat()
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable("no regular file")
-        if status.st_size > MAX_BYTES:
-            raise _too_many_bytes(status.st_size)
+        if status.st_size > most:
+            raise _too_many_bytes(status.st_size, most)
         return real.read_bytes()
     except FileNotFoundError:
         raise Unreadable("no such file") from None
@@ -87,10 +87,10 @@ def contents(path: str, roots: Sequence[Path]) -> bytes:
         raise Unreadable("not readable", error.strerror or "") from None
 
 
-def _member(archive: Path, name: str) -> bytes:
+def _member(archive: Path, name: str, most: int) -> bytes:
     try:
-        if (size := archives.size(archive, name)) > MAX_BYTES:
-            raise _too_many_bytes(size)
+        if (size := archives.size(archive, name)) > most:
+            raise _too_many_bytes(size, most)
         return archives.read(archive, name)
     except KeyError:
         raise Unreadable("no such file") from None
@@ -155,8 +155,8 @@ def formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _too_many_bytes(count: int) -> Unreadable:
-    return Unreadable("too many bytes", f"{count:,}, at most {MAX_BYTES:,}")
+def _too_many_bytes(count: int, most: int = MAX_BYTES) -> Unreadable:
+    return Unreadable("too many bytes", f"{count:,}, at most {most:,}")
 
 
 def _to_rgb(picture: Image.Image, profile: bytes | None) -> Image.Image:

@@ -62,6 +62,19 @@ def training_split(source: str, splits: Sequence[str]) -> str:
     return name
 
 
+def test_split(source: str, name: str | None, splits: Iterable[str], train: str, change: str) -> str:
+    """The split of that name, or else one that is called so; not the one to train on.
+
+    Raises InputError where there is none, with the change that makes one.
+    """
+    others = [split for split in splits if split and split != train]
+    found = [name] if name in others else split_names(others, TEST_WORDS) if name is None else []
+    if not found:
+        wanted, held = f" {name}" if name else "", listed([*filter(None, splits)]) or "one split alone"
+        raise InputError(f"{source} has no test split{wanted}: it has {held}; {change}, or test with --test {HELD_OUT}")
+    return str(found[0])
+
+
 def by_split(files: Iterable[Path], source: Path) -> dict[str, list[Path]]:
     """Files by what their folder in the source says of their split, or else what their names begin with."""
     found: dict[str, list[Path]] = {}
@@ -74,15 +87,17 @@ def by_split(files: Iterable[Path], source: Path) -> dict[str, list[Path]]:
 
 
 def base(tree: Tree) -> str:
-    """Where splits and class folders lie: the tree itself, or the one folder that an archive was wrapped in."""
+    """Where splits and class folders lie: the tree itself, or the folder in it that an archive was wrapped in."""
     return "" if _splits(tree, "") else _unwrapped(tree, "")
 
 
 def _unwrapped(tree: Tree, at: str) -> str:
-    """The only folder in a folder without files, if folders lie in it; else the folder itself."""
+    """The folder itself; or, for as long as it holds a single folder with folders in it and no file, that one."""
     inner = tree.folders(at)
-    wrapped = len(inner) == 1 and not tree.files(at) and tree.folders(join(at, inner[0]))
-    return join(at, inner[0]) if wrapped else at
+    if len(inner) == 1 and not tree.files(at) and tree.folders(join(at, inner[0])):
+        within = join(at, inner[0])
+        return within if _splits(tree, within) else _unwrapped(tree, within)
+    return at
 
 
 def _splits(tree: Tree, at: str) -> dict[str, list[str]]:
@@ -197,9 +212,11 @@ def images_of(place: Place, classes: Sequence[str]) -> tuple[list[str], list[int
     folders = {target: join(place.at, name) for target, name in enumerate(classes) if name in there}
     folders, held = _in_one_more(tree, folders, {target: tree.inside(folder) for target, folder in folders.items()})
     if nested := [f"{classes[target]} ({inside.folders[0]}/)" for target, inside in held.items() if inside.folders]:
+        first = next(classes[target] for target, inside in held.items() if inside.folders)
         raise InputError(
-            f"{place.shown}: class folders hold folders: {listed(nested)}; images in them would be lost: "
-            "move them up into the class folder, or the folders elsewhere"
+            f"{place.shown}: class folders hold folders: {listed(nested)}; images in them would be lost: move them up "
+            f"into the class folder, or the folders elsewhere, or if {first} is no class, but a folder of class "
+            f"folders, name it with --train-split {first}"
         )
     files = [(tree.path(join(folders[target], file)), target) for target in held for file in held[target].files]
     litter = len(tree.inside(place.at).litter) + sum(len(inside.litter) for inside in held.values())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import huggingface_hub
 import yaml
@@ -28,6 +29,8 @@ class Origin(NamedTuple):
     """The Hub's name of the licence, or `other`."""
     license_name: str | None = None
     license_link: str | None = None
+    reading: Mapping[str, Any] | None = None
+    """How it was read; see `hello_distill.data.manner`."""
 
 
 UNKNOWN = Origin()
@@ -47,19 +50,19 @@ def source_of(data: str) -> Origin:
     if Path(data).exists() and not Path(data).is_dir():  # never asked for on the Hub, though it may look like an id
         return UNKNOWN
     if Path(data).is_dir():
-        return Origin(None, *_licence(Path(data, CARD), Path(data)))
+        return _licence(None, Path(data, CARD), Path(data))
     if (found := on_hub(data)) is not None:
         revision = found.revision or context.current().revision
         try:
             card = huggingface_hub.hf_hub_download(found.name, CARD, repo_type="dataset", revision=revision)
         except (OSError, ValueError):
             return Origin(found.name)
-        return Origin(found.name, *_licence(Path(card), Path(constants.HF_HUB_CACHE)))
+        return _licence(found.name, Path(card), Path(constants.HF_HUB_CACHE))
     return UNKNOWN
 
 
-def _licence(card: Path, root: Path) -> list[str | None]:
-    """`license`, `license_name` and `license_link` of a data set card that lies below a folder.
+def _licence(name: str | None, card: Path, root: Path) -> Origin:
+    """`license`, `license_name` and `license_link` of a data set's card, which lies below a folder.
 
     A card that says nothing of them, leads elsewhere or cannot be read gives none. It may be a stranger's: only these
     fields are looked at, and of YAML only texts and lists of texts.
@@ -70,7 +73,7 @@ def _licence(card: Path, root: Path) -> list[str | None]:
     except (ValueError, RecursionError, yaml.YAMLError):
         node = None
     fields = {key.value: _text(value) for key, value in node.value} if isinstance(node, yaml.MappingNode) else {}
-    return [fields.get(name) for name in ("license", "license_name", "license_link")]
+    return Origin(name, fields.get("license"), fields.get("license_name"), fields.get("license_link"))
 
 
 def _text(node: yaml.Node) -> str | None:

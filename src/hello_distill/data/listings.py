@@ -10,12 +10,13 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from hello_distill.data import trees, values
-from hello_distill.data.folders import TEST_WORDS, TRAIN_WORDS, split_names, training_split
+from hello_distill.data import values
+from hello_distill.data.folders import TEST_WORDS, TRAIN_WORDS, split_names, test_split, training_split
 from hello_distill.data.images import Split
 from hello_distill.data.trees import Tree, join
 from hello_distill.system import context
@@ -79,11 +80,21 @@ def listings(tree: Tree, at: str) -> dict[str, Listing]:
     files = sorted(name for name, is_folder in tree.entries(at) if not is_folder and _is_list(name))
     if metadata := [name for name in METADATA if name in files]:
         return {"": Listing(tree, join(at, metadata[0]))}
-    stems = {PurePosixPath(name).stem: name for name in reversed(files)}
-    named = split_names(stems, (*TRAIN_WORDS, *TEST_WORDS))
-    if any(stem in split_names(named, TRAIN_WORDS) for stem in named):
-        return {stem: Listing(tree, join(at, stems[stem])) for stem in named}
+    for called in (_stem, _last_word):
+        stems = {called(name): name for name in reversed(files)}
+        named = split_names(stems, (*TRAIN_WORDS, *TEST_WORDS))
+        if len(stems) == len(files) and any(stem in split_names(named, TRAIN_WORDS) for stem in named):
+            return {stem: Listing(tree, join(at, stems[stem])) for stem in named}
     return {"": Listing(tree, join(at, files[0]))} if len(files) == 1 else {}
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _last_word(name: str) -> str:
+    """What the name of `mnist_train.csv` ends with."""
+    return re.split(r"[-_. ]", _stem(name))[-1]
 
 
 def metadata(tree: Tree, at: str) -> dict[str, Listing]:
@@ -120,13 +131,9 @@ class Listed(NamedTuple):
 
     def test(self, name: str | None) -> Split:
         splits, train = self._splits(), self.training()
-        usual = [split for split in split_names(splits, TEST_WORDS) if split != train.name]
-        found = [name] if name in splits and name != train.name else usual if name is None else []
-        if not found:
-            raise values.no_test(
-                self.source, name, splits, "list one in test.csv beside it, or in a column called split"
-            )
-        return self._split(found[0], splits[found[0]], train)
+        change = "list one in test.csv beside it, or in a column called split"
+        found = test_split(self.source, name, splits, train.name, change)
+        return self._split(found, splits[found], train)
 
     def _splits(self) -> dict[str, tuple[Listing, list[dict[str, Any]]]]:
         """Rows by split, with the file that lists them."""
@@ -145,11 +152,10 @@ class Listed(NamedTuple):
         columns = [column for column in rows[0] if column and column != "split"]
         images, paths = _paths(file, rows, columns)
         column = values.column(file.shown, "label", [other for other in columns if other != images], columns)
-        found = [row.get(column) for row in rows]
+        found = values.single(file.shown, column, [row.get(column) for row in rows])
         names = values.classes_of(file.shown, column, found) if train is None else train.classes
         targets = values.targets_of(f"{file.shown}, split {name}", found, names)
-        table = values.in_memory(values.at_paths(paths), targets, names)
-        split = Split(self.source, name, table, names, trees.roots(file.tree.root))
+        split = values.split_at(self.source, name, paths, targets, names, file.tree.root)
         return values.without_unlabelled(split.noting(values.said(column, names)))
 
 

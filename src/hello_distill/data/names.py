@@ -32,15 +32,20 @@ class Named(NamedTuple):
     note: str = ""
 
 
-def named(source: str, classes: Sequence[str], file: str | None) -> Named:
-    """What the classes of a source are called: by a file, by a set that is known, or as the source says.
+def named(source: str, classes: Sequence[str], given: str | Mapping[str, str] | None) -> Named:
+    """What the classes of a source are called: by a file (without spaces around names), by names that are given for
+    some of the source's own, by a set that is known, or as the source says.
 
     Raises InputError where the file cannot be read, lacks a class, or gives two classes one name.
     """
-    if file is not None:
-        names = _by_file(file, classes)
-        check_names(f"--class-names {file}", names)
-        return Named(names, f"classes are named by {Path(file).name}")
+    if isinstance(given, str):
+        names = _by_file(given, classes)
+        check_names(f"--class-names {given}", names)
+        return Named(names, f"classes are named by {Path(given).name}")
+    if given and any(name in given for name in classes):
+        names = tuple(given.get(name, name) for name in classes)
+        check_names(source, names)
+        return Named(names, "classes are named as in the artefact")
     if all(WORDNET_ID.fullmatch(name) for name in classes) and (known := _by_wordnet(classes)):
         return Named(known, "WordNet ids are named as ImageNet's classes")
     if known := _by_number(source, classes):

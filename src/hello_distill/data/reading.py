@@ -170,14 +170,15 @@ def _put(file: Path, start: int, block: Block) -> None:
 def key(source: Undecoded) -> str:
     """A name for what decoding a source gives: another one where its files, the size or the way of decoding differ.
 
-    Files count by path, size and time of change; nothing of their content is read.
+    Files count by path, size and time of change; nothing of their content is read. A table that lies in no file counts
+    by what it holds.
     """
     table = source.table
     paths = table.select_columns("image").flatten().select_columns("image.path")["image.path"][:]
     held = [file["filename"] for file in table.cache_files]
     facts = {
         "files": _digest(map(_described, [path for path in paths if path is not None])),
-        "table": _digest(map(_described, held)) if held or not all(paths) else table._fingerprint,
+        "table": _digest(map(_described, held)) if held else table._fingerprint,
         "rows": _digest(map(str, source.part or ())),
         "shape": source.shape,
         "square": source.square,

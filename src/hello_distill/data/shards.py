@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hello_distill.data import archives, trees, values
+from hello_distill.data import archives, values
 from hello_distill.data.folders import TEST_WORDS, TRAIN_WORDS, by_split, split_names
 from hello_distill.data.images import Split
 from hello_distill.data.listings import PICTURES
@@ -81,13 +81,12 @@ class Shards(NamedTuple):
         if not samples:
             raise InputError(f"{self.source}, split {name}: no images in it; fill it or choose another data set")
         column = _label_field(self.source, samples)
-        found = [_value(sample.fields, column) for sample in samples]
+        found = values.single(self.source, column, [_value(sample.fields, column) for sample in samples])
         known = values.classes_of(self.source, column, found) if names is None else names
         targets = values.targets_of(f"{self.source}, split {name}", found, known)
-        table = values.in_memory(values.at_paths(sample.path for sample in samples), targets, known)
-        roots = trees.roots(*(file.resolve() for file in self.files))
-        split = Split(self.source, name, table, known, roots).noting(values.said(column, known))
-        return values.without_unlabelled(split)
+        paths = (sample.path for sample in samples)
+        split = values.split_at(self.source, name, paths, targets, known, *(file.resolve() for file in self.files))
+        return values.without_unlabelled(split.noting(values.said(column, known)))
 
 
 def _samples(shard: Path) -> Iterator[Sample]:

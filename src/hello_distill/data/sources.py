@@ -20,6 +20,7 @@ from hello_distill.data.fashion_mnist import fashion_mnist
 from hello_distill.data.folders import Place
 from hello_distill.data.images import ImageSet, Split
 from hello_distill.data.listings import Listed, Listing
+from hello_distill.data.numbered import Numbered, is_numbered
 from hello_distill.data.order import check_classes_match
 from hello_distill.data.shards import Shards, shards_of
 from hello_distill.data.tables import Tables
@@ -150,7 +151,7 @@ def _in_file(source: str) -> Reader:
         return arrays.Arrays(source)
     if ending in listings.ENDINGS:
         tree = trees.Folder(str(path.parent))
-        return Listed(source, {"": Listing(tree, path.name)})
+        return _listing(source, {"": Listing(tree, path.name)})
     if archives.is_archive(path):
         shards = shards_of(source)
         return Shards(source, shards) if shards else _in_tree(trees.opened(source))
@@ -169,9 +170,14 @@ def _in_tree(tree: Tree) -> Reader:
         folders.training_folder(tree)
     except InputError:
         if files := listings.listings(tree, top):
-            return Listed(tree.source, files)
+            return _listing(tree.source, files)
         raise
     return _Folders(tree.source, tree)
+
+
+def _listing(source: str, files: dict[str, Listing]) -> Reader:
+    """Lists of images, or of their pixels."""
+    return Numbered(source, files) if any(map(is_numbered, files.values())) else Listed(source, files)
 
 
 def parted(source: str) -> tuple[str, str | None]:
@@ -198,19 +204,20 @@ class _Folders(NamedTuple):
 
     def test(self, name: str | None) -> Split:
         classes = folders.training_folder(self.tree)[1]
-        if listed_at := annotated.annotated(self.tree, name):
-            return self._listed(listed_at, classes)
-        place = folders.test_folder(self.tree, name, classes)
-        return self._split(Path(place.shown).name, place, classes)
-
-    def _listed(self, place: Place, classes: tuple[str, ...]) -> Split:
-        paths, targets = annotated.images_of(place, classes)
-        table = values.in_memory(values.at_paths(paths), targets, classes)
-        split = Split(self.source, Path(place.shown).name, table, classes, trees.roots(place.tree.root))
-        return values.checked(split.noting(f"classes by {annotated.ANNOTATIONS}"))
+        place = annotated.annotated(self.tree, name)
+        if place is None:
+            place = folders.test_folder(self.tree, name, classes)
+            return self._split(Path(place.shown).name, place, classes)
+        found = *annotated.images_of(place, classes), f"classes by {annotated.ANNOTATIONS}"
+        return self._of(Path(place.shown).name, place, classes, *found)
 
     def _split(self, name: str, place: Place, classes: tuple[str, ...]) -> Split:
         paths, targets, litter = folders.images_of(place, classes)
-        table = values.in_memory(values.at_paths(paths), targets, classes)
-        split = Split(self.source, name, table, classes, trees.roots(place.tree.root))
-        return values.checked(split.noting(f"{litter} other files left aside" if litter else ""))
+        note = f"{litter} other files left aside" if litter else ""
+        return self._of(name, place, classes, paths, targets, note)
+
+    def _of(
+        self, name: str, place: Place, classes: tuple[str, ...], paths: list[str], targets: list[int], note: str
+    ) -> Split:
+        split = values.split_at(self.source, name, paths, targets, classes, place.tree.root)
+        return values.checked(split.noting(note))

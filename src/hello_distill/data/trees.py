@@ -23,6 +23,8 @@ TEXTS = (
     ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".htm", ".yaml", ".yml", ".ini", ".log",
     ".py", ".sh", ".ipynb", ".pdf",
 )  # fmt: skip
+LARGEST_LIST = 2**29
+"""Bytes of a file that lists images, or holds their pixels as text."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
@@ -91,9 +93,9 @@ class Tree(ABC):
         return str(Path(self.source, at))
 
     def content(self, at: str) -> bytes:
-        """The bytes of a file, of at most `decoding.MAX_BYTES`. Raises InputError where it cannot be read."""
+        """The bytes of a list, of at most `LARGEST_LIST`. Raises InputError where it cannot be read."""
         try:
-            return contents(self.path(at), roots(self.root))
+            return contents(self.path(at), roots(self.root), LARGEST_LIST)
         except Unreadable as error:
             raise InputError(f"{self.shown(at)} cannot be read: {error}; mend or remove it") from None
 

@@ -6,24 +6,28 @@ import math
 import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
 
+from hello_distill.data import trees
 from hello_distill.data.images import Split, labels_of
 from hello_distill.data.names import check_names
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, listed
 
 IMAGES = (
-    "image", "img", "images", "jpg", "jpeg", "png", "webp", "picture", "photo", "file_name", "filename", "file", "path",
-    "filepath", "file_path", "image_path", "image_name", "image_id", "id",
+    "image", "img", "images", "jpg", "jpeg", "png", "webp", "picture", "photo", "pixels", "pixel_values", "file_name",
+    "filename", "file", "path", "filepath", "file_path", "image_path", "image_name", "image_id", "id",
 )  # fmt: skip
 """Columns that hold images or paths of them, best first."""
 LABELS = (
     "label", "fine_label", "labels", "cls", "class", "class_name", "classes", "target", "category", "label_name",
 )  # fmt: skip
 """Columns that hold classes, best first."""
+PICTURE = {"bytes": datasets.Value("binary"), "path": datasets.Value("binary")}
+"""An undecoded image in a table. Paths are bytes, since file names need not be text."""
 OPTIONS = {"image": ("--image-column", IMAGES), "label": ("--label-column", LABELS)}
 
 
@@ -75,6 +79,30 @@ def _as_name(value: Any) -> str | None:
     return None if not name or re.fullmatch(r"-\d+", name) else name
 
 
+def single(source: str, column: str, rows: Sequence[Any], hot: bool = True) -> list[Any]:
+    """The class of each row of lists: the place of the only 1 among zeros (`hot`), else the only entry; None of none.
+
+    Rows that are no lists are left as they are. Raises InputError for a row of several classes.
+    """
+    lists = [row for row in rows if isinstance(row, list)]
+    widths = {len(row) for row in lists}
+    places = hot and len(widths) == 1 and max(widths) > 1 and all(map(is_hot, lists))
+    found = [[place for place, value in enumerate(row) if value] if places else row for row in lists]
+    if many := next((row for row, classes in zip(lists, found, strict=True) if len(classes) > 1), None):
+        raise InputError(
+            f"{source}: column {column} has rows of several classes, such as {str(many)[:60]}, and an image has one "
+            "here; keep the rows of one class, each as a text, a number, or a single 1 among zeros, or name another "
+            "column with --label-column"
+        )
+    classes = iter(found)
+    return [next(iter(next(classes)), None) if isinstance(row, list) else row for row in rows]
+
+
+def is_hot(row: Sequence[Any]) -> bool:
+    """Whether a list holds ones and zeros alone."""
+    return all(value in (0, 1) for value in row)
+
+
 def column(source: str, role: str, candidates: Sequence[str], others: Sequence[str]) -> str:
     """The column of images or of labels: the one that was named, the best known name, or the only candidate.
 
@@ -118,13 +146,6 @@ def checked(split: Split) -> Split:
     return split
 
 
-def no_test(source: str, name: str | None, splits: Iterable[str], change: str) -> InputError:
-    """The error of a source without a split to test on, of that name or at all, and the change that gives it one."""
-    wanted = f" {name}" if name else ""
-    held = listed([*filter(None, splits)]) or "one split alone"
-    return InputError(f"{source} has no test split{wanted}: it has {held}; {change}, or test with --test held-out")
-
-
 def without_unlabelled(split: Split) -> Split:
     """The split without rows of no class (-1 in its table), which are counted."""
     import torch
@@ -144,9 +165,16 @@ def in_memory(
     images: Sequence[dict[str, bytes | None]], labels: Sequence[int], names: Sequence[str]
 ) -> datasets.Dataset:
     """A table of images ({bytes, path}) and their classes."""
-    image = {"bytes": datasets.Value("binary"), "path": datasets.Value("binary")}
-    features = datasets.Features({"image": image, "label": datasets.ClassLabel(names=list(names))})
+    features = datasets.Features({"image": PICTURE, "label": datasets.ClassLabel(names=list(names))})
     return datasets.Dataset.from_dict({"image": list(images), "label": list(labels)}, features=features)
+
+
+def split_at(
+    source: str, name: str, paths: Iterable[str], targets: Sequence[int], names: tuple[str, ...], *roots: Path
+) -> Split:
+    """A split of images at paths below some folders (resolved), and their classes; -1 is none."""
+    table = in_memory(at_paths(paths), targets, names)
+    return Split(source, name, table, names, trees.roots(*roots))
 
 
 def at_paths(paths: Iterable[str]) -> list[dict[str, bytes | None]]:

@@ -15,7 +15,8 @@ from hello_distill.encoders.encoder import Encoder
 from hello_distill.labels.sources import budget
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
 from hello_distill.projector import Adapter, ProjectorSpec, lora_numbers, restore
-from hello_distill.stages import Fitted, Stages
+from hello_distill.stages import Stages
+from hello_distill.stages.given import Fitted
 from hello_distill.stages.kept import fingerprint
 from hello_distill.system import context
 from hello_distill.teachers import TeacherSpec

@@ -62,6 +62,7 @@ def compare(
     rivals.check(comparison, models)
     others = {name: Contender(METHODS.find(name)()) for name in methods if name not in comparison.contenders}
     comparison = replace(comparison, contenders={**comparison.contenders, **others})
+    comparison.check_own_teachers(methods, labels, models)
     check_seeds(seeds)
     bench, ledger = opened(data, out, comparison, described(comparison))
     check_counts(bench.material.train, max(*ipcs, comparison.trial_ipc))

@@ -11,6 +11,8 @@ no logit for any other class. `projector-extended`: the same images and teachers
 extended as classes arrive (`extension`), in the place of one fitted from nothing at each step. `projector-all` and
 `teacher-all`: teachers and projector of all classes, made once, do the same from the first step on, and their logits
 are restricted to the classes seen. They know of classes that are still to come, as the teacher of SRe2L's code does.
+So does a teacher that is brought along (`--teacher`): it teaches `-seen` and `-extended`, too, with the logits of the
+classes seen alone, and what differs between the labellers is then the projector.
 `hard`: random real images with their classes, which need nobody.
 
 Where this leaves the paper, which says GDumb, five and ten steps, IPC 10, and no more: it does not say who labels, so
@@ -28,7 +30,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -73,6 +75,11 @@ class Continual:
     """Data, teachers, methods, and students' epochs and batch size by images per class; nothing of it is tuned."""
     students: Mapping[str, Mapping[str, Any]]
     """Settings of the student (fields of StudentSpec, and `lr`) by method; `random` is always one of them."""
+
+    def with_own_teachers(self, sources: Sequence[str]) -> Continual:
+        """The same with teachers that were trained elsewhere. Those of the classes seen are these as well, restricted
+        to the logits of such classes."""
+        return replace(self, comparison=self.comparison.with_own_teachers(sources))
 
     def described(self) -> dict[str, Any]:
         """What a result needs to be repeated, as nested dictionaries."""
@@ -119,6 +126,7 @@ def continual(
     """
     ipcs = ipcs or list(experiment.comparison.training)
     check(experiment, methods, ipcs)
+    experiment.comparison.check_own_teachers(methods)
     check_seeds(seeds)
     bench, ledger = opened(data, out, experiment.comparison, experiment.described())
     images = bench.material.train

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
-from hello_distill.api import prepare
+from hello_distill.api import training_images
 from hello_distill.artifact import Artifact
 from hello_distill.data.images import ImageSet, Material
 from hello_distill.data.sources import read_test_split, short_name
@@ -36,11 +36,15 @@ from hello_distill.system.machine import commit
 from hello_distill.system.owners import beside, sweep
 from hello_distill.teachers import TeacherSpec, only_last, public_weights
 from hello_distill.teachers import recorded as taught_as
+from hello_distill.training.own import OwnTeacher, check_sources
+from hello_distill.training.own import described as own_teachers
 from hello_distill.types import LabelSource
 
 Spec = TypeVar("Spec", ProjectorSpec, TeacherSpec)
 PROJECTOR, HEAD = "projector", "head"
 """Names of the projector, and of a linear head on its encoder, among what is fitted."""
+TEACHER, HARD = "teacher", "hard"
+"""Kinds of labels: those that ship their teachers, and those that ask none."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,25 @@ class Comparison:
                 known = ", ".join(map(str, self.training))
                 raise InputError(f"this experiment has no student training for IPC {ipc}, only for {known}")
 
+    def with_own_teachers(self, sources: Sequence[str]) -> Comparison:
+        """The same with teachers that were trained elsewhere, for all contenders that have none of their own."""
+        return replace(self, base=self.base.with_own_teachers(sources))
+
+    def check_own_teachers(
+        self, methods: Sequence[str], labels: Sequence[str] = (), models: Sequence[str] = ()
+    ) -> None:
+        """Raise InputError or MachineError for own teachers that are not there, that nothing asks, or that what asks
+        them could not ship; see `check_sources`."""
+        if not self.base.teachers.sources:
+            return
+        shared = [name for name in methods if self.contenders[name].teachers is None]
+        makers = {label_kinds.kind(kind_of(name)).made_by or HARD for name in labels}
+        asked = {self.contenders[name].distiller.labels for name in shared} | set(map(kind_of, models)) - {HEAD}
+        asked |= makers if shared else makers & {PROJECTOR}
+        if asked <= {HARD}:
+            raise InputError("nothing here asks the teacher that is brought along; leave --teacher out")
+        check_sources(self.base.teachers.sources, TEACHER if TEACHER in asked else PROJECTOR)
+
     def with_fit(self, what: str, settings: Mapping[str, float]) -> Comparison:
         """The same comparison with these settings of the projector, or of a contender's teachers."""
         if what == PROJECTOR:
@@ -117,18 +140,27 @@ class Bench:
         self.data = data
         self.comparison = comparison
         self.work = work
-        self.material: Material = prepare(data, comparison.base)
-        self._stages: dict[str, Stages] = {}
+        self.material, _, self.source = training_images(data, comparison.base)
+        self._stages: dict[TeacherSpec, Stages] = {}
+        self._whole: tuple[Bench, Sequence[int]] | None = None
         self._test: ImageSet | None = None
 
     def stages(self, spec: TeacherSpec | None = None) -> Stages:
         """Teachers and projectors, shared by all that ask for the same."""
         spec = spec or self.comparison.base.teachers
-        if repr(spec) not in self._stages:
+        if spec not in self._stages:
             seed, kept = self.comparison.base.seed, self.work / "stages"
             augment = self.comparison.base.student.augment
-            self._stages[repr(spec)] = Stages(self.material, spec, seed, kept, self._epochs(spec), augment)
-        return self._stages[repr(spec)]
+            more, own = self._epochs(spec), self._own(spec)
+            self._stages[spec] = Stages(self.material, spec, seed, kept, more, augment, own)
+        return self._stages[spec]
+
+    def _own(self, spec: TeacherSpec) -> Sequence[OwnTeacher] | None:
+        """Of some of the classes: own teachers as they were opened for all, with the logits of these alone."""
+        if self._whole is None or not spec.sources:
+            return None
+        whole, chosen = self._whole
+        return [teacher.only(chosen) for teacher in whole.stages(spec).own]
 
     def _epochs(self, spec: TeacherSpec) -> set[int]:
         """Every checkpoint that somebody wants of the same training run."""
@@ -155,7 +187,7 @@ class Bench:
         """The same with the training images of some classes, and what is kept of those in the same place."""
         part = copy.copy(self)
         part.material = Material(*(images.only(chosen) for images in self.material))
-        part._stages, part._test = {}, None
+        part._stages, part._test, part._whole = {}, None, (self, chosen)
         return part
 
     def images(self, method: str, ipc: int, seed: int) -> Path:
@@ -204,9 +236,17 @@ class Bench:
         folder = beside(self.work / "labelled")
         try:
             named = replace(student, network=self.comparison.base.student.network)
-            yield artifacts.save_relabelled(images, source, named, folder)
+            yield artifacts.save_relabelled(images, source, named, folder, self._brought(cell), self.source)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _brought(self, cell: Cell) -> list[dict[str, Any]]:
+        """What a manifest says of the own teachers that a cell's labels come of."""
+        maker = label_kinds.kind(kind_of(cell.labels)).made_by
+        if maker is None:
+            return []
+        asked = self.stages(None if maker == PROJECTOR else self.comparison.contenders[cell.method].teachers)
+        return [teacher.described() for teacher in asked.own]
 
     def student(self, cell: Cell, settings: Mapping[str, Any]) -> StudentSpec:
         """The student's training in a cell: shared epochs and batch size, the method's tried settings."""
@@ -254,14 +294,16 @@ def kind_of(labels: str) -> str:
 
 
 def described(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as nested dictionaries: what a result needs to be repeated."""
+    """A comparison as nested dictionaries: what a result needs to be repeated. Own teachers are named by their hashes,
+    and not by the folders in which they lie."""
+    shared = {**comparison.base.settings(), "teachers": _taught_as(comparison.base.teachers)}
     return {
-        "base": {key: value for key, value in comparison.base.settings().items() if key not in ("distiller", "method")},
+        "base": {key: value for key, value in shared.items() if key not in ("distiller", "method")},
         "methods": {
             name: {
                 "method": contender.distiller.name,
                 "distiller": dataclasses.asdict(contender.distiller),
-                "teachers": taught_as(contender.teachers) if contender.teachers else None,
+                "teachers": _taught_as(contender.teachers) if contender.teachers else None,
             }
             for name, contender in comparison.contenders.items()
         },
@@ -274,3 +316,8 @@ def described(comparison: Comparison) -> dict[str, Any]:
         "fits": {name: [dict(fit) for fit in tried] for name, tried in comparison.fits.items()},
         "fit_images": comparison.fit_images,
     }
+
+
+def _taught_as(spec: TeacherSpec) -> dict[str, Any]:
+    own = {"sources": own_teachers(spec.sources)} if spec.sources else {}
+    return taught_as(spec) | own

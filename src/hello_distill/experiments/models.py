@@ -121,7 +121,7 @@ def _projector(bench: Bench, name: str) -> Deployed:
 def _teacher(bench: Bench, name: str) -> Deployed:
     stages = bench.stages()
     kept = bench.kind(name).make(None, None, taught(stages, bench.material.train.side))
-    return Deployed(Ensemble(kept.members), kept.size(), public_bytes(stages.spec.network), {})
+    return Deployed(Ensemble(kept.members), kept.size(), sum(map(public_bytes, set(kept.networks))), {})
 
 
 MAKERS: dict[str, Callable[[Bench, str], Deployed]] = {"projector": _projector, "teacher": _teacher}

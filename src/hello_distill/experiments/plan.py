@@ -21,7 +21,7 @@ from hello_distill.data.images import check_counts
 from hello_distill.data.sources import short_name
 from hello_distill.distillers import method
 from hello_distill.distillers.recipe import Recipe
-from hello_distill.experiments.grid import HEAD, PROJECTOR, Bench, Comparison, Contender, artefact_bytes
+from hello_distill.experiments.grid import HEAD, PROJECTOR, TEACHER, Bench, Comparison, Contender, artefact_bytes
 from hello_distill.experiments.ledger import Cell
 from hello_distill.experiments.models import deployed
 from hello_distill.format import storage
@@ -36,6 +36,7 @@ from hello_distill.system import context, publishing
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import environment
+from hello_distill.training.own import shippable
 from hello_distill.training.scores import top1
 
 MARGIN = 1.0
@@ -44,7 +45,7 @@ LOWER = 4
 """By so much the ranks of a smaller projector are divided."""
 STEPS, SEEDS = 300, (0, 1)
 """Optimiser steps of a short student, and one student for each seed: ours."""
-RANDOM, TEACHER = "random", "teacher"
+RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def plan(
             "held_images": len(bench.material.held),
             "ways": [way.described(ways, best) for way in sorted(ways, key=lambda way: way.total)],
             "instead": instead,
-            "recipe": recipe.settings(),
+            "recipe": artifacts.public(recipe.settings()),
             "environment": environment(),
         }
         publishing.write(Path(out) / "plan.json", storage.as_json(result))
@@ -136,6 +137,9 @@ def _planned(
         raise InputError("a plan is made on held-out training images, and there are none; set `held_share` above 0")
     check_counts(bench.material.train, recipe.ipc)
     bench.images(recipe.distiller.name, recipe.ipc, recipe.seed)  # under stages of their own, not the first way's
+    if not shippable(recipe.teachers.sources):
+        with context.stage("labels") as stage:
+            stage.figure = "none of the teacher are tried: an artefact holds networks of torchvision and timm only"
     ways = list(_tried(bench, recipe, labels, steps, seeds))
     return bench, ways, recommended(ways, limit)
 
@@ -145,12 +149,18 @@ def _instead(bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind]) -> l
     projector's rate, and those that make the labels, in float16. The projector is the one before query fitting."""
     made_by = {kind.made_by for kind in labels.values()}
     names = [HEAD, *({PROJECTOR} & made_by)] if recipe.distiller.projector_spec else []
-    models = {name: deployed(bench, name, {}) for name in (*names, *({TEACHER} & made_by))}
+    models = {name: deployed(bench, name, {}) for name in (*names, *({TEACHER} & made_by & _makers(recipe)))}
     held = bench.material.held
     return [
         {"model": name, "bytes": made.bytes, "public": made.public, "held_top1": top1(made.classifier, held, name)}
         for name, made in models.items()
     ]
+
+
+def _makers(recipe: Recipe) -> set[str | None]:
+    """What a recipe has to make labels by: a projector, and a teacher unless no artefact can hold it."""
+    with_projector = {PROJECTOR} if recipe.distiller.projector_spec else set()
+    return {None, *with_projector, *({TEACHER} if shippable(recipe.teachers.sources) else ())}
 
 
 def recommended(ways: Sequence[Way], limit: int | None) -> Way:
@@ -184,7 +194,8 @@ def _tried(
 ) -> Iterator[Way]:
     """Each kind of labels on the recipe's images, smaller projectors, and random images with the best labels."""
     spec = recipe.distiller.projector_spec
-    usable = [name for name, kind in labels.items() if spec is not None or kind.made_by != PROJECTOR]
+    makers = _makers(recipe)
+    usable = [name for name, kind in labels.items() if kind.made_by in makers]
     ways = []
     for name in usable:
         ways.append(_way(bench, Cell(recipe.distiller.name, name, recipe.ipc, recipe.student.network), steps, seeds))

@@ -48,6 +48,10 @@ class Study:
     labels: str | None = None
     """What labels the images of every variant; None: each variant's own labels."""
 
+    def with_own_teachers(self, sources: Sequence[str]) -> Study:
+        """The same with teachers that were trained elsewhere, for all variants that have none of their own."""
+        return replace(self, comparison=self.comparison.with_own_teachers(sources))
+
     def described(self) -> dict[str, Any]:
         """What a result needs to be repeated, as nested dictionaries."""
         return {
@@ -84,6 +88,7 @@ def study(
     variants, students = variants or list(wanted.comparison.contenders), students or list(wanted.networks)
     ipcs = ipcs or list(wanted.comparison.training)
     check(wanted, variants, ipcs, students)
+    wanted.comparison.check_own_teachers(variants, [wanted.labels] if wanted.labels else [])
     check_seeds(seeds)
     bench, ledger = opened(data, out, wanted.comparison, wanted.described())
     if not len(bench.material.held):

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hello_distill.format.fields import (
     LARGEST_COUNT,
@@ -61,6 +61,22 @@ class Images(Part):
     """Where the pixels come from: a card must say if they are crops of real images."""
 
 
+SplitName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/\\]+$"), AfterValidator(line)]
+"""Of a split, or of its folder in the source; never a path."""
+
+
+class Reading(Part):
+    """How the source was read, where that was asked for: test images are read so, too."""
+
+    image_column: Line | None = None
+    label_column: Line | None = None
+    train_split: SplitName | None = None
+    test_split: SplitName | None = None
+    revision: Line | None = None
+    own_classes: Classes | None = None
+    """What the source itself calls the classes, in their order, where they were given other names."""
+
+
 class Source(Part):
     """What is known of the data set that the images were made from; its licence is inherited, never assumed."""
 
@@ -68,6 +84,8 @@ class Source(Part):
     license: Line | None
     license_name: Line | None
     license_link: Line | None
+    reading: Annotated[Reading, Field(default_factory=Reading)]
+    """Not written where nothing was asked for."""
 
 
 class Summary(Part):
@@ -170,6 +188,8 @@ class Manifest(Part, Generic[Labels]):
     def _sound(self) -> Manifest[Labels]:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("two classes have one name")
+        if (own := self.source.reading.own_classes) and len({*own}) != len(self.classes):
+            raise ValueError("there are other own names of classes than classes")
         if self.images.count > len(self.classes) * self.ipc:
             raise ValueError("there are more images than classes times images per class")
         if self.student.network.startswith("encoder/"):

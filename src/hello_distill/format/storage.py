@@ -49,6 +49,19 @@ def squared(folder: str | Path) -> Square:
     return next((known for known in SQUARES if known == square), "crop")
 
 
+def drawn(folder: str | Path) -> dict[str, Any]:
+    """Fields of a recipe by which the training images of an artefact were drawn, and some of them held out.
+
+    Raises ArtifactError where its recipe does not say them.
+    """
+    try:
+        settings = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+        needed = {name: settings[name] for name in ("seed", "max_side", "train_limit", "held_share", "held_limit")}
+        return needed | {name: settings[name] for name in ("size", "square") if name in settings}
+    except (ValueError, TypeError, KeyError):
+        raise ArtifactError(f"{folder}/{CONFIG} does not say what was held out; name another --test") from None
+
+
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """JSON with sorted keys: the same content gives the same bytes."""
     file.write_bytes(as_json(content))

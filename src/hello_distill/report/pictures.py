@@ -18,6 +18,7 @@ from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
 from hello_distill.artifact import Artifact
 from hello_distill.data.images import ImageSet
+from hello_distill.data.manner import repeated
 from hello_distill.data.mapped import in_memory
 from hello_distill.data.sources import read_test_split
 from hello_distill.format import costs, storage
@@ -170,7 +171,8 @@ def _confused(folder: Path, artifact: Artifact, data: str, command: str) -> Tabl
     title, kind = "Most confused classes", artifact.manifest["labels"]["kind"]
     if not label_kinds.kind(kind).online:
         return Text(title, [f"Labels of the kind {kind} cannot be asked for new images."])
-    test = read_test_split(data, artifact.classes, artifact.data.side, square=storage.squared(folder)).to("cpu")
+    with repeated(artifact.manifest):
+        test = read_test_split(data, artifact.classes, artifact.data.side, square=storage.squared(folder)).to("cpu")
     logits = static(test.to(str(artifact.data.images.device)), artifacts.load(folder).labels).logits.float()
     counts = confusion(logits.cpu(), test.targets, len(artifact.classes))
     of_class = counts.sum(1)

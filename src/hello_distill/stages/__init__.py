@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -31,6 +31,7 @@ from hello_distill.projector import (
     zero_shot,
 )
 from hello_distill.queries import ROUND, UNSEEN, Views, fit_queries, labelled_views, on_views
+from hello_distill.stages.given import Fitted, Probed, length
 from hello_distill.stages.kept import Computed, Kept, fingerprint, read, write
 from hello_distill.system import context, room
 from hello_distill.system.errors import DivergedError
@@ -61,26 +62,6 @@ ADAPTER_FACTS = ("convolutions", "encoder_rank", "head_rank", "scale", "normaliz
 """What an adapter is beside its matrices."""
 
 
-class Fitted(NamedTuple):
-    """A projector's start and what fitting made of it."""
-
-    encoder: Encoder
-    start: Projector
-    """Zero-shot, at the logit scale that was fitted with."""
-    adapter: Adapter
-    """In float32."""
-    figures: dict[str, Any]
-    origin: tuple[str, ...] = ()
-    """Hashes of what it was fitted on and went on from, where that is not all training images and nothing."""
-
-
-class Probed(NamedTuple):
-    """An encoder with a whole linear head of its own, and what was measured of it."""
-
-    model: nn.Module
-    figures: dict[str, Any]
-
-
 class Stages:
     """Teachers and projectors of one set of training images and one seed."""
 
@@ -92,7 +73,9 @@ class Stages:
         folder: Path | None = None,
         more_epochs: Collection[int] = (),
         augment: Augment = STUDENTS_VIEWS,
+        own: Sequence[OwnTeacher] | None = None,
     ) -> None:
+        """`own` are the teachers of the spec's sources for these classes, where they are open already."""
         self.material = material
         self.spec = spec.for_images(len(material.train))
         self.seed = seed
@@ -108,6 +91,7 @@ class Stages:
         self._teachers: dict[str, Teachers] = {}
         self._fitted: dict[str, Fitted] = {}
         self._diverged: dict[str, DivergedError] = {}
+        self._own = own
 
     def teachers(self, name: str | None = None) -> Teachers:
         """The teachers of the spec, or of the same training of another network."""
@@ -125,9 +109,9 @@ class Stages:
         return self._teachers[spec.network]
 
     @cached_property
-    def own(self) -> list[OwnTeacher]:
+    def own(self) -> Sequence[OwnTeacher]:
         """The teachers that were brought along, in place of a training."""
-        return open_teachers(self.spec.sources, self.material)
+        return open_teachers(self.spec.sources, self.material) if self._own is None else self._own
 
     def brought(self) -> list[dict[str, Any]]:
         """What a manifest says of own teachers that were asked for."""
@@ -206,7 +190,7 @@ class Stages:
             with self._failing_again(key), context.stage("projector") as stage:
                 adapter, errors = self._cached_adapter(start, encoder, spec, data, earlier, origin)
                 start.scale = adapter.scale  # not set yet where the adapter came from the cache
-                stage.figure = f"{adapter.parameters:,} numbers in {_length(spec, len(data), errors)}"
+                stage.figure = f"{adapter.parameters:,} numbers in {length(spec, len(data), errors)}"
                 stage.figure += f"; logit scale {adapter.scale:g}"
             before = figures["zero_shot_top1"]
             figures["projector_top1"] = self._tested(restore(start, adapter), "projector", before)
@@ -339,12 +323,3 @@ class Stages:
         except DivergedError as error:
             self._diverged[what] = error
             raise
-
-
-def _length(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> str:
-    """How long a fit on so many images lasted and, where it has rounds, why it ended, in words."""
-    batches = sizes.num_batches(count, spec.optim.batch_size)
-    steps = batches * spec.optim.lasting(spec.steps, batches).epochs
-    if not errors:
-        return f"{steps:,} steps"
-    return f"{steps * (len(errors) - 1):,} steps, {described(errors, spec.gain)}"

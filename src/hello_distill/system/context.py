@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from hello_distill.system.errors import InputError
 from hello_distill.system.logs import Curves, Log
@@ -38,8 +38,9 @@ class Context:
     """Name of the split, or folder of a source, to test on; None takes the usual ones."""
     revision: str | None = None
     """Branch, tag or commit of a data set on the Hub; None takes its newest."""
-    class_names: str | None = None
-    """File that names the classes for people and encoders; see `hello_distill.data.names`. None keeps the source's."""
+    class_names: str | Mapping[str, str] | None = None
+    """File that names the classes for people and encoders, or names by the source's own; see
+    `hello_distill.data.names`. None keeps the source's."""
     log: Log = field(default_factory=Log)
     """Where curves of trainings go; nowhere, unless it has a folder."""
     resume_changed: bool = False
@@ -65,6 +66,16 @@ _current: ContextVar[Context] = ContextVar("hello_distill", default=Context())  
 def current() -> Context:
     """The innermost context that is entered."""
     return _current.get()
+
+
+@contextmanager
+def changed(**fields: Any) -> Iterator[None]:
+    """The current context with some fields changed, whose log goes on."""
+    token = _current.set(replace(current(), **fields))
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def stage(name: str) -> AbstractContextManager[Stage]:

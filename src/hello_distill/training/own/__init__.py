@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ class OwnTeacher:
     source: Source
     model: Normalised
     """Frozen. Its `interface` is None where it sees images as a network does that is trained here."""
+    interface: Interface
+    """How it sees images, said also where that is as such a network does."""
     bytes: int
     sha256: str
     """Of the source's file."""
@@ -32,14 +35,26 @@ class OwnTeacher:
         """All that its answers depend on."""
         return repr((self.sha256, self.source.network, self.model.interface))
 
+    def only(self, chosen: Sequence[int]) -> OwnTeacher:
+        """The same with logits of some of the data's classes alone, in this order; its weights are shared."""
+        size, rows = self.model.enlarged or self.interface.size, tuple(self.interface.rows[each] for each in chosen)
+        model = copy.copy(self.model)
+        model.interface = replace(self.interface, size=size, rows=rows)
+        return replace(self, model=model, interface=model.interface)
+
     def described(self) -> dict[str, Any]:
         """What a manifest says of it."""
-        return {
-            "name": self.source.name,
-            "bytes": self.bytes,
-            "sha256": self.sha256,
-            "network": self.source.network,
-        }
+        return _described(self.source, self.bytes, self.sha256)
+
+
+def _described(source: Source, size: int, sha256: str) -> dict[str, Any]:
+    return {"name": source.name, "bytes": size, "sha256": sha256, "network": source.network}
+
+
+def described(sources: Sequence[str]) -> list[dict[str, Any]]:
+    """What a result says of own teachers, which need not be open. Raises InputError and MachineError as `find` does."""
+    parsed = [parse(text) for text in sources]
+    return [_described(source, found.bytes, found.sha256) for source, found in ((each, find(each)) for each in parsed)]
 
 
 def check_sources(sources: Sequence[str], labels: str) -> list[Found]:
@@ -60,12 +75,18 @@ def check_sources(sources: Sequence[str], labels: str) -> list[Found]:
     return [find(source) for source in parsed]
 
 
+def shippable(sources: Sequence[str]) -> bool:
+    """Whether an artefact can hold these teachers."""
+    return all(parse(text).network != TRANSFORMERS for text in sources)
+
+
 def check_shipped(source: Source) -> None:
     """Raise InputError for a teacher that no artefact can hold."""
     if source.network == TRANSFORMERS:
         raise InputError(
-            f"--teacher {source.name}: labels of this kind ship their teacher, and an artefact holds networks of "
-            "torchvision and timm only; choose a recipe whose labels are a projector's, or take the network from timm"
+            f"--teacher {source.name}: labels of this kind ship their teacher or are made by one that could be, and an "
+            "artefact holds networks of torchvision and timm only; choose labels, or a recipe whose labels are a "
+            "projector's, or take the network from timm"
         )
 
 
@@ -90,7 +111,7 @@ def _opened(source: Source, material: Material) -> OwnTeacher:
     model.interface = None if interface == plain else interface
     model = model.to(data.images.device).eval().requires_grad_(False)
     classes.check(model, material, source.name, by_number=rows == tuple(range(outputs)))
-    return OwnTeacher(source, model, found.bytes, found.sha256)
+    return OwnTeacher(source, model, interface, found.bytes, found.sha256)
 
 
 def _model(source: Source, found: Found, size: int) -> tuple[Normalised, int, Names | None]:
@@ -110,7 +131,9 @@ __all__ = [
     "OwnTeacher",
     "check_shipped",
     "check_sources",
+    "described",
     "meant",
     "open_teachers",
     "parse",
+    "shippable",
 ]

@@ -1,0 +1,42 @@
+"""What the stages of a run give, and how long a fit lasted in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from hello_distill.encoders.encoder import Encoder
+from hello_distill.format import sizes
+from hello_distill.projector import Adapter, Projector, ProjectorSpec
+from hello_distill.training.rounds import described
+
+
+class Fitted(NamedTuple):
+    """A projector's start and what fitting made of it."""
+
+    encoder: Encoder
+    start: Projector
+    """Zero-shot, at the logit scale that was fitted with."""
+    adapter: Adapter
+    """In float32."""
+    figures: dict[str, Any]
+    origin: tuple[str, ...] = ()
+    """Hashes of what it was fitted on and went on from, where that is not all training images and nothing."""
+
+
+class Probed(NamedTuple):
+    """An encoder with a whole linear head of its own, and what was measured of it."""
+
+    model: nn.Module
+    figures: dict[str, Any]
+
+
+def length(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> str:
+    """How long a fit on so many images lasted and, where it has rounds, why it ended, in words."""
+    batches = sizes.num_batches(count, spec.optim.batch_size)
+    steps = batches * spec.optim.lasting(spec.steps, batches).epochs
+    if not errors:
+        return f"{steps:,} steps"
+    return f"{steps * (len(errors) - 1):,} steps, {described(errors, spec.gain)}"
