@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV ?= uv
 SECONDS ?= 60
 
-.PHONY: setup demo bench test slow check docs screenshots fuzz lock release experiments results clean
+.PHONY: setup demo bench test slow check docs screenshots tutorial fuzz lock release experiments results clean
 
 setup: .venv/ready
 
@@ -51,6 +51,10 @@ docs: setup
 # Needs chromium and its driver.
 screenshots: setup
 	$(BIN)/python scripts/screenshots.py
+
+# Needs chromium and its driver. PHOTOGRAPHS is the folder of Imagenette.
+tutorial: setup
+	$(BIN)/python scripts/tutorial.py $(PHOTOGRAPHS)
 
 fuzz: setup
 	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS)

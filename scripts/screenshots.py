@@ -12,7 +12,7 @@ import base64
 import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,10 @@ def made() -> tuple[Path, Path, Path]:
     return MADE / "fashion", MADE / "before", MADE / "teacher"
 
 
-def pictures(address: str) -> Iterator[tuple[str, bytes]]:
+def pictures(address: str, scenes: Mapping[tuple[int, str], str] = SCENES) -> Iterator[tuple[str, bytes]]:
     """Name and PNG of each scene."""
     with chromium.opened() as browser:
-        for (width, theme), scene in SCENES.items():
+        for (width, theme), scene in scenes.items():
             chromium.show(browser, address, width, theme)
             wait(browser)
             browser.execute_script(f"{scene} document.activeElement.blur(); scrollTo(0, 0)")
