@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV ?= uv
 SECONDS ?= 60
 
-.PHONY: setup demo bench test slow check docs screenshots tutorial fuzz lock release experiments results clean
+.PHONY: setup demo bench test slow check docs screenshots tutorial figures fuzz lock release experiments results clean
 
 setup: .venv/ready
 
@@ -55,6 +55,9 @@ screenshots: setup
 # Needs chromium and its driver. PHOTOGRAPHS is the folder of Imagenette.
 tutorial: setup
 	$(BIN)/python scripts/tutorial.py $(PHOTOGRAPHS)
+
+figures: setup
+	$(BIN)/python scripts/figures.py
 
 fuzz: setup
 	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS)

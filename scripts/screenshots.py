@@ -81,7 +81,7 @@ def pictures(address: str, scenes: Mapping[tuple[int, str], str] = SCENES) -> It
             wait(browser)
             clip = {"x": 0, "y": 0, "width": width, "height": HEIGHTS[width], "scale": 1}
             taken = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
-            yield f"view-{width}-{theme}.png", reduced(base64.b64decode(taken["data"]))
+            yield f"view-{width}-{theme}.png", base64.b64decode(taken["data"])
 
 
 def wait(browser: Any) -> None:
@@ -104,7 +104,8 @@ def main() -> None:
     """Write the pictures, and say how large they are."""
     fashion, before, teacher = made()
     with server.running(shown.opened(fashion, [teacher], before)) as address:
-        for name, content in pictures(address):
+        for name, taken in pictures(address):
+            content = reduced(taken)
             if len(content) > LARGEST:
                 sys.exit(f"{name} has {len(content):,} bytes, and at most {LARGEST:,} are to be kept")
             (ASSETS / name).write_bytes(content)
