@@ -25,7 +25,7 @@ from hello_distill.cli import main
 from hello_distill.data import sources
 from hello_distill.data.licence import Origin, source_of
 from hello_distill.data.parquet import stored_images
-from hello_distill.format.pulled import local
+from hello_distill.format.pulled import local, title
 from hello_distill.hub import encoder_repository
 from hello_distill.report import report
 from hello_distill.system.hub import Repository, answered
@@ -267,6 +267,16 @@ def test_pages_show_artefacts_by_name(
     (tmp_path / "results").mkdir()
     text = report(tmp_path / "results", tmp_path / "page.html", ["hf://me/shapes"], ["hf://me/still"]).read_text()
     assert "Artefact me/shapes" in text and "--artefact hf://me/shapes --before hf://me/still" in text
+
+
+def test_a_folder_has_its_own_name_also_where_there_is_no_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise hd.MachineError("this user has no home folder to cache in")
+
+    monkeypatch.setattr("hello_distill.format.pulled.cache_folder", homeless)
+    assert title(tmp_path / "a") == "a"
 
 
 def test_a_cached_artefact_opens_without_the_hub(hub: Hub, artefact: Path) -> None:

@@ -86,8 +86,9 @@ def local(folder: str | Path) -> Path:
 def title(folder: Path) -> str:
     """What the artefact in a folder is called: as the folder is, and a copy in the cache as its repository is."""
     place = folder.resolve()
-    owner_and_name = place.parent.name.replace("--", "/", 1)  # no owner on the Hub has two hyphens in a row
-    return printable(owner_and_name if place.parent.parent == _copies().resolve() else place.name)
+    if COMMIT.fullmatch(place.name) and place.parent.parent == _copies().resolve():
+        return printable(place.parent.name.replace("--", "/", 1))  # no owner on the Hub has two hyphens in a row
+    return printable(place.name)
 
 
 def _copies() -> Path:
