@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV ?= uv
 SECONDS ?= 60
 
-.PHONY: setup demo bench test slow check docs screenshots fuzz lock release experiments results clean
+.PHONY: setup demo bench test slow check docs screenshots tutorial figures fuzz lock release experiments results clean
 
 setup: .venv/ready
 
@@ -52,6 +52,13 @@ docs: setup
 # Needs chromium and its driver.
 screenshots: setup
 	$(BIN)/python scripts/screenshots.py
+
+# Needs chromium and its driver. PHOTOGRAPHS is the folder of Imagenette.
+tutorial: setup
+	$(BIN)/python scripts/tutorial.py $(PHOTOGRAPHS)
+
+figures: setup
+	$(BIN)/python scripts/figures.py
 
 fuzz: setup
 	$(BIN)/python scripts/fuzz.py --seconds $(SECONDS)

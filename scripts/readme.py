@@ -9,6 +9,7 @@ Generated text stands between a marker and `<!-- end -->`. Markers:
     <!-- results/NAME.json -->    the tables of a result file
     <!-- results/quickstart.txt -->   commands of the README with what they printed when they were recorded
     <!-- results/quickstart.txt begins -->   the same, cut after the first part of the last table
+    <!-- results/tutorial.txt NUMBER -->   what a cell of the tutorial printed when `make tutorial` ran it
     <!-- headline -->             the README's table and its verdict
     <!-- claims -->               the paper's claims, judged
     <!-- $ hello-distill ... -->  what a command prints, by running it
@@ -30,6 +31,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import tutorial
 from hello_distill.cli import main
 from hello_distill.cli.output import show
 from hello_distill.format.results import Bench, Budgets, Demo, Presets, read
@@ -64,7 +66,8 @@ LABELS = (
 ROOT = Path(__file__).parents[1]
 TRANSCRIPT = ROOT / "results" / "quickstart.txt"
 MARKED = re.compile(
-    r"(<!-- (results/[\w-]+\.json|results/quickstart\.txt(?: begins)?|headline|claims|\$ .+?) -->\n).*?(<!-- end -->)",
+    r"(<!-- (results/(?:[\w-]+\.json|quickstart\.txt(?: begins)?|tutorial\.txt \d+)|headline|claims|\$ .+?) -->\n)"
+    r".*?(<!-- end -->)",
     re.DOTALL,
 )
 QUICKSTART = (
@@ -413,6 +416,8 @@ def generated(marker: str) -> str:
     if marker.startswith("results/quickstart.txt"):
         text = TRANSCRIPT.read_text(encoding="utf-8")
         return f"```console\n{beginning(text) if marker.endswith('begins') else text}```\n"
+    if marker.startswith("results/tutorial.txt "):
+        return tutorial.printed(int(marker.split()[1]))
     if marker.startswith("$ "):
         head = f"{marker}\n" if marker == DEMO else ""
         return f"```text\n{head}{printed(marker.removeprefix('$ '))}```\n"
@@ -421,10 +426,11 @@ def generated(marker: str) -> str:
 
 
 def written() -> dict[Path, str]:
-    """Every page with its generated text made anew, and the pictures of the site."""
+    """Every page with its generated text made anew, the notebook, and the pictures of the site."""
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     texts = {page: page.read_text(encoding="utf-8") for page in pages}
     made_anew = {page: MARKED.sub(lambda m: m[1] + generated(m[2]) + m[3], text) for page, text in texts.items()}
+    made_anew[tutorial.NOTEBOOK] = tutorial.notebook(made_anew[tutorial.PAGE])
     pictures = sorted((ROOT / "results").glob("*.svg"))
     return made_anew | {ROOT / "docs" / "assets" / file.name: file.read_text(encoding="utf-8") for file in pictures}
 

@@ -1,8 +1,8 @@
-"""What must hold before a release; leaves the wheel and the bill of materials in dist/.
+"""What must hold before a release; leaves the wheel, the source distribution and the bill of materials in dist/.
 
     python scripts/release.py     # needs the extra [release], git and a network
 
-1. The wheel of the last commit, built twice, is the same to the byte.
+1. The wheel of the last commit, built twice, is the same to the byte; so is that of its source distribution.
 2. pip-audit has looked at every package of requirements.lock and knows no vulnerability. A package that it could not
    look at has not been audited.
 3. The bill of materials (CycloneDX) lists every package of requirements.lock.
@@ -46,16 +46,37 @@ def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[byt
 
 
 def build(place: Path) -> Path:
-    """The wheel of the last commit, built in a folder of its own; its time stamps are those of the commit."""
-    source = run("git", "archive", "HEAD", check=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(source)) as archive:
+    """The wheel of the last commit, built in a folder of its own."""
+    return wheel_of(last_commit(place), place)
+
+
+def last_commit(place: Path) -> Path:
+    """The files of the last commit, in a folder of their own."""
+    with tarfile.open(fileobj=io.BytesIO(run("git", "archive", "HEAD", check=True).stdout)) as archive:
         archive.extractall(place / "source", filter="data")
+    return place / "source"
+
+
+def wheel_of(source: Path, place: Path) -> Path:
+    """The wheel of a folder or of a source distribution; its time stamps are those of the last commit.
+
+    Raises NotReady where it cannot be built.
+    """
     when = run("git", "log", "-1", "--format=%ct", check=True).stdout.decode().strip()
     pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--no-index"]
-    done = run(*pip, "--wheel-dir", place, place / "source", env={**os.environ, "SOURCE_DATE_EPOCH": when}, umask=0o022)
+    done = run(*pip, "--wheel-dir", place, source, env={**os.environ, "SOURCE_DATE_EPOCH": when}, umask=0o022)
     if done.returncode:
         raise NotReady(f"the wheel cannot be built: {done.stderr.decode().strip()}")
     return next(place.glob("*.whl"))
+
+
+def source_distribution(source: Path, place: Path) -> Path:
+    """The source distribution of a folder. Raises NotReady where it cannot be built."""
+    made = f"from setuptools import build_meta; build_meta.build_sdist({str(place)!r})"
+    done = subprocess.run([sys.executable, "-c", made], cwd=source, capture_output=True, umask=0o022)
+    if done.returncode:
+        raise NotReady(f"the source distribution cannot be built: {done.stderr.decode().strip()}")
+    return next(place.glob("*.tar.gz"))
 
 
 def same_wheel_twice() -> str:
@@ -67,6 +88,19 @@ def same_wheel_twice() -> str:
             raise NotReady(f"two builds of {wheels[0].name} differ")
         shutil.copyfile(wheels[0], DIST / wheels[0].name)
     return f"{wheels[0].name}, built twice, sha256 {digests[0]}"
+
+
+def same_wheel_from_source() -> str:
+    """Build the source distribution, keep it in dist/, and a wheel of it. Raises NotReady where that is another."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        archive = source_distribution(last_commit(place), place)
+        wheel = wheel_of(archive, place)
+        kept = DIST / wheel.name
+        if not kept.is_file() or kept.read_bytes() != wheel.read_bytes():
+            raise NotReady(f"the wheel of {archive.name} is not that of the commit")
+        shutil.copyfile(archive, DIST / archive.name)
+    return f"{archive.name}, of which the same wheel is built"
 
 
 def locked() -> set[str]:
@@ -123,7 +157,7 @@ def main() -> int:
     if run("git", "status", "--porcelain", check=True).stdout:
         print("not ready: there are changes that are not committed; the wheel is that of the last commit")
         code = 2
-    for check in (same_wheel_twice, no_known_vulnerability, bill_of_materials):
+    for check in (same_wheel_twice, same_wheel_from_source, no_known_vulnerability, bill_of_materials):
         try:
             print(f"ready: {check()}")
         except NotReady as reason:

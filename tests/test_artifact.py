@@ -181,7 +181,7 @@ def test_a_failure_while_writing_leaves_nothing(
 
 
 def test_nothing_is_overwritten(artefact: Path, tree: Path, recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="exists already; choose another --out"):
+    with pytest.raises(InputError, match="exists already; name another output"):
         distill(str(tree), artefact, recipe)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(InputError, match="exists already"):

@@ -112,7 +112,7 @@ def test_it_appears_complete_or_not_at_all(
 ) -> None:
     (tmp_path / "there").mkdir()
     assert cli.main(["export", str(artefact), "--out", str(tmp_path / "there")]) == 2
-    assert "exists already; choose another --out or remove it" in capsys.readouterr().err
+    assert "exists already; name another output, or remove it" in capsys.readouterr().err
     assert cli.main(["export", str(tmp_path / "there"), "--out", str(tmp_path / "x")]) == 2
     assert "is no artefact" in capsys.readouterr().err
     copy = shutil.copytree(artefact, tmp_path / "copy")

@@ -24,9 +24,12 @@ import standin
 from hello_distill.cli import main
 from hello_distill.data import sources
 from hello_distill.data.licence import Origin, source_of
-from hello_distill.format.pulled import local
+from hello_distill.data.parquet import stored_images
+from hello_distill.format.pulled import local, title
 from hello_distill.hub import encoder_repository
+from hello_distill.report import report
 from hello_distill.system.hub import Repository, answered
+from hello_distill.viewer import shown
 from hello_distill.views import whole
 from standin import TOKEN, Hub
 
@@ -247,6 +250,35 @@ def test_artefacts_open_by_name_and_students_train_on_them(
     told(capsys, 0, "labels", "hf://me/shapes", "--kind", "hard", "--out", tmp_path / "hard")
 
 
+def test_pages_show_artefacts_by_name(
+    hub: Hub, artefact: Path, kinds: dict[str, Path], before: Path, tmp_path: Path
+) -> None:
+    """`view` and `report` call them as their repositories are called, and not by the commit."""
+    for folder, name in ((artefact, "shapes"), (artefact, "again"), (kinds["teacher"], "taught"), (before, "still")):
+        hd.push(folder, f"me/{name}")
+    page = shown.opened("hf://me/shapes", ["hf://me/again", "hf://me/taught"], "hf://me/still")
+    assert page.name == "me/shapes"
+    asked = ["projector of me/shapes", "projector of me/again", "teacher", "class"]
+    assert [each.name for each in page.labellers] == asked
+    with pytest.raises(hd.InputError, match="--with hf://me/still keeps no soft labels"):
+        shown.opened("hf://me/shapes", ["hf://me/still"])
+    for which, folder in (("after", artefact), ("before", before)):
+        assert list(page.files[which]) == [content for _, content in stored_images(folder)]
+    (tmp_path / "results").mkdir()
+    text = report(tmp_path / "results", tmp_path / "page.html", ["hf://me/shapes"], ["hf://me/still"]).read_text()
+    assert "Artefact me/shapes" in text and "--artefact hf://me/shapes --before hf://me/still" in text
+
+
+def test_a_folder_has_its_own_name_also_where_there_is_no_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless() -> Path:
+        raise hd.MachineError("this user has no home folder to cache in")
+
+    monkeypatch.setattr("hello_distill.format.pulled.cache_folder", homeless)
+    assert title(tmp_path / "a") == "a"
+
+
 def test_a_cached_artefact_opens_without_the_hub(hub: Hub, artefact: Path) -> None:
     hd.push(artefact, "me/shapes")
     folder = local("hf://me/shapes")
@@ -279,7 +311,8 @@ def test_what_may_go_wrong_is_told(
     assert "me/shapes is private already, and --public was" in told(capsys, 2, *push, "me/shapes", "--public")
     assert "hf://me/shapes has no revision v9" in told(capsys, 2, "pull", "me/shapes", out, "--revision", "v9")
     (tmp_path / "there").mkdir()
-    assert "there exists already" in told(capsys, 2, "pull", "me/shapes", tmp_path / "there")
+    there = told(capsys, 2, "pull", "me/shapes", tmp_path / "there")
+    assert there.endswith("there exists already; name another output, or remove it")
     hub.repositories[DATA].gated = True
     assert "is gated: ask for access on" in told(capsys, 2, "pull", "me/shapes", out)
     hub.repositories[DATA].gated = False

@@ -84,16 +84,16 @@ def test_from_folder_to_students(tree: Path, recipe, clip_folder: Path, tmp_path
         "projector test",
         "image update",
         "query fitting",
-        "fidelity",
+        "faithfulness",
     ]
     assert [line[:24].strip() for line in lines] == stages
     assert all(" s   " in line for line in lines)
     for stage, figure in (("teachers", "top-1"), ("zero-shot test", "top-1"), ("projector test", "top-1")):
         assert figure in lines[stages.index(stage)]
-    update, queries, fidelity = lines[-3:]
+    update, queries, faithfulness = lines[-3:]
     assert "information loss" in update and "before" in update and "after" in update
     assert "2 steps, relative error on unseen views after each round: " in queries
-    assert "agrees with the teacher on" in fidelity and "of unseen views" in fidelity
+    assert "agrees with the teacher on" in faithfulness and "of unseen views" in faithfulness
     kept = json.loads((tmp_path / "a" / "config.json").read_text())
     assert (kept["ipc"], kept["seed"]) == (2, 3)
     assert kept["distiller"]["projector"]["encoder"] == "local-dir"  # whose folder is nobody else's business
@@ -211,7 +211,7 @@ def test_an_output_folder_that_exists_is_left_as_it_is(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("keep")
-    refused(capsys, "exists already; choose another --out or remove it", "distill", tree, "--out", tmp_path / "out")
+    refused(capsys, "exists already; name another output, or remove it", "distill", tree, "--out", tmp_path / "out")
     assert (tmp_path / "out" / "mine").read_text() == "keep"
 
 

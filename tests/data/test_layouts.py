@@ -154,6 +154,18 @@ def test_the_images_per_class_that_are_advised_do(
     assert advised == 12 or min(counts) < base.distiller.images_needed(advised + 1)
 
 
+def test_a_limit_that_leaves_too_few_is_named(recipe: Recipe, tree: Path) -> None:
+    """Twelve images of each of four classes; half of them are read, and one of those six is held out."""
+    limited = replace(recipe, held_share=0.1, train_limit=24)
+    with pytest.raises(InputError) as refused:
+        training_images(str(tree), replace(limited, ipc=6))
+    assert str(refused.value) == (
+        f"{tree}: the recipe's `train_limit` of 24 leaves 5 training images of a class, and 6 images per class need 6; "
+        "raise it in a --config file, or lower --ipc to 5"
+    )
+    training_images(str(tree), replace(limited, ipc=6), short_class="repeat")
+
+
 def test_no_number_is_advised_where_none_would_do(recipe: Recipe, tmp_path: Path) -> None:
     """Three images of a class, and a mosaic takes four."""
     tree = write_tree(tmp_path / "tree", train=3, test=1)

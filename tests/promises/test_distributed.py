@@ -338,5 +338,5 @@ def test_what_is_wrong_with_the_call_is_said_once(tree: Path, tmp_path: Path) ->
     run = torchrun("-m", "hello_distill", "distill", str(tree), "--out", "a", folder=tmp_path)
     assert run.returncode == 1 and "exitcode  : 2" in run.stderr
     told = [line for line in run.stderr.splitlines() if line.startswith("hello-distill: ")]
-    assert told == ["hello-distill: a exists already; choose another --out or remove it"]
+    assert told == ["hello-distill: a exists already; name another output, or remove it"]
     assert not list((tmp_path / "a").iterdir())

@@ -144,7 +144,7 @@ def test_a_claim_is_the_owners_alone(tmp_path: Path) -> None:
     with claims.claimed(tmp_path / "a"):
         with ThreadPoolExecutor(1) as other:
             refused = other.submit(claims.claimed(tmp_path / "a").__enter__).exception()
-        assert str(refused).startswith(f"{tmp_path}/a is being written by process {os.getpid()}; wait for it or")
+        assert str(refused).startswith(f"{tmp_path}/a is being written by process {os.getpid()}; wait for it, or")
         with claims.claimed(tmp_path / "a"):  # the thread has it already
             pass
         with claims.claimed(tmp_path / "b"):

@@ -1,21 +1,53 @@
-"""The package as strangers install it. Slow: an environment is made from nothing, torch and all."""
+"""The package as strangers install it. Those that make an environment from nothing, torch and all, are slow."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_trust import card_code
 
+from conftest import script
 from hello_distill.artifact import load
 from hello_distill.views import whole
 
 ROOT = Path(__file__).parents[2]
+PARTS = ("src", "pyproject.toml", "README.md", "LICENSE")
+"""What the package is built of."""
+
+
+def test_the_source_distribution_installs(tmp_path: Path) -> None:
+    """The wheel that is built of it has all files of the package and no others, and its command runs from elsewhere."""
+    release = script("release.py")
+    (tmp_path / "tree").mkdir()
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copyfile
+        copy(ROOT / part, tmp_path / "tree" / part)
+    for left in [*tmp_path.rglob("__pycache__"), *tmp_path.rglob("*.egg-info")]:
+        shutil.rmtree(left)
+    wheel = release.wheel_of(release.source_distribution(tmp_path / "tree", tmp_path), tmp_path)
+    source = tmp_path / "tree" / "src"
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.startswith("hello_distill/")}
+    assert packed == {
+        file.relative_to(source).as_posix() for file in (source / "hello_distill").rglob("*") if file.is_file()
+    }
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+    subprocess.run([*install, "--target", tmp_path / "site", wheel], check=True)
+    version = wheel.name.split("-")[1]
+    told = {"--version": f"hello-distill {version}\n", "recipes": "distill --recipe\n"}
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    for argument, beginning in told.items():
+        command = [tmp_path / "site" / "bin" / "hello-distill", argument]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.stdout.startswith(beginning), done.stderr
 
 
 @pytest.mark.slow

@@ -52,6 +52,14 @@ def test_the_documentation_has_snippets() -> None:
     assert any("hd.distill(" in snippet for snippet in snippets())
 
 
+def test_one_version_is_stated() -> None:
+    """In the package, the changes and the citation."""
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "CHANGELOG.md", "CITATION.cff")]
+    shapes = (r'^version = "(.+)"$', r"^## ([\d.]+), ", r"^version: (.+)$")
+    found = [re.search(shape, text, re.MULTILINE) for shape, text in zip(shapes, texts, strict=True)]
+    assert len({match and match[1] for match in found}) == 1 and found[0]
+
+
 def test_the_readme_is_one_page() -> None:
     content = (ROOT / "README.md").read_bytes()
     lines = content.decode().splitlines()

@@ -98,6 +98,10 @@ def test_the_wheel_is_the_same_to_the_byte(gate: ModuleType, monkeypatch: pytest
     assert "hello_distill/py.typed" in names and "hello_distill/cli/__init__.py" in names
     assert not [name for name in names if not name.startswith(("hello_distill/", "hello_distill-"))]
     assert len(stamps) == 1
+    assert gate.same_wheel_from_source().endswith(".tar.gz, of which the same wheel is built")
+    wheel.write_bytes(b"another")
+    with pytest.raises(gate.NotReady, match=r"the wheel of \S+\.tar\.gz is not that of the commit"):
+        gate.same_wheel_from_source()
 
 
 def test_builds_that_differ_are_refused(gate: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

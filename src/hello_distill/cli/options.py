@@ -42,9 +42,13 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         self.exit(2, f"hello-distill: {sentence(parser, message)}\n")
 
 
+ARTEFACT = "folder that `distill` wrote, or hf://owner/name[@REVISION]"
+"""What may stand for an artefact."""
+
+
 def add_artefact(parser: ArgumentParser) -> None:
     """The argument of all commands that open an artefact."""
-    parser.add_argument("artefact", help="folder that `distill` wrote, or hf://owner/name[@REVISION]")
+    parser.add_argument("artefact", help=ARTEFACT)
 
 
 READING: dict[str, tuple[str, str]] = {

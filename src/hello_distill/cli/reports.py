@@ -10,7 +10,7 @@ from typing import Any
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
 
-from hello_distill.cli.options import ArgumentParser, add_artefact, add_json, add_reading
+from hello_distill.cli.options import ARTEFACT, ArgumentParser, add_artefact, add_json, add_reading
 from hello_distill.cli.output import show
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, MachineError
@@ -33,7 +33,7 @@ def report_options(parser: ArgumentParser) -> None:
     """Make one page of result files and artefacts that opens from disk."""
     parser.add_argument("results", help="folder of result files (.json)")
     parser.add_argument("--out", required=True, help="page to write (.html)")
-    parser.add_argument("--artefact", action="append", default=[], help="folder that `distill` wrote; may be repeated")
+    parser.add_argument("--artefact", action="append", default=[], help=f"{ARTEFACT}; may be repeated")
     parser.add_argument(
         "--before",
         action="append",

@@ -87,7 +87,7 @@ class HeLlO(Distiller):
         """The adapter at the ranks and in the precision that it will be stored in, and how faithful that and other
         forms are to the teacher on views of the images. At lower ranks it is fitted on the views once more."""
         forms = budget.as_fitted(adapter) if self.label_bytes is None else budget.halved(adapter)
-        with context.stage("fidelity") as stage:
+        with context.stage("faithfulness") as stage:
             views = stages.unseen_views(self.projector, images, number=3)
             points = budget.curve(fitted.start, adapter, views, forms)
             if self.label_bytes is None:

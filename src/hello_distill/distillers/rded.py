@@ -59,10 +59,11 @@ class Patches:
         """Raise InputError naming the classes that are too small."""
         if short := short_classes(data, self.needed(ipc)):
             fitting = min(short.values()) // self.factor**2
+            smaller = "set `distiller.patches.factor` to 1, " if self.factor > 1 else ""
             raise InputError(
                 f"{ipc} images per class of {self.factor**2} patches each need {self.needed(ipc)} training images of "
                 f"each class (after holding some out), and there are fewer in {shown_counts(short)}; "
-                f"{f'lower --ipc to {fitting}, ' if fitting else ''}set `distiller.patches.factor` to 1, add images, "
+                f"{f'lower --ipc to {fitting}, ' if fitting else ''}{smaller}add images, "
                 "or `distill` with --short-class repeat or fewer"
             )
 

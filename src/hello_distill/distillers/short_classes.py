@@ -80,15 +80,26 @@ def largest_ipc(distiller: Distiller, counts: Mapping[str, int], left: Mapping[s
 
 
 def check_classes(source: str, counts: Mapping[str, int], recipe: Recipe, short_class: Rule = "error") -> None:
-    """Raise InputError naming the classes without images, and those with fewer than are asked for."""
+    """Raise InputError naming the classes without images, and those with fewer than are asked for, and where only
+    the recipe's `train_limit` leaves too few."""
     if empty := [name for name, count in counts.items() if not count]:
         raise InputError(f"{source}: no training image of {listed(empty)} can be read; mend them or remove the class")
+    if short_class != "error":
+        return
     short = {name: count for name, count in counts.items() if count < recipe.ipc}
-    if short and short_class == "error":
-        left = left_to_fit(counts, recipe.train_limit, recipe.held_share, recipe.held_limit)
-        fitting = largest_ipc(recipe.distiller, counts, left)
+    left, all_left = (
+        left_to_fit(counts, limit, recipe.held_share, recipe.held_limit) for limit in (recipe.train_limit, None)
+    )
+    needed, fitting = recipe.distiller.images_needed(recipe.ipc), largest_ipc(recipe.distiller, counts, left)
+    if short:
         lower = f"lower --ipc to {fitting}, for which they suffice after holding some out, " if fitting else ""
         raise InputError(
             f"{source}: fewer than {recipe.ipc} training images in {shown_counts(short)}; "
             f"{lower}add images, or choose --short-class repeat or fewer"
+        )
+    if min(left.values()) < needed <= min(all_left.values()):
+        raise InputError(
+            f"{source}: the recipe's `train_limit` of {recipe.train_limit:,} leaves {min(left.values())} training "
+            f"images of a class, and {recipe.ipc} images per class need {needed}; raise it in a --config file"
+            + (f", or lower --ipc to {fitting}" if fitting else "")
         )

@@ -123,7 +123,7 @@ class Expected(Part):
 
 
 class Point(Part):
-    """A point of the fidelity curve."""
+    """A form of the projector: what it takes, and its faithfulness to the teacher (`queries.Faithfulness`)."""
 
     encoder_rank: Rank
     head_rank: Rank
@@ -146,6 +146,7 @@ class Figures(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
     __pydantic_extra__: dict[str, Real | None]
     fidelity: list[Point] = []
+    """Faithfulness of each form that was measured; artefacts that exist call it so."""
     knee: Point | None = None
     skipped_images: dict[Line, Count] = {}
     """Training images left out, by reason."""

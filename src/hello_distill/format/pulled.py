@@ -14,7 +14,8 @@ from urllib.parse import quote
 from hello_distill.format import storage, verification
 from hello_distill.format.manifest import LARGEST_FILE, MANIFEST, SUMS
 from hello_distill.system import cache, context, distributed, hub, publishing
-from hello_distill.system.errors import ArtifactError, InputError, MachineError
+from hello_distill.system.claims import check_absent
+from hello_distill.system.errors import ArtifactError, InputError, MachineError, printable
 from hello_distill.system.hub import COMMIT, MARK, Repository
 from hello_distill.system.machine import cache_folder
 from hello_distill.system.room import check_room
@@ -44,8 +45,7 @@ def pull(repo: str, out: str | Path, revision: str | None = None) -> Path:
     not what its manifest says. Then nothing is left at `out`.
     """
     named = Repository.of(repo, revision)
-    if Path(out).exists() or Path(out).is_symlink():
-        raise InputError(f"{out} exists already; name another folder, or remove it")
+    check_absent(Path(out))
     with context.stage(f"pull {named.name}") as stage:
         state = _state(hub.client(), named)
         size = _bring(state, Path(out))
@@ -62,7 +62,7 @@ def local(folder: str | Path) -> Path:
     if not isinstance(folder, str) or not folder.startswith(MARK):
         return Path(folder)
     named = Repository.of(folder)
-    root = cache_folder() / "hub" / named.name.replace("/", "--")
+    root = _copies() / named.name.replace("/", "--")
     known = root / "refs" / quote(named.revision or "main", safe="")
     if named.revision and COMMIT.fullmatch(named.revision) and (root / named.revision).is_dir():
         return root / named.revision
@@ -81,6 +81,18 @@ def local(folder: str | Path) -> Path:
     if distributed.first():
         publishing.write(known, commit.encode())
     return root / commit
+
+
+def title(folder: Path) -> str:
+    """What the artefact in a folder is called: as the folder is, and a copy in the cache as its repository is."""
+    place = folder.resolve()
+    if COMMIT.fullmatch(place.name) and place.parent.parent == _copies().resolve():
+        return printable(place.parent.name.replace("--", "/", 1))  # no owner on the Hub has two hyphens in a row
+    return printable(place.name)
+
+
+def _copies() -> Path:
+    return cache_folder() / "hub"
 
 
 def _state(api: HfApi, named: Repository) -> State:

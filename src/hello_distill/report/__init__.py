@@ -17,6 +17,7 @@ from hello_distill.report import claims, sections
 from hello_distill.report.page import Section, render
 from hello_distill.system import publishing
 from hello_distill.system.errors import InputError, printable
+from hello_distill.system.hub import MARK
 
 LARGEST = 64 * 2**20
 """Bytes of a result file; a larger one is none."""
@@ -101,5 +102,5 @@ def _command(
     words = ["hello-distill", "report", folder.resolve().name]
     for option, given in (("--artefact", artefacts), ("--before", before), ("--data", [data] if data else [])):
         for path in given:
-            words += [option, Path(path).resolve().name]
+            words += [option, str(path) if str(path).startswith(MARK) else Path(path).resolve().name]
     return printable(shlex.join([*words, "--out", out]))

@@ -21,7 +21,7 @@ from hello_distill.data.images import ImageSet
 from hello_distill.data.manner import repeated
 from hello_distill.data.mapped import in_memory
 from hello_distill.data.sources import read_test_split
-from hello_distill.format import costs, storage
+from hello_distill.format import costs, pulled, storage
 from hello_distill.format.manifest import CONFIG
 from hello_distill.labels.sources.static import static
 from hello_distill.report.page import Figure, Gallery, Picture, Section, Table, Text, number, row, weight
@@ -69,7 +69,7 @@ def sections_of(shown: Shown, command: str) -> list[Section]:
 
 
 def _section(folder: Path, before: Path | None, shown: Shown, command: str) -> Section:
-    artifact, name = artifacts.load(folder, "hard"), printable(folder.resolve().name)
+    artifact, name = artifacts.load(folder, "hard"), pulled.title(folder)
     blocks: list[Table | Gallery | Text] = [_held(folder, artifact, name), _images(artifact, name)]
     if before is not None:
         blocks.append(_update(artifact, artifacts.load(before, "hard"), before, command))

@@ -172,13 +172,13 @@ def accuracy_by_bytes(
     data: Data, cells: Sequence[GridCell], student: str, ipc: int, models: Sequence[Model] = ()
 ) -> bytes:
     """The panel of `hello-distill plot` for one student and one number of images per class, of all cells."""
-    with _inked():
-        return _themed(picture(data, cells, "svg", [student], [ipc], models))
+    with inked():
+        return themed(picture(data, cells, "svg", [student], [ipc], models))
 
 
 def curves(lines: Mapping[str, Mapping[int, float]], by: str) -> bytes:
     """Accuracy in percent by epoch, or by something else that is counted, a line for each name."""
-    with _inked():
+    with inked():
         figures = pyplot()
         rows = -(-len(lines) // 2)
         figure, axes = figures.subplots(figsize=(5.2, 3.4 + 0.25 * rows))
@@ -202,11 +202,11 @@ def curves(lines: Mapping[str, Mapping[int, float]], by: str) -> bytes:
         content = io.BytesIO()
         figure.savefig(content, format="svg", metadata={"Date": None})
         figures.close(figure)
-        return _themed(content.getvalue())
+        return themed(content.getvalue())
 
 
 @contextmanager
-def _inked() -> Iterator[None]:
+def inked() -> Iterator[None]:
     """matplotlib with the theme's ink. Letters that its fonts lack are no news."""
     pyplot()
     import matplotlib
@@ -218,6 +218,7 @@ def _inked() -> Iterator[None]:
         yield
 
 
-def _themed(svg: bytes) -> bytes:
+def themed(svg: bytes) -> bytes:
+    """A picture drawn inside of `inked`, in the ink of the page that shows it."""
     text = svg.decode().replace(INK, "currentColor")
     return re.sub(r"<svg\b[^>]*>", lambda match: match[0] + THEME, text, count=1).encode()

@@ -105,7 +105,7 @@ def reserved(target: Path, wait: bool = False) -> Iterator[Claim]:
 def check_absent(target: Path) -> None:
     """Raise InputError if something has the name already."""
     if target.exists() or target.is_symlink():
-        raise InputError(f"{target} exists already; choose another --out or remove it")
+        raise InputError(f"{target} exists already; name another output, or remove it")
 
 
 def _take(claim: Claim, wait: bool) -> None:
@@ -116,7 +116,7 @@ def _take(claim: Claim, wait: bool) -> None:
     except OSError as error:
         if error.errno in FULL:
             raise full(claim.target, 1) from None
-        raise InputError(f"{claim.target} cannot be made: {error.strerror}; choose another --out") from None
+        raise InputError(f"{claim.target} cannot be made: {error.strerror}; name another output") from None
 
 
 def _inherit(target: Path, me: Owner, wait: bool) -> None:
@@ -144,10 +144,10 @@ def _inherit(target: Path, me: Owner, wait: bool) -> None:
 
 def _refusal(target: Path, owner: Owner) -> InputError:
     if owner.seat == seat():
-        return InputError(f"{target} is being written by process {owner.pid}; wait for it or choose another --out")
+        return InputError(f"{target} is being written by process {owner.pid}; wait for it, or name another output")
     return InputError(
-        f"{target} is claimed by process {owner.pid} of {owner.host}, which cannot be seen from here; choose another "
-        f"--out, or remove {_folder(target)} if that process no longer runs"
+        f"{target} is claimed by process {owner.pid} of {owner.host}, which cannot be seen from here; name another "
+        f"output, or remove {_folder(target)} if that process no longer runs"
     )
 
 

@@ -11,7 +11,7 @@ from hello_distill import artifact as artifacts
 from hello_distill import labels as label_kinds
 from hello_distill.artifact import Artifact
 from hello_distill.data.parquet import stored_images
-from hello_distill.format import costs
+from hello_distill.format import costs, pulled
 from hello_distill.format.manifest import IMAGES
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.relabel import check_source
@@ -70,17 +70,18 @@ def opened(folder: str | Path, others: Sequence[str | Path] = (), before: str | 
     `others` this raises InputError. It raises InputError, too, where `others` or `before` have other classes or images,
     and what `artifact.load` raises.
     """
-    root = Path(folder)
+    root = pulled.local(folder)
+    still = None if before is None else pulled.local(before)
     artefact, labellers, notes = _own(root)
-    labellers += [_other(artefact, root, Path(other)) for other in others]
+    labellers += [_other(artefact, root, other) for other in others]
     earlier = None
-    if before is not None:
-        earlier = artifacts.load(before, "hard")
-        check_before(root, artefact, Path(before), earlier)
+    if still is not None:
+        earlier = artifacts.load(still, "hard")
+        check_before(root, artefact, still, earlier)
     classes = HardLabels(artefact.data.targets, len(artefact.classes))
-    folders = {"after": root, **({"before": Path(before)} if before is not None else {})}
+    folders = {"after": root, **({"before": still} if still is not None else {})}
     return Shown(
-        name=printable(root.resolve().name),
+        name=pulled.title(root),
         artefact=artefact,
         labellers=(*_named(labellers), Labeller("class", classes, "known, mixed like the images")),
         notes=tuple(notes),
@@ -107,9 +108,9 @@ def _own(folder: Path) -> tuple[Artifact, list[tuple[Labeller, Path]], list[str]
 STORED = "belong to views that were drawn when they were stored, and cannot be asked for others"
 
 
-def _other(artefact: Artifact, folder: Path, other: Path) -> tuple[Labeller, Path]:
+def _other(artefact: Artifact, folder: Path, other: str | Path) -> tuple[Labeller, Path]:
     """The labels of another artefact. Raises InputError where they cannot be asked for these images."""
-    given = artifacts.load(other)
+    given = artifacts.load(root := pulled.local(other))
     check_source(given, other, artefact, folder)
     source = given.labels
     if source.kind == "hard":
@@ -121,7 +122,7 @@ def _other(artefact: Artifact, folder: Path, other: Path) -> tuple[Labeller, Pat
     ours, theirs = (each.manifest["files"][IMAGES]["sha256"] for each in (artefact, given))
     if not source.online and ours != theirs:
         raise InputError(f"the {source.kind} labels of --with {other} are those of other images than {folder} has")
-    return Labeller(source.kind, source, _about(source)), other
+    return Labeller(source.kind, source, _about(source)), root
 
 
 def _by_view(source: LabelSource) -> bool:
@@ -140,7 +141,7 @@ def _named(labellers: Sequence[tuple[Labeller, Path]]) -> list[Labeller]:
     """Labellers by their kinds, and by their folders where two are of one kind."""
     kinds = [each.name for each, _ in labellers]
     return [
-        each._replace(name=f"{each.name} of {printable(folder.resolve().name)}") if kinds.count(each.name) > 1 else each
+        each._replace(name=f"{each.name} of {pulled.title(folder)}") if kinds.count(each.name) > 1 else each
         for each, folder in labellers
     ]
 

@@ -85,7 +85,7 @@ def lower(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 def curve(start: Projector, adapter: Adapter, views: Views, forms: Sequence[tuple[int, int, Precision]]) -> list[Point]:
     """Size and faithfulness of the projector in each form: encoder rank, head rank, precision."""
     points = []
-    for ranks_and_precision in context.track(forms, len(forms), "fidelity"):
+    for ranks_and_precision in context.track(forms, len(forms), "faithfulness"):
         form = formed(adapter, *ranks_and_precision)
         measured = on_views(restore(start, form), views)
         points.append(Point(*ranks_and_precision, adapter_bytes(form, form.precision), *measured))
