@@ -1,10 +1,10 @@
-"""The tutorial's outputs and pictures, made by running its Python on photographs: `make tutorial`.
+"""The tutorial's outputs, made by running its Python on photographs: `make tutorial`.
 
-    python scripts/tutorial.py PHOTOGRAPHS     # minutes; needs chromium and its driver
+    python scripts/tutorial.py PHOTOGRAPHS     # minutes
 
 PHOTOGRAPHS is Imagenette as a local data set of Hugging Face, of which three classes are taken. The cells of
 docs/tutorial.md run in out/tutorial. What they print is kept in results/tutorial.txt, from which `scripts/readme.py`
-writes the page and its notebook; the pictures go to docs/assets.
+writes the page and its notebook; what they draw stays there, since it shows other people's photographs.
 """
 
 from __future__ import annotations
@@ -20,19 +20,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tutorial.md"
 NOTEBOOK = PAGE.with_suffix(".ipynb")
 OUTPUTS = ROOT / "results" / "tutorial.txt"
 WORK = ROOT / "out" / "tutorial"
-ASSETS = ROOT / "docs" / "assets"
 CLASSES = ("cassette player", "chain saw", "church")
 SPLITS = {"train": ("train", 60), "test": ("validation", 20)}
 """Folders of photographs, with the splits that they are of and how many of each class."""
-LARGEST = 300_000
-"""Bytes of all pictures together."""
 CODE = re.compile(
     r"```python\n(?P<code>.*?)```\n(?:\n<!-- results/tutorial\.txt \d+ -->\n(?P<printed>.*?)<!-- end -->\n)?", re.DOTALL
 )
@@ -106,27 +101,8 @@ def photographs(data: str, folder: Path) -> None:
                 seen[label] += 1
 
 
-def pictures() -> dict[str, bytes]:
-    """The page's pictures by name: what the cells drew, and the page of `view`."""
-    import screenshots
-    from hello_distill.viewer import server, shown
-
-    made = {name: (WORK / f"{name}.png").read_bytes() for name in ("images", "views")}
-    with server.running(shown.opened(WORK / "out" / "photos")) as address:
-        scene = {(1400, "light"): "document.querySelector('[value=cutmix]').click();"}
-        ((_, made["page"]),) = screenshots.pictures(address, scene)
-    return {name: smaller(content) for name, content in made.items()}
-
-
-def smaller(content: bytes) -> bytes:
-    """A PNG of photographs in 256 colours."""
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(content)).convert("RGB").quantize(256).save(buffer, "png", optimize=True)
-    return buffer.getvalue()
-
-
 def main(data: str) -> None:
-    """Run the page's cells on photographs, and keep what they print and draw."""
+    """Run the page's cells on photographs, and keep what they print."""
     import readme
     from hello_distill.cli.output import console
     from hello_distill.system.context import Context
@@ -140,12 +116,6 @@ def main(data: str) -> None:
         outputs = ran(cells(PAGE.read_text(encoding="utf-8")))
     kept = (f"# {number}\n{output}" for number, output in enumerate(outputs, 1) if output)
     OUTPUTS.write_text("".join(kept), encoding="utf-8")
-    made = pictures()
-    if (total := sum(map(len, made.values()))) > LARGEST:
-        sys.exit(f"the pictures have {total:,} bytes, and at most {LARGEST:,} are to be kept")
-    for name, content in made.items():
-        (ASSETS / f"tutorial-{name}.png").write_bytes(content)
-        print(f"docs/assets/tutorial-{name}.png: {len(content):,} bytes")
     readme.update()
 
 
