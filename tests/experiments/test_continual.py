@@ -31,6 +31,7 @@ from hello_distill.experiments.grid import Bench, Comparison, Contender
 from hello_distill.experiments.ledger import Cell
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Bytes, GridCell
+from hello_distill.format.specs import Queries
 from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
@@ -479,7 +480,7 @@ def test_named_experiments_can_be_written_down(name: str) -> None:
     ablation = recipes.find_study({"small": "ablation", "many": "ablation-many"}[name]).comparison
     method, same = made.comparison.contenders["hello"].distiller, ablation.contenders["+ query fitting"].distiller
     short = recipes.find("hello-small")
-    projector = replace(short.distiller.projector, steps=200, rounds=3)
+    projector = replace(short.distiller.projector, steps=200, rounds=3, queries=Queries())
     assert method == replace(same, projector=projector) and made.comparison.projector == projector
     base = replace(made.comparison.base, train_limit=ablation.base.train_limit)
     assert base.teachers == replace(short.teachers, network=ablation.base.teachers.network)

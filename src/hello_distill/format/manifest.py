@@ -220,9 +220,14 @@ def parse(text: bytes, file: Path) -> dict[str, Any]:
         raise ArtifactError(f"{file} cannot be trusted: {first_fault(error)}; get the artefact again") from None
     except (ValueError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{file} cannot be read as JSON ({type(error).__name__}); get the artefact again") from None
-    if (manifest["student"], manifest["images"]) != (content["student"], content["images"]):
+    if (manifest["student"], manifest["images"]) != (_completed(content["student"]), content["images"]):
         raise ArtifactError(f"{file} cannot be trusted: `student` or `images` lacks a field; get the artefact again")
     return manifest
+
+
+def _completed(student: dict[str, Any]) -> dict[str, Any]:
+    """The student of an artefact with the precision of its training, which 0.1.0 did not state: it was float32."""
+    return {**student, "optim": {**student["optim"], "precision": student["optim"].get("precision", "float32")}}
 
 
 @cache
