@@ -34,7 +34,8 @@ features = '{"info": {"features": {"image": {"_type": "Image"}, "label": {"_type
 names = [f"class {n}" for n in range(10)]
 for start in range(0, number, shard):
     rows = range(start, min(start + shard, number))
-    table = pa.table({"image": [pictures[n % 50] for n in rows], "label": [n % 10 for n in rows]})
+    images = pa.array([pictures[n % 50] for n in rows], pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+    table = pa.table({"image": images, "label": [n % 10 for n in rows]})
     table = table.replace_schema_metadata({"huggingface": features % str(names).replace("'", '"')})
     pq.write_table(table, f"{folder}/train-{start // shard:05d}-of-{-(-number // shard):05d}.parquet")
 """

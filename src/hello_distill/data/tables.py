@@ -130,7 +130,10 @@ def _mapped(table: datasets.Dataset, images: str, column: str) -> datasets.Datas
     if numbers.null_count or least is None or least < 0 or most >= len(kind.names):
         return None
     table = table.select_columns([images, column]).rename_columns({images: "image", column: "label"})
-    return table.cast_column("image", datasets.Image(decode=False))
+    if table.list_indexes() or table.data.num_rows != len(table):
+        return table.cast_column("image", datasets.Image(decode=False))
+    features = datasets.Features({**table.features, "image": datasets.Image(decode=False)})  # as it lies: a cast copies
+    return datasets.Dataset(table.data, datasets.DatasetInfo(features=features))
 
 
 def _are_numbers(labels: Sequence[Any], names: Sequence[str]) -> bool:
