@@ -204,8 +204,8 @@ class Stages:
             stage.figure = f"top-1 {percent(accuracy)} on {len(self.material.held)} held-out training images"
             if accuracy is not None and before is not None and accuracy < before:
                 stage.figure += (
-                    "; WORSE than before fitting: lower its learning rate, "
-                    "`distiller.projector.optim.lr` in a --config file"
+                    "; WORSE than before fitting: lower its learning rate, `distiller.projector.optim.lr`, or give it "
+                    "more steps, `distiller.projector.steps`, in a --config file"
                 )
         return accuracy
 
