@@ -78,9 +78,9 @@ def forecast(data: str, recipe: Recipe, assume: list[str]) -> dict[str, Any]:
     Raises what `distill` raises for the call, and InputError for methods other than hello and rded.
     """
     if not isinstance(recipe.distiller, HeLlO | RDED):
-        raise InputError(f"--dry-run knows the stages of hello and rded, not of {recipe.distiller.name}")
+        raise InputError(f"a forecast knows the stages of hello and rded, not of {recipe.distiller.name}")
     if recipe.teachers.sources:
-        raise InputError("--dry-run times teachers that are trained here; leave --teacher out")
+        raise InputError("a forecast times teachers that are trained here; leave --teacher out")
     api.check(recipe)
     split = open_training(data)
     side = recipe.side_for(split.native_side())
@@ -113,7 +113,7 @@ def beside_truth(said: dict[str, Any], run: Callable[[], Path]) -> tuple[Path, d
     """
     watch = Stopwatch(context.current().progress)
     start = time.monotonic()
-    with replace(context.current(), progress=watch):
+    with context.changed(progress=watch):
         made = run()
     whole = time.monotonic() - start
     stages = [
