@@ -108,8 +108,8 @@ def forecast(data: str, recipe: Recipe, assume: list[str]) -> dict[str, Any]:
 def beside_truth(said: dict[str, Any], run: Callable[[], Path]) -> tuple[Path, dict[str, Any]]:
     """Run a distillation; its artefact, and what `forecast` said of it beside what it took.
 
-    `stages`: seconds of each, said at least and at most, and taken; `other` is what no forecast counts, such as tests.
-    A stage that was found from an earlier run takes nothing.
+    `stages`: seconds of each, said at least and at most, and taken; `other` is what no forecast counts: tests and
+    faithfulness, and what lies between stages. A stage that was found from an earlier run takes nothing.
     """
     watch = Stopwatch(context.current().progress)
     start = time.monotonic()
