@@ -53,7 +53,7 @@ docs: setup
 screenshots: setup
 	$(BIN)/python scripts/screenshots.py
 
-# Needs chromium and its driver. PHOTOGRAPHS is the folder of Imagenette.
+# PHOTOGRAPHS is the folder of Imagenette.
 tutorial: setup
 	$(BIN)/python scripts/tutorial.py $(PHOTOGRAPHS)
 

@@ -12,7 +12,7 @@ import base64
 import io
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,17 +71,17 @@ def made() -> tuple[Path, Path, Path]:
     return MADE / "fashion", MADE / "before", MADE / "teacher"
 
 
-def pictures(address: str, scenes: Mapping[tuple[int, str], str] = SCENES) -> Iterator[tuple[str, bytes]]:
+def pictures(address: str) -> Iterator[tuple[str, bytes]]:
     """Name and PNG of each scene."""
     with chromium.opened() as browser:
-        for (width, theme), scene in scenes.items():
+        for (width, theme), scene in SCENES.items():
             chromium.show(browser, address, width, theme)
             wait(browser)
             browser.execute_script(f"{scene} document.activeElement.blur(); scrollTo(0, 0)")
             wait(browser)
             clip = {"x": 0, "y": 0, "width": width, "height": HEIGHTS[width], "scale": 1}
             taken = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
-            yield f"view-{width}-{theme}.png", base64.b64decode(taken["data"])
+            yield f"view-{width}-{theme}.png", reduced(base64.b64decode(taken["data"]))
 
 
 def wait(browser: Any) -> None:
@@ -104,8 +104,7 @@ def main() -> None:
     """Write the pictures, and say how large they are."""
     fashion, before, teacher = made()
     with server.running(shown.opened(fashion, [teacher], before)) as address:
-        for name, taken in pictures(address):
-            content = reduced(taken)
+        for name, content in pictures(address):
             if len(content) > LARGEST:
                 sys.exit(f"{name} has {len(content):,} bytes, and at most {LARGEST:,} are to be kept")
             (ASSETS / name).write_bytes(content)

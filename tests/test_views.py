@@ -11,6 +11,7 @@ from torchvision.transforms.functional import resized_crop
 
 from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Augment
+from hello_distill.system.machine import autocast
 from hello_distill.types import View
 from hello_distill.views import crops, mixed_targets, render, resized, sample_boxes, sample_views, whole
 
@@ -110,7 +111,10 @@ def test_crops_of_a_batch_are_those_of_each_image_alone(size: int, ratio: tuple[
     assert len(boxes[:, 2:].unique(dim=0)) < 60
     expected = alone(images, rows, boxes, size)
     assert torch.equal(crops(images, rows, boxes, size), expected)
-    torch.testing.assert_close(resized(whole(images)[rows], boxes, size), expected, rtol=0, atol=1e-5)
+    at_once = resized(whole(images)[rows], boxes, size)
+    torch.testing.assert_close(at_once, expected, rtol=0, atol=1e-5)
+    with autocast("bfloat16"):
+        assert torch.equal(resized(whole(images)[rows], boxes, size), at_once), "pixels are no forward pass"
 
 
 def test_cutmix_pixel_by_pixel() -> None:

@@ -153,10 +153,14 @@ def _by_shape(rows: Rows, boxes: Int64[Tensor, "b 4"]) -> dict[tuple[int, int], 
 
 
 def resized(images: Images, boxes: Int64[Tensor, "b 4"], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
-    """A box of each image as `crops` gives it, but all in one go: products with the weights of rows and of columns."""
+    """A box of each image as `crops` gives it, but all in one go: products with the weights of rows and of columns.
+
+    They are made in the images' precision, also where networks around them run in a lower one.
+    """
     rows = _weights(boxes[:, 0], boxes[:, 2], images.shape[2], size)
     columns = _weights(boxes[:, 1], boxes[:, 3], images.shape[3], size)
-    return rows[:, None] @ images @ columns[:, None].mT
+    with torch.autocast(images.device.type, enabled=False):
+        return rows[:, None] @ images @ columns[:, None].mT
 
 
 def _weights(

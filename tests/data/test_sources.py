@@ -491,6 +491,22 @@ def csv_of_few_pixels(folder: Path) -> Path:
     return folder
 
 
+@case(
+    "CSV of pixels with a column of splits",
+    told="train.csv: lines of pixels are divided into splits by files, and it has a column called split",
+    change=csv_of_pixels,
+    grey=True,
+)
+def csv_of_pixels_and_splits(folder: Path) -> Path:
+    file = csv_of_pixels(folder) / "train.csv"
+    first, *lines = file.read_text().splitlines()
+    splits = [("train", "test")[number % 2] for number in range(len(lines))]
+    file.write_text(
+        "\n".join(f"{line},{split}" for line, split in zip([first, *lines], ["split", *splits], strict=True))
+    )
+    return folder
+
+
 case(
     "CSV of pixels without images to test on",
     told="has no test split: it has one split alone; write it into test.csv beside train.csv",

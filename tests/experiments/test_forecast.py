@@ -73,10 +73,13 @@ def test_what_it_takes_to_begin_does_not_count(monkeypatch: pytest.MonkeyPatch) 
         (["--dry-run", "--labels", "auto"], "--dry-run is for the method's own labels; leave --labels out"),
         (
             ["--dry-run", "--teacher", "resnet18:t.pt"],
-            "--dry-run times teachers that are trained here",
+            "a forecast times teachers that are trained here",
         ),
+        (["--forecast", "--teacher", "resnet18:t.pt"], "a forecast times teachers that are trained here"),
+        (["--forecast", "--labels", "auto"], "--forecast is for the method's own labels; leave --labels out"),
+        (["--forecast", "--dry-run"], "--dry-run says what --forecast says and ends there; leave one of them out"),
         (["--assume", "images=3"], "--assume is for --dry-run; give both, or leave it out"),
-        (["--dry-run", "--recipe", "sre2l-small"], "--dry-run knows the stages of hello and rded, not of sre2l"),
+        (["--dry-run", "--recipe", "sre2l-small"], "a forecast knows the stages of hello and rded, not of sre2l"),
     ],
 )
 def test_mistakes_are_told(

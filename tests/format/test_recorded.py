@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import hello_distill as hd
+from hello_distill.format.manifest import parse
+from hello_distill.system.errors import ArtifactError
 
 RECORDED = Path(__file__).parents[1] / "recorded"
 SAID = json.loads((RECORDED / "recorded.json").read_text())
@@ -26,3 +28,16 @@ def test_an_artefact_of_0_1_0_opens(kind: str, monkeypatch: pytest.MonkeyPatch) 
     assert batch.images.double().sum().item() == pytest.approx(said["image_sum"], abs=1e-2)
     assert hd.verify(folder)["not_checked"] == []
     assert {**hd.info(folder), "artefact": ""} == {**said["info"], "artefact": ""}
+
+
+@pytest.mark.parametrize("lacks", ["optim", "augment", None])
+def test_a_student_is_stated_whole_but_for_its_precision(lacks: str | None) -> None:
+    file = RECORDED / "projector" / "hello.json"
+    content = json.loads(file.read_text())
+    content["student"].pop(lacks, None)
+    text = json.dumps(content).encode()
+    if lacks is None:
+        assert parse(text, file)["student"]["optim"]["precision"] == "float32"
+        return
+    with pytest.raises(ArtifactError, match="`student` or `images` lacks a field"):
+        parse(text, file)

@@ -303,6 +303,18 @@ def test_an_observer_that_takes_no_small_images_is_named_before_patches_are_scor
         Patches(factor=2, padded=False)(data, build("convnet2_w8", 1, 32, 0).eval(), 1, 0)
 
 
+def test_an_observer_is_asked_where_it_lies() -> None:
+    """`meta` stands for another device than that of new tensors."""
+    pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8, device="meta")
+    data = ImageSet(pixels, torch.zeros(4, dtype=torch.int64), ("only",))
+
+    def observer(images: Tensor) -> Tensor:
+        raise ZeroDivisionError(images.device)
+
+    with pytest.raises(ZeroDivisionError, match="meta"):
+        Patches(factor=2, padded=False)(data, observer, 1, 0)
+
+
 def test_patches_of_more_crops_than_are_scored_at_once_are_those_of_all_at_once() -> None:
     """650 crops of 130 images, each cut, scored and kept by itself; the observer sees brightness alone."""
     rng = np.random.default_rng(0)

@@ -45,6 +45,11 @@ class Numbered(NamedTuple):
     def _split(self, name: str, classes: tuple[str, ...] | None) -> Split:
         file = self.files[name]
         header, table = _read(file)
+        if "split" in header and len(table["split"].unique()) > 1:
+            raise InputError(
+                f"{file.shown}: lines of pixels are divided into splits by files, and it has a column called split; "
+                "write each split into a file of its own, such as train.csv and test.csv"
+            )
         pixels = [column for column in header if PIXEL.fullmatch(column)]
         column = values.column(file.shown, "label", [other for other in header if other not in pixels], pixels)
         pixels = [other for other in pixels if other != column]

@@ -73,7 +73,7 @@ class Patches:
         """`ipc` stitched images (uint8) per class, class by class: a class is one of the `blocks` of work."""
         self.check(data, ipc)
         if not self.padded:
-            _check_taken(observer, data.side // self.factor)
+            _check_taken(observer, data.side // self.factor, data.images.device)
 
         def of_class(target: int) -> Pixels:
             return to_8_bit(self._one_class(data, target, observer, ipc, seed), self.truncated)
@@ -113,10 +113,10 @@ class Patches:
 
 
 @torch.no_grad()
-def _check_taken(observer: Classifier, side: int) -> None:
-    """Raise InputError for an observer that takes no images of so few pixels."""
+def _check_taken(observer: Classifier, side: int, device: torch.device) -> None:
+    """Raise InputError for an observer, on that device, that takes no images of so few pixels."""
     try:
-        observer(torch.zeros(1, 3, side, side))
+        observer(torch.zeros(1, 3, side, side, device=device))
     except RuntimeError as error:
         raise InputError(
             f"the observer takes no images of {side} pixels, which unpadded patches have ({error}); set "

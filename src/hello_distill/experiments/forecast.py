@@ -78,9 +78,9 @@ def forecast(data: str, recipe: Recipe, assume: list[str]) -> dict[str, Any]:
     Raises what `distill` raises for the call, and InputError for methods other than hello and rded.
     """
     if not isinstance(recipe.distiller, HeLlO | RDED):
-        raise InputError(f"--dry-run knows the stages of hello and rded, not of {recipe.distiller.name}")
+        raise InputError(f"a forecast knows the stages of hello and rded, not of {recipe.distiller.name}")
     if recipe.teachers.sources:
-        raise InputError("--dry-run times teachers that are trained here; leave --teacher out")
+        raise InputError("a forecast times teachers that are trained here; leave --teacher out")
     api.check(recipe)
     split = open_training(data)
     side = recipe.side_for(split.native_side())
@@ -108,12 +108,12 @@ def forecast(data: str, recipe: Recipe, assume: list[str]) -> dict[str, Any]:
 def beside_truth(said: dict[str, Any], run: Callable[[], Path]) -> tuple[Path, dict[str, Any]]:
     """Run a distillation; its artefact, and what `forecast` said of it beside what it took.
 
-    `stages`: seconds of each, said at least and at most, and taken; `other` is what no forecast counts, such as tests.
-    A stage that was found from an earlier run takes nothing.
+    `stages`: seconds of each, said at least and at most, and taken; `other` is what no forecast counts: tests and
+    faithfulness, and what lies between stages. A stage that was found from an earlier run takes nothing.
     """
     watch = Stopwatch(context.current().progress)
     start = time.monotonic()
-    with replace(context.current(), progress=watch):
+    with context.changed(progress=watch):
         made = run()
     whole = time.monotonic() - start
     stages = [

@@ -227,7 +227,7 @@ def parse(text: bytes, file: Path) -> dict[str, Any]:
 
 def _completed(student: dict[str, Any]) -> dict[str, Any]:
     """The student of an artefact with the precision of its training, which 0.1.0 did not state: it was float32."""
-    return {**student, "optim": {**student["optim"], "precision": student["optim"].get("precision", "float32")}}
+    return {**student, "optim": {"precision": "float32", **student.get("optim", {})}}
 
 
 @cache
