@@ -184,6 +184,12 @@ def test_training_from_python_reuses_large_freed_blocks() -> None:
     assert int(done.stdout) < 100
 
 
+def test_a_switch_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HELLO_DISTILL_COMPILE", "true")
+    with pytest.raises(InputError, match=r"^HELLO_DISTILL_COMPILE is 'true'; set it to 1 or to 0, or not at all$"):
+        fit(network(), batches, 3, matching_loss(0.1), Optim(epochs=1, batch_size=6), seed=0)
+
+
 @pytest.mark.slow
 def test_a_compiled_training_ends_where_the_plain_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a minute of compiling. No dropout, which draws otherwise when compiled; SGD, since AdamW makes steps of

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hello_distill.system.errors import MachineError
+from hello_distill.system.errors import InputError, MachineError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,8 +57,14 @@ def autocast(precision: str) -> AbstractContextManager[Any]:
 
 
 def compiled(model: nn.Module) -> Callable[..., Any]:
-    """The model as torch.compile calls it where HELLO_DISTILL_COMPILE is 1, else itself."""
-    if os.environ.get("HELLO_DISTILL_COMPILE") != "1":
+    """The model as torch.compile calls it where HELLO_DISTILL_COMPILE is 1, else itself.
+
+    Raises InputError for what is neither 1 nor 0.
+    """
+    asked = os.environ.get("HELLO_DISTILL_COMPILE") or "0"
+    if asked not in ("0", "1"):
+        raise InputError(f"HELLO_DISTILL_COMPILE is {asked!r}; set it to 1 or to 0, or not at all")
+    if asked == "0":
         return model
     import torch
 
