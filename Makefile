@@ -76,7 +76,7 @@ CIFAR10 ?= cifar10-jpeg
 TINY ?= tiny-imagenet-32
 PHOTOGRAPHS ?= imagenette96
 RUN := OMP_NUM_THREADS=1 $(BIN)/hello-distill
-SMALL := $(RUN) compare $(CIFAR10) --out results/rounds_cifar10.json
+SMALL := $(RUN) compare $(CIFAR10) --out results/cifar10-rounds.json
 
 experiments: setup
 	$(SMALL) --ipc 1 10 50 --methods hello rded random --labels projector teacher hard static
@@ -87,7 +87,7 @@ experiments: setup
 	$(SMALL) --ipc 10 --methods hello rded random sre2l gvbsm --labels pruned quantized
 	$(SMALL) --ipc 1 10 50 --methods hello rded random --labels stored
 	$(SMALL) --ipc 1 10 --methods sre2l gvbsm --labels stored
-	$(RUN) plot results/rounds_cifar10.json
+	$(RUN) plot results/cifar10-rounds.json
 	$(BIN)/python scripts/presets.py $(CIFAR10) out/presets results/presets.json
 	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods hello rded random \
 		--labels projector projector-float32 projector-int8 teacher hard --out results/tiny.json
