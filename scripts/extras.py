@@ -171,7 +171,7 @@ def main(artefact: str, data: str) -> int:
         found = wrong("", known, [name for name in bring if bring[name] - bare])
         for line in found:
             print(line, file=sys.stderr)
-        print(f"no extra: {len(bare)} packages; {', '.join(command[0] for command, _ in known[''])} work")
+        print(f"no extra: {len(bare)} packages; for {', '.join(command[0] for command, _ in known[''])}")
         for name, names in bring.items():
             if not alone(name, names, known, ()):
                 found.append(name)
