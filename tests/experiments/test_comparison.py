@@ -14,6 +14,7 @@ import pytest
 import safetensors.torch
 
 from hello_distill import cli, encoders, recipes, stages
+from hello_distill.data.images import ImageSet
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
@@ -28,11 +29,15 @@ from hello_distill.format.results.grids import Bytes
 from hello_distill.labels.sources.projector import adapter_bytes
 from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import restore
+from hello_distill.queries import faithfulness
 from hello_distill.relabel import wanted
 from hello_distill.report.plot import plot
+from hello_distill.student import Score
 from hello_distill.system.errors import DivergedError, InputError
 from hello_distill.teachers import TeacherSpec
 from hello_distill.training.scores import top1
+from hello_distill.training.training_set import TrainingSet
+from hello_distill.views import still_view, whole
 
 LABELS = ("hard", "static", "teacher", "stored", "pruned", "projector", "projector-int8")
 
@@ -190,6 +195,35 @@ def test_of_equal_trials_the_first_is_taken_whoever_was_faster(tree: Path, grid:
     assert tuning.student_settings(shared, ledger, cell) == dict(grid.trials["hard"][0])
 
 
+def test_a_projectors_settings_are_those_that_students_learn_most_from(
+    tree: Path, grid: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those with which it classifies best itself: here students do better the nearer labels are to the ensemble's,
+    and by a point with the second seed."""
+    fits = {"projector": ({"lr": 1e-2, "weight": 10.0}, {"lr": 1e-2, "weight": 0.0})}
+    bench = Bench(str(tree), replace(grid, fits=fits), tmp_path / ".work")
+    ensemble = bench.stages().teachers().ensemble
+    seen: list[tuple[dict[str, int], int, float]] = []
+
+    def learns(training: TrainingSet, held: ImageSet, seed: int) -> Score:
+        images = whole(training.data.images)
+        wanted, given = ensemble(images), training.labels(images, still_view(len(images), training.data.side))
+        near = 50 - faithfulness(wanted, given).error
+        seen.append((training.data.counts(), training.student.optim.epochs, near))
+        return Score(seed, {1: near + seed})
+
+    monkeypatch.setattr(tuning, "train_student", learns)
+    ledger = Ledger(tmp_path / "r.json", {"name": "data"}, {"a": 1})
+    assert tuning.fit_settings(bench, ledger, "projector") == fits["projector"][1]
+    trials = ledger.read().trials_of({"fit": "projector"})
+    assert [counts for counts, _, _ in seen] == [dict.fromkeys(bench.material.train.classes, 2)] * 4
+    assert [epochs for _, epochs, _ in seen] == [1] * 4
+    near = [near for _, _, near in seen]
+    assert [trial.held_top1 for trial in trials] == pytest.approx(
+        [(near[0] + near[1] + 1) / 2, (near[2] + near[3] + 1) / 2], abs=0.01
+    )
+
+
 def test_a_stopped_comparison_goes_on_with_the_same_result(
     tree: Path, grid: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +235,7 @@ def test_a_stopped_comparison_goes_on_with_the_same_result(
     def stops(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 6:  # two trials and both runs of one cell, a trial of the next
+        if calls == 8:  # two students of a fit, two trials and both runs of one cell, a trial of the next
             raise KeyboardInterrupt
         return train(*arguments)
 
@@ -209,16 +243,16 @@ def test_a_stopped_comparison_goes_on_with_the_same_result(
     monkeypatch.setattr(tuning, "train_student", stops)
     with pytest.raises(KeyboardInterrupt):
         run(tree, tmp_path / "half.json", grid, **options)
-    assert calls == 6
+    assert calls == 8
     result = run(tree, tmp_path / "half.json", grid, **options)
-    assert calls == 6 + 3
+    assert calls == 8 + 3
 
     def figures(result: dict[str, Any]) -> Any:
         return [{**cell, "seconds": 0} for cell in result["cells"]], result["trials"], result["recipe"]
 
     assert figures(result) == figures(whole)
     run(tree, tmp_path / "half.json", grid, **options)
-    assert calls == 9, "nothing is left to do"
+    assert calls == 11, "nothing is left to do"
 
 
 def test_a_run_that_another_process_holds_is_left_to_it(tree: Path, grid: Comparison, tmp_path: Path) -> None:

@@ -16,22 +16,28 @@ from hello_distill import artifact as artifacts
 from hello_distill import encoders
 from hello_distill import labels as label_kinds
 from hello_distill.data.images import ImageSet
+from hello_distill.distillers.random import RandomImages
 from hello_distill.experiments.grid import HEAD, PROJECTOR, Bench, kind_of, with_settings
 from hello_distill.experiments.ledger import Cell, Ledger
-from hello_distill.projector import ProjectorSpec, fit_probe, fit_projector, restore, zero_shot
+from hello_distill.format.specs import StudentSpec
+from hello_distill.labels.sources.projector import ProjectorLabels, describe
+from hello_distill.projector import ProjectorSpec, fit_probe, fit_projector, zero_shot
 from hello_distill.student import train_student
 from hello_distill.system import context
 from hello_distill.system.cache import locked
 from hello_distill.system.errors import DivergedError, InputError
 from hello_distill.teachers import ENCODER_SCALE, TeacherSpec, train_teachers
 from hello_distill.training.scores import percent, top1
+from hello_distill.training.training_set import TrainingSet
+from hello_distill.types import LabelSource
 
 Trial = Callable[[Mapping[str, Any]], float | None]
 """Settings to top-1 in percent on held-out training images."""
 
 
 def fit_settings(bench: Bench, ledger: Ledger, what: str) -> Mapping[str, float]:
-    """The settings of the projector, a head, or a contender's own teachers, that a short fit did best with."""
+    """The settings of a head, or of a contender's own teachers, that a short fit did best with, and those of the
+    projector that students learnt most from."""
     comparison = bench.comparison
     candidates = comparison.fits.get(what, ())
     if len(candidates) < 2:
@@ -54,15 +60,30 @@ def _short(spec: ProjectorSpec, settings: Mapping[str, Any]) -> ProjectorSpec:
 
 
 def _projector_fit(bench: Bench, spec: ProjectorSpec) -> Trial:
+    """How well a short fit teaches, not how well it classifies: an encoder that knows more than the weak teachers is
+    drawn away from their labels by CE, and its students learn less."""
+
     def fit(settings: Mapping[str, Any]) -> float | None:
-        data, held, tried = _some(bench), bench.material.held, _short(spec, settings)
+        data, tried = _some(bench), _short(spec, settings)
         encoder = encoders.load(tried.encoder, tried.size)
         start = zero_shot(encoder, data.classes, tried).to(data.images.device)
         ensemble = bench.stages().teachers().ensemble
         adapter = fit_projector(start, encoder, data, ensemble, tried, bench.comparison.base.seed)
-        return top1(restore(start, adapter), held)
+        return _taught_by(bench, ProjectorLabels(start, adapter, describe(encoder), tried.templates))
 
     return fit
+
+
+def _taught_by(bench: Bench, labels: LabelSource) -> float:
+    """Top-1 on held-out images of short students with these labels of random training images: mean of two."""
+    comparison = bench.comparison
+    cell = Cell("random", PROJECTOR, comparison.trial_ipc, comparison.base.student.network)
+    spec = _brief(bench, cell, comparison.trials.get("soft", ({},))[0])
+    reached = []
+    for seed in (0, 1):
+        images = RandomImages()(bench.material, bench.stages(), cell.ipc, seed).data
+        reached.append(train_student(TrainingSet(images, labels, spec), bench.material.held, seed).last)
+    return sum(reached) / len(reached)
 
 
 def _head_fit(bench: Bench, spec: ProjectorSpec) -> Trial:
@@ -111,10 +132,15 @@ def student_settings(bench: Bench, ledger: Ledger, cell: Cell) -> dict[str, Any]
 
 def _student(bench: Bench, cell_of_trial: Cell, candidate: Mapping[str, Any]) -> float:
     """Top-1 on held-out training images after a shorter training."""
-    spec = bench.student(cell_of_trial, candidate)
-    spec = replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
+    spec = _brief(bench, cell_of_trial, candidate)
     with bench.labelled(cell_of_trial, 0, spec) as folder:
         return train_student(replace(artifacts.load(folder), student=spec), bench.material.held, 0).last
+
+
+def _brief(bench: Bench, cell: Cell, settings: Mapping[str, Any]) -> StudentSpec:
+    """A student's training in a cell as it is tried: shorter."""
+    spec = bench.student(cell, settings)
+    return replace(spec, evaluations=1, optim=replace(spec.optim, epochs=bench.comparison.trial_epochs))
 
 
 def _best(
