@@ -539,11 +539,16 @@ case("WebDataset with other JSON", told="several columns that may be the label c
 # Arrays.
 
 
-def npz(folder: Path, names: Mapping[str, tuple[str, str]], change: Callable[..., Any] = lambda images: images) -> Path:
+def npz(
+    folder: Path,
+    names: Mapping[str, tuple[str, str]],
+    change: Callable[..., Any] = lambda images: images,
+    label: Callable[..., Any] = lambda labels: labels,
+) -> Path:
     arrays = {}
     for split, (images, labels) in names.items():
         given = pixels(split)
-        arrays |= {images: change(given[0]), labels: given[1]}
+        arrays |= {images: change(given[0]), labels: label(np.array(given[1]))}
     np.savez(folder / "data.npz", **arrays)
     return folder / "data.npz"
 
@@ -555,6 +560,9 @@ case("npz of MedMNIST", **DIGITS)(
     lambda folder: npz(folder, {split: (f"{split}_images", f"{split}_labels") for split in SPLITS})
 )
 case("npz of images and labels", tested=False, **DIGITS)(lambda folder: npz(folder, {"train": ("images", "labels")}))
+case("npz of labels in columns of columns", **DIGITS)(
+    lambda folder: npz(folder, KERAS, label=lambda y: y[:, None, None])
+)
 case("npz, channels first", **DIGITS)(lambda folder: npz(folder, KERAS, lambda images: images.transpose(0, 3, 1, 2)))
 case("npz of shares of one", **DIGITS)(lambda folder: npz(folder, KERAS, lambda images: images / 255.0))
 case("npz in its folder", **DIGITS)(lambda folder: npz(folder, KERAS).parent)

@@ -69,7 +69,8 @@ class Arrays(NamedTuple):
                 raise InputError(
                     f"{self.source} cannot be read ({one_line(error)}); save plain arrays: uint8 images of one size"
                 ) from None
-        single = values.single(self.source, labels, list(np.atleast_1d(targets).tolist()))
+        targets = targets.reshape(len(targets), -1) if targets.ndim > 1 else np.atleast_1d(targets)  # (n 1 1) is (n 1)
+        single = values.single(self.source, labels, list(targets.tolist()))
         return split_of(self.source, name or "train", pixels, single, names, labels)
 
 

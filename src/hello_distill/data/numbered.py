@@ -17,6 +17,7 @@ from hello_distill.data.arrays import split_of
 from hello_distill.data.folders import test_split, training_split
 from hello_distill.data.images import Split
 from hello_distill.data.listings import Listing
+from hello_distill.system import context
 from hello_distill.system.errors import InputError, one_line
 
 PIXEL = re.compile(r"(pixels?|px|p|x)?[-_ ]?\d+([-_ x.]\d+)?", re.IGNORECASE)
@@ -49,6 +50,11 @@ class Numbered(NamedTuple):
             raise InputError(
                 f"{file.shown}: lines of pixels are divided into splits by files, and it has a column called split; "
                 "write each split into a file of its own, such as train.csv and test.csv"
+            )
+        if chosen := context.current().image_column:
+            raise InputError(
+                f"{file.shown} holds each pixel in a column of its own, and no images in the column {chosen}; leave "
+                "--image-column out"
             )
         pixels = [column for column in header if PIXEL.fullmatch(column)]
         column = values.column(file.shown, "label", [other for other in header if other not in pixels], pixels)

@@ -39,14 +39,14 @@ def images_of(what: str, rows: Sequence[Any]) -> list[Image]:
 
 
 def in_bytes(what: str, pixels: Numbers) -> Numbers:
-    """Numbers as uint8: those with fractions from 0 to 1 are taken for shares of 255. Raises InputError for others."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype.kind not in "iufb" or not pixels.size or not 0 <= pixels.min() <= pixels.max() <= 255:
+    """Numbers as uint8: where none is above 1 they are taken for shares of 255. Raises InputError for others."""
+    if not pixels.size:
+        return pixels.astype(np.uint8)
+    if pixels.dtype.kind not in "iufb" or not 0 <= pixels.min() <= pixels.max() <= 255:
         raise InputError(f"{what}: images are not numbers from 0 to 255; save them as uint8")
-    if pixels.dtype.kind in "fb" and pixels.max() <= 1:
+    if pixels.max() <= 1:
         pixels = pixels * 255.0
-    return np.rint(pixels).astype(np.uint8)
+    return pixels if pixels.dtype == np.uint8 else np.rint(pixels).astype(np.uint8)
 
 
 def upright(what: str, image: Numbers) -> Numbers:
