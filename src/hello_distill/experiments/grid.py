@@ -76,8 +76,8 @@ class Comparison:
     trial_epochs: int = 60
     fits: Mapping[str, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
     """Settings that are tried by short fits and judged on held-out training images, as many for each: of the
-    `projector` (`lr`, and `weight`, the lambda of Eq. 5), by students that learn from it; by their own accuracy those of
-    a `head` that is a model by itself (see `models`), and of the teachers of contenders that have their own."""
+    `projector` (`lr`, and `weight`, the lambda of Eq. 5), by students that learn from it; by their own accuracy those
+    of a `head` that is a model by itself (see `models`), and of the teachers of contenders that have their own."""
     fit_images: int = 6400
     """Training images that such a fit sees, once."""
 
