@@ -322,7 +322,7 @@ def evaluation_images(
     Raises InputError where there are none, their classes are others, or more than the share `Context.max_bad` cannot
     be read.
     """
-    with repeated(artifact.manifest):
+    with repeated(artifact.manifest, data):
         if test == HELD_OUT:
             return _held_out(folder, data, artifact)
         images = read_test_split(data, artifact.classes, artifact.data.side, test, storage.squared(folder))

@@ -18,11 +18,13 @@ from hello_distill import artifact as artifacts
 from hello_distill import cli
 from hello_distill.api import distill, evaluation_images
 from hello_distill.data.licence import UNKNOWN
+from hello_distill.data.manner import repeated
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.plan import plan
 from hello_distill.format import storage
 from hello_distill.relabel import wanted
+from hello_distill.system import context
 from hello_distill.system.context import Context
 from hello_distill.system.errors import ArtifactError, InputError
 
@@ -159,3 +161,15 @@ def test_sources_that_say_nothing_keep_nothing(artefact: Path, tree: Path) -> No
     with pytest.raises(InputError) as told:
         evaluation_images(artefact, str(tree / "nowhere"), artifacts.load(artefact))
     assert "read as the artefact was made" not in str(told.value)
+
+
+def test_a_kept_revision_is_that_of_its_own_repository_alone(tmp_path: Path) -> None:
+    """Another data set has no such revision, and would have been refused or, worse, had one of that name."""
+    manifest = {"source": {"name": "me/birds", "reading": {"revision": "v1", "label_column": "kind"}}, "classes": ["a"]}
+    (tmp_path / "birds").mkdir()
+    taken = {}
+    for data in ("me/birds", "hf://me/birds", "me/birds:large", "me/birds@v2", "you/birds", str(tmp_path / "birds")):
+        with repeated(manifest, data):
+            taken[data] = context.current().revision
+            assert context.current().label_column == "kind"
+    assert {data for data, revision in taken.items() if revision} == {"me/birds", "hf://me/birds", "me/birds:large"}

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hello_distill.data.images import Split
+from hello_distill.data.sources import on_hub, parted
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 
@@ -30,13 +31,17 @@ def manner(split: Split) -> dict[str, Any]:
 
 
 @contextmanager
-def repeated(manifest: Mapping[str, Any]) -> Iterator[None]:
-    """Sources are read as that of an artefact was, except for what the user asks for.
+def repeated(manifest: Mapping[str, Any], data: str) -> Iterator[None]:
+    """A source is read as that of an artefact was, except for what the user asks for. A revision is that of one data
+    set of the Hub, and no other is asked for it.
 
     Raises InputError as reading does, with the options that were taken from the artefact.
     """
     kept, current = manifest["source"].get("reading", {}), context.current()
     taken = {name: kept[name] for name in OPTIONS if name in kept and getattr(current, name) is None}
+    hub = on_hub(parted(data)[0])
+    if hub is None or hub.name != manifest["source"]["name"]:
+        taken.pop("revision", None)
     names = current.class_names or dict(zip(kept.get("own_classes", ()), manifest["classes"], strict=False))
     try:
         with context.changed(**taken, class_names=names or None):

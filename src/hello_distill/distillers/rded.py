@@ -117,6 +117,8 @@ def _check_taken(observer: Classifier, side: int, device: torch.device) -> None:
     """Raise InputError for an observer, on that device, that takes no images of so few pixels."""
     try:
         observer(torch.zeros(1, 3, side, side, device=device))
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise InputError(
             f"the observer takes no images of {side} pixels, which unpadded patches have ({error}); set "

@@ -171,7 +171,7 @@ def _confused(folder: Path, artifact: Artifact, data: str, command: str) -> Tabl
     title, kind = "Most confused classes", artifact.manifest["labels"]["kind"]
     if not label_kinds.kind(kind).online:
         return Text(title, [f"Labels of the kind {kind} cannot be asked for new images."])
-    with repeated(artifact.manifest):
+    with repeated(artifact.manifest, data):
         test = read_test_split(data, artifact.classes, artifact.data.side, square=storage.squared(folder)).to("cpu")
     logits = static(test.to(str(artifact.data.images.device)), artifacts.load(folder).labels).logits.float()
     counts = confusion(logits.cpu(), test.targets, len(artifact.classes))
