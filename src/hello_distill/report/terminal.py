@@ -162,6 +162,22 @@ def _repository(sent: dict[str, Any], dry_run: bool) -> Table:
     return table
 
 
+FIGURES = {
+    "teacher_top1": ("teacher", "{:.1f} % of held-out images"),
+    "ensemble_top1": ("weak teachers' mean", "{:.1f} % of held-out images"),
+    "zero_shot_top1": ("projector before fitting", "{:.1f} % of held-out images"),
+    "projector_top1": ("projector after Eq. 5", "{:.1f} % of held-out images"),
+    "labels_on_held_out": ("labels as shipped", "{:.1f} % of held-out images"),
+    "view_agreement": ("labels agree with teacher", "on {:.1f} % of new views of the distilled images"),
+    "view_error": ("their relative error", "{:.2g} on these views (0: a copy, 1: a constant)"),
+    "information_loss_before": ("information loss of Eq. 7", "{:.3g} before the image update"),
+    "information_loss_after": ("information loss of Eq. 7", "{:.3g} after it"),
+}
+"""How a figure of a manifest is called and written, in the order in which they are shown."""
+TOLD_APART = ("fidelity", "knee", "teacher_bytes", "skipped_images", "short_classes")
+"""Figures that have rows of their own."""
+
+
 def info(facts: dict[str, Any]) -> Table:
     """What `hello-distill info` prints."""
     images, labels, stored = facts["images"], facts["labels"], facts["stored_labels"]
@@ -177,7 +193,7 @@ def info(facts: dict[str, Any]) -> Table:
     for own in facts.get("own_teachers", []):
         table.add_row("teacher that was brought along", f"{own['name']}, SHA-256 {own['sha256'][:12]}...")
     for weights in facts["public_weights"]:
-        table.add_row("public weights relied on", f"{weights['name']}, {size(weights['bytes'])}")
+        table.add_row("public, downloaded once", f"{weights['name']}, {size(weights['bytes'])}")
     if facts["encoder_knows"]:
         table.add_row("the encoder was trained on", facts["encoder_knows"])
     table.add_row("stored labels would take", f"{size(stored['bytes'])} = {stored['formula']}")
@@ -190,9 +206,10 @@ def info(facts: dict[str, Any]) -> Table:
     table.add_section()
     for name, text in left_out_or_short(facts["figures"]).items():
         table.add_row(name, text)
-    for name, value in facts["figures"].items():
-        if name not in ("fidelity", "knee", "teacher_bytes", "skipped_images", "short_classes"):
-            table.add_row(name.replace("_", " "), "unknown" if value is None else f"{value:.4g}")
+    for name in dict.fromkeys([*FIGURES, *facts["figures"]]):
+        if name in facts["figures"] and name not in TOLD_APART:
+            value, (what, form) = facts["figures"][name], FIGURES.get(name, (name.replace("_", " "), "{:.4g}"))
+            table.add_row(what, "unknown" if value is None else form.format(value))
     for point in facts["figures"].get("fidelity", []):
         ranks = f"ranks {point['encoder_rank']} and {point['head_rank']}, {point['precision']}"
         faithful = f"agreement {point['agreement']:.1f} %, relative error {point['error']:.2g}"
