@@ -212,7 +212,8 @@ def _projector(sample: ImageSet, method: HeLlO, recipe: Recipe, observer: Any, s
     if method.update is not None:
         timed.append(_update(sample, method, restore(start, first), distilled))
     if spec.queries is not None:
-        timed.append(_queries(sample, method, recipe, (start, first), observer, distilled))
+        teacher = {"observer": observer, "ensemble": weak}[spec.queries.target]
+        timed.append(_queries(sample, method, recipe, (start, first), teacher, distilled))
     return timed
 
 
@@ -228,7 +229,7 @@ def _update(sample: ImageSet, method: HeLlO, projector: Projector, distilled: in
 
 
 def _queries(
-    sample: ImageSet, method: HeLlO, recipe: Recipe, projector: tuple[Projector, Adapter], observer: Any, distilled: int
+    sample: ImageSet, method: HeLlO, recipe: Recipe, projector: tuple[Projector, Adapter], teacher: Any, distilled: int
 ) -> Timed:
     queries = method.projector.queries
     assert queries is not None
@@ -237,7 +238,7 @@ def _queries(
 
     def fit(steps: int) -> object:
         short = replace(queries, steps=steps, rounds=1)
-        return fit_queries(*projector, some, observer, short, recipe.student.augment, 0)
+        return fit_queries(*projector, some, teacher, short, recipe.student.augment, 0)
 
     with context.stage("a few steps of query fitting") as stage:
         seconds = slope(fit, FEW * per_epoch, MORE * per_epoch)

@@ -112,7 +112,11 @@ def demo() -> Recipe:
         distiller=HeLlO(
             patches=Patches(factor=1, crops=2, pool=20, scale=(0.9, 1.0)),
             projector=replace(
-                offline(size=64, lr=1e-2), encoder_rank=2, head_rank=4, precision="int4", queries=Queries(rounds=2)
+                offline(size=64, lr=1e-2),
+                encoder_rank=2,
+                head_rank=4,
+                precision="int4",
+                queries=Queries(steps=300, rounds=2),
             ),
             update=LIC(steps=10, lr=0.001),
         ),

@@ -39,7 +39,7 @@ def small() -> Recipe:
     fitting makes up for some of it.
     """
     recipe = hello_small()
-    method = projecting(in_epochs(hello_of(recipe), 2), queries=Queries())
+    method = projecting(in_epochs(hello_of(recipe), 2), queries=Queries(steps=300))
     optim = replace(recipe.teachers.optim, epochs=20)
     teachers = replace(recipe.teachers, network=NETWORK, weak_epochs=(8, 14, 20), optim=optim)
     student = replace(recipe.student, network=NETWORK)
