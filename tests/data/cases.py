@@ -192,6 +192,21 @@ class Case:
     """The change that the sentence asks for; it may give other DATA. None: the option that the sentence holds."""
 
 
+CASES: dict[str, Case] = {}
+"""By name."""
+
+
+def case(name: str, **expected: Any) -> Callable[[Callable[[Path], object]], Callable[[Path], object]]:
+    """Add a source to the table."""
+
+    def add(make: Callable[[Path], object]) -> Callable[[Path], object]:
+        assert name not in CASES
+        CASES[name] = Case(make, **expected)
+        return make
+
+    return add
+
+
 def check(data: object, options: Mapping[str, Any], expected: Case) -> None:
     """Read both splits: counts, names, and of every image the colour."""
     with Context(**options):
@@ -239,3 +254,24 @@ def tried(expected: Case, folder: Path) -> None:
         return
     changed = expected.change(folder)
     check(changed if isinstance(changed, (str, Path)) else data, expected.options, expected)
+
+
+def linked(folder: Path) -> Path:
+    """A subset of linked class folders, as people build them."""
+    tree(folder / "whole")
+    for split in SPLITS:
+        (folder / "part" / split).mkdir(parents=True)
+        for name in ("cat", "dog"):
+            (folder / "part" / split / name).symlink_to(folder / "whole" / split / name)
+    return folder / "part"
+
+
+def put(folder: Path, split: str, *row: int) -> str:
+    name = f"images/{split}-{row[0]}-{row[1]}.png"
+    (folder / "images").mkdir(exist_ok=True)
+    (folder / name).write_bytes(png(split, *row))
+    return name
+
+
+def hot(target: int) -> list[int]:
+    return [int(target == place) for place in range(2)]
