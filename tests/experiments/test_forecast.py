@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from conftest import SIDE
 from hello_distill import api, cli
+from hello_distill.data.sources import open_training
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.recipe import Recipe
-from hello_distill.experiments.forecast import beside_truth, forecast, slope
+from hello_distill.experiments.forecast import Timed, _faithfulness, beside_truth, forecast, slope
 from hello_distill.format import costs
 from hello_distill.system import context
 from hello_distill.training import fit
@@ -133,3 +135,19 @@ def test_what_was_taken_is_counted_by_stage(monkeypatch: pytest.MonkeyPatch, tmp
         {"stage": "other", "said": [0.0, 0.0], "took": 7.0},
     ]
     assert result["took"] == 25.0 and result["artefact"] == {"said": 100, "took": 123}
+
+
+def test_views_are_labelled_once_and_answered_in_each_form(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that moves 3 s for each image of the teacher's and 1 s for each of the projector's."""
+    clock = [0.0]
+
+    def classifier(seconds: float) -> Any:
+        def answer(images: Any) -> None:
+            clock[0] += 7 + seconds * len(images)  # 7 s, however many
+
+        return answer
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    sample = open_training(str(tree)).read(SIDE)[0]
+    timed = _faithfulness(sample, classifier(1), classifier(3), forms=4)
+    assert timed == Timed("faithfulness", 500, 500, "views", 3 + 4 * 1)

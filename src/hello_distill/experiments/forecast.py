@@ -26,14 +26,17 @@ from hello_distill.distillers.rded import RDED, Patches
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import costs, sizes
 from hello_distill.format.sizes import num_batches
+from hello_distill.labels.sources import budget
 from hello_distill.labels.sources.projector import adapter_bytes
 from hello_distill.projector import Adapter, Projector, fit_projector, lora_numbers, restore, untrained, zero_shot
-from hello_distill.queries import fit_queries
+from hello_distill.queries import VIEWS, fit_queries
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import environment
 from hello_distill.system.progress import Stopwatch
 from hello_distill.teachers import Ensemble, network, train_teachers, weights_bytes
+from hello_distill.types import Classifier
+from hello_distill.views import whole
 
 FEW, MORE = 2, 6
 """Batches that a stage is timed on."""
@@ -108,8 +111,9 @@ def forecast(data: str, recipe: Recipe, assume: list[str]) -> dict[str, Any]:
 def beside_truth(said: dict[str, Any], run: Callable[[], Path]) -> tuple[Path, dict[str, Any]]:
     """Run a distillation; its artefact, and what `forecast` said of it beside what it took.
 
-    `stages`: seconds of each, said at least and at most, and taken; `other` is what no forecast counts: tests and
-    faithfulness, and what lies between stages. A stage that was found from an earlier run takes nothing.
+    `stages`: seconds of each, said at least and at most, and taken; `other` is what no forecast counts: tests, the
+    views that rounds are judged by, and what lies between stages. A stage that was found from an earlier run takes
+    nothing.
     """
     watch = Stopwatch(context.current().progress)
     start = time.monotonic()
@@ -214,6 +218,8 @@ def _projector(sample: ImageSet, method: HeLlO, recipe: Recipe, observer: Any, s
     if spec.queries is not None:
         teacher = {"observer": observer, "ensemble": weak}[spec.queries.target]
         timed.append(_queries(sample, method, recipe, (start, first), teacher, distilled))
+    forms = budget.as_fitted(first) if method.label_bytes is None else budget.halved(first)
+    timed.append(_faithfulness(sample, restore(start, first), weak, len(forms)))
     return timed
 
 
@@ -244,6 +250,20 @@ def _queries(
         seconds = slope(fit, FEW * per_epoch, MORE * per_epoch)
         stage.figure = f"{seconds:.3g} s a step"
     return Timed("query fitting", queries.steps, queries.steps * queries.rounds, "steps", seconds)
+
+
+@torch.no_grad()
+def _faithfulness(sample: ImageSet, labeller: Classifier, teacher: Classifier, forms: int) -> Timed:
+    """Views that the teacher labels once, and the projector in each form that it may be kept in."""
+    few, more = 25, 100
+
+    def of(classifier: Classifier) -> float:
+        return slope(lambda count: classifier(whole(in_memory(_batches(sample, 1, count).images))), few, more)
+
+    with context.stage("a few views") as stage:
+        seconds = of(teacher) + forms * of(labeller)
+        stage.figure = f"{seconds:.3g} s for a view in {forms} forms"
+    return Timed("faithfulness", VIEWS, VIEWS, "views", seconds)
 
 
 def disk(sample: ImageSet, recipe: Recipe, size: Size) -> Mapping[str, int]:
