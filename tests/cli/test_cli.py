@@ -42,6 +42,16 @@ def seconds(script: str, *arguments: str) -> float:
     return time.monotonic() - start
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_default_is_said_once(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not again as null where the text has it in words, and not where it is nothing."""
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    said = re.split(r"\n  (?=-)", capsys.readouterr().out)
+    assert len(said) > 1 and all(entry.count("default:") <= 1 for entry in said)
+    assert not any(re.search(r"default:\s+(null|False|\[\])|\(\)", entry) for entry in said)
+
+
 def test_help_of_every_command_imports_little_and_is_quick() -> None:
     """Within 0.5 s where `import jsonargparse` takes 0.1 s; said as a ratio, for machines that are slow or busy."""
     script = (

@@ -30,11 +30,21 @@ def read_config(file: str) -> dict[str, Any]:
     return content
 
 
+class Help(jsonargparse.DefaultHelpFormatter):
+    """Says a default once: not again where the text says it, and not where it is nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        said = super()._get_help_string(action)
+        if "(default:" in (action.help or "") or action.default in (None, False, []):
+            said = re.sub(r"(, )?default: %\(default\)s", "", said).replace(" ()", "")
+        return said
+
+
 class ArgumentParser(jsonargparse.ArgumentParser):
     """Ends with exit code 2 and `hello-distill: ` with one sentence, without a usage text; no abbreviated options."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **options})
+        super().__init__(**{"allow_abbrev": False, "formatter_class": Help, **options})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong and end the process with 2."""
