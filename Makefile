@@ -104,7 +104,7 @@ experiments: setup
 	for name in ablation architectures; do \
 		$(RUN) study $(TINY):classes=tiny20 --recipe $$name-many --out results/$${name}_tiny20.json || exit; \
 	done
-	$(RUN) study $(PHOTOGRAPHS) --recipe mosaics --out results/mosaics_imagenette.json
+	$(RUN) study $(PHOTOGRAPHS) --recipe images-photographs --out results/images_photographs.json
 	for count in 500 3000 10000; do \
 		$(RUN) study $(PHOTOGRAPHS) --recipe steps-$$count --out results/steps_$$count.json || exit; \
 	done

@@ -25,7 +25,7 @@ from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.lic import LIC, information_loss, patches_of
 from hello_distill.distillers.probe import Probe
 from hello_distill.distillers.random import RandomImages
-from hello_distill.distillers.rded import stitch
+from hello_distill.distillers.rded import RDED, stitch
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.experiments import study
@@ -35,6 +35,8 @@ from hello_distill.experiments.study import Study
 from hello_distill.format import results
 from hello_distill.format.results.grids import THE_RECIPE
 from hello_distill.projector import ProjectorSpec, fit_probe, fit_projector, lora_numbers, zero_shot
+from hello_distill.recipes import find_comparison
+from hello_distill.recipes.hello import EASY
 from hello_distill.recipes.studies import STUDIES
 from hello_distill.report.page import Text
 from hello_distill.report.sections import section
@@ -360,14 +362,14 @@ def test_a_choice_differs_from_the_recipe_in_one_thing() -> None:
     assert {name: len(settings) for name, settings in found.items()} == dict.fromkeys(found, 1)
 
 
-def test_mosaics_and_patches_differ_in_how_they_are_stitched_and_seen() -> None:
-    wanted, factor = STUDIES["mosaics"](), ".distiller.patches.factor"
-    methods = [contender.distiller for contender in wanted.comparison.contenders.values()]
-    assert [method.patches.factor for method in methods] == [2, 1, 1]
-    assert methods[0] == recipes.find("cpu").distiller, "the recipe is the one that is used"
-    crops = ".student.augment"
-    found = {name: differing(wanted, THE_RECIPE, name) for name in wanted.comparison.contenders}
-    assert found == {THE_RECIPE: set(), "one patch, crops": {factor}, "one patch, whole": {factor, f"{crops}.scale"}}
+def test_which_images_is_asked_with_one_labeller_and_with_those_of_the_recipes() -> None:
+    wanted = STUDIES["images-photographs"]()
+    methods = {name: contender.distiller for name, contender in wanted.comparison.contenders.items()}
+    assert wanted.labels == "teacher"
+    patches = {name: method.patches for name, method in methods.items() if isinstance(method, RDED)}
+    assert patches["easy of a small pool"] == recipes.find("cpu").distiller.patches == EASY
+    assert patches["easy crops"] == find_comparison("photographs").contenders["rded"].distiller.patches
+    assert replace(patches["mosaics"], factor=1) == patches["easy crops"]
 
 
 @pytest.mark.parametrize("count", [500, 3_000, 10_000])

@@ -9,6 +9,8 @@ students, G_VBSM's recovery); LPQLD's temperatures that change from epoch to epo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hello_distill.distillers.gvbsm import GVBSM
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.rded import RDED, Patches
@@ -70,12 +72,16 @@ def small_teachers() -> TeacherSpec:
     )
 
 
+SINGLE = Patches(factor=1)
+"""RDED's for images of 32 and 64 pixels: of each of 300 images the easiest of five crops, of these the easiest."""
+
+
 def rded_small() -> Recipe:
     """RDED for CIFAR-10 with a 3-layer ConvNet: whole crops, no crop augmentation, batches of 50 at IPC 10."""
     return Recipe(
         max_side=32,
         teachers=small_teachers(),
-        distiller=RDED(Patches(factor=1, truncated=True)),
+        distiller=RDED(replace(SINGLE, truncated=True)),
         student=StudentSpec(
             network="convnet3",
             loss="kl",

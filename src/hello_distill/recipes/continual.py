@@ -11,6 +11,7 @@ from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.continual import Continual
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.format.specs import Queries
+from hello_distill.recipes.baselines import SINGLE
 from hello_distill.recipes.hello import hello_small
 from hello_distill.recipes.studies import base
 
@@ -55,7 +56,7 @@ def _arriving(recipe: Recipe, epochs: int) -> Continual:
     method = base.projecting(base.hello_of(short), steps=200, rounds=3, queries=Queries(steps=300))
     contenders = {
         "random": Contender(RandomImages()),
-        "rded": Contender(RDED(method.patches)),
+        "rded": Contender(RDED(SINGLE)),
         "hello": Contender(method),
     }
     recipe = replace(recipe, teachers=teachers, distiller=method)

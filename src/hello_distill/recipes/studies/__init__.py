@@ -16,7 +16,7 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "lengths": choices.lengths_small,
     "crops": images.crops_small,
     "images": images.images_small,
-    "mosaics": photographs.mosaics_cpu,
+    "images-photographs": images.images_photographs,
     "steps-500": photographs.steps_500,
     "steps-3000": photographs.steps_3000,
     "steps-10000": photographs.steps_10000,

@@ -12,6 +12,7 @@ from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.experiments.study import Study
 from hello_distill.format.specs import Queries
+from hello_distill.recipes.baselines import SINGLE
 from hello_distill.recipes.hello import hello_small
 
 NETWORK = "convnet3_w64"
@@ -36,10 +37,11 @@ def small() -> Recipe:
     Fewer images and narrower networks than `compare` has, so that a projector costs two minutes of a core and not
     fifteen: teachers and projectors, and all that learns from them, are weaker than there. Teachers see each image
     twice as often, and the projector is fitted for two epochs: too short, as was found later (see `hello-small`); query
-    fitting makes up for some of it.
+    fitting makes up for some of it. Images are RDED's single crops, the paper's choice.
     """
     recipe = hello_small()
     method = projecting(in_epochs(hello_of(recipe), 2), queries=Queries(steps=300))
+    method = replace(method, patches=SINGLE)
     optim = replace(recipe.teachers.optim, epochs=20)
     teachers = replace(recipe.teachers, network=NETWORK, weak_epochs=(8, 14, 20), optim=optim)
     student = replace(recipe.student, network=NETWORK)

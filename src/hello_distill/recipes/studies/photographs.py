@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from hello_distill.distillers.hello import HeLlO
-from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.experiments.study import Study
 from hello_distill.format.results.grids import THE_RECIPE
@@ -72,36 +70,3 @@ def _twice(method: HeLlO) -> HeLlO:
 def _twice_taught(spec: TeacherSpec) -> TeacherSpec:
     assert spec.steps is not None
     return replace(spec, steps=2 * spec.steps)
-
-
-def mosaics(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
-    """Mosaics of four patches, as in RDED's code for 224 pixels, or one patch, as there for 64?
-
-    Students see both in the recipe's crops, and one patch also whole, as that code shows it. Fewer patches are taken of
-    the same pool, so that they are easier ones, too.
-    """
-    method = hello_of(recipe)
-    alone = replace(method, patches=replace(method.patches, factor=1))
-    contenders = {
-        THE_RECIPE: Contender(method),
-        "one patch, crops": Contender(alone),
-        "one patch, whole": Contender(alone),
-    }
-    settings = {"one patch, whole": {"augment": {"scale": (1.0, 1.0)}}}
-    question = "Mosaics or one patch, for photographs of 64 pixels"
-    comparison = Comparison(recipe, contenders, method.projector, training, labels={})
-    return Study(question, None, comparison, {}, settings, {recipe.student.network: {}})
-
-
-def mosaics_cpu() -> Study:
-    """Photographs of 64 pixels (Imagenette), IPC 10: the `cpu` recipe, scaled down.
-
-    It has `convnet4_w64` for ResNet-18, 5,000 images for 10,000, students of 150 epochs for 200, tested once. The
-    offline encoder knows the labels.
-
-    hello-distill study DATA --recipe mosaics --out results/mosaics_imagenette.json
-    """
-    recipe = cpu()
-    teachers = replace(recipe.teachers, network="convnet4_w64", steps=None)
-    student = replace(recipe.student, network=teachers.network, evaluations=1)
-    return mosaics(replace(recipe, train_limit=5_000, teachers=teachers, student=student), {10: (150, 20)})
