@@ -55,14 +55,18 @@ class Patches:
         """Real images that a class needs: every patch comes from another one."""
         return ipc * self.factor**2
 
+    def _patched(self) -> str:
+        """What is said of an image that is stitched."""
+        return f" of {self.factor**2} patches each" if self.factor > 1 else ""
+
     def check(self, data: ImageSet, ipc: int) -> None:
         """Raise InputError naming the classes that are too small."""
         if short := short_classes(data, self.needed(ipc)):
             fitting = min(short.values()) // self.factor**2
             smaller = "set `distiller.patches.factor` to 1, " if self.factor > 1 else ""
             raise InputError(
-                f"{ipc} images per class of {self.factor**2} patches each need {self.needed(ipc)} training images of "
-                f"each class (after holding some out), and there are fewer in {shown_counts(short)}; "
+                f"{ipc} images per class{self._patched()} need {self.needed(ipc)} training images of each class "
+                f"(after holding some out), and there are fewer in {shown_counts(short)}; "
                 f"{f'lower --ipc to {fitting}, ' if fitting else ''}{smaller}add images, "
                 "or `distill` with --short-class repeat or fewer"
             )
@@ -81,7 +85,7 @@ class Patches:
         with context.stage("patches") as stage:
             made = blocks("patches", (self, ipc, seed), len(data.classes), of_class)
             images = torch.cat(made).to(data.images.device)
-            stage.figure = f"{len(images)} images of {self.factor**2} patches each"
+            stage.figure = f"{len(images)} images{self._patched()}"
         targets = torch.arange(len(data.classes), device=images.device).repeat_interleave(ipc)
         return ImageSet(images, targets, data.classes)
 
