@@ -216,18 +216,19 @@ def fit_projector(
     spec: ProjectorSpec,
     seed: int,
     earlier: Adapter | None = None,
+    what: str = "projector",
 ) -> Adapter:
     """Eq. 5: fit LoRA by MSE(f(x), teacher(x)) + lambda CE(f(x), y) on augmented original images.
 
-    `earlier` is the adapter from which LoRA goes on, at its scale and ranks; None: LoRA starts at zero. Returns the
-    adapter in float32, whatever the spec's precision; `restore` makes the projector of it. Sets `start.scale` to the
-    scale that it fits with.
+    `earlier` is the adapter from which LoRA goes on, at its scale and ranks; None: LoRA starts at zero. `what` names
+    the fit as it goes. Returns the adapter in float32, whatever the spec's precision; `restore` makes the projector of
+    it. Sets `start.scale` to the scale that it fits with.
     """
     earlier = earlier or untrained(start, encoder, data, teacher, spec, seed)
     start.scale = earlier.scale
     lora = with_adapter(start, earlier)
     match = matching_loss if spec.match == "logits" else probability_loss
-    _fit(lora, data, teacher, match(spec.weight), spec, seed)
+    _fit(lora, data, teacher, match(spec.weight), spec, seed, what)
     matrices = lora_matrices(lora)
     return replace(earlier, kept=matrices, matrices=matrices, precision="float32")
 
@@ -257,10 +258,11 @@ def _fit(
     loss: Loss,
     spec: ProjectorSpec,
     seed: int,
+    what: str = "projector",
 ) -> None:
     """Train what wants a gradient, on augmented images with the teacher's labels (None: their classes alone)."""
     views = EpochBatches(data, spec.augment, spec.optim.batch_size, seed, teacher)
-    fit(model, views, views.per_epoch, loss, spec.optim.lasting(spec.steps, views.per_epoch), seed, what="projector")
+    fit(model, views, views.per_epoch, loss, spec.optim.lasting(spec.steps, views.per_epoch), seed, what=what)
 
 
 def fit_probe(

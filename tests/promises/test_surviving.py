@@ -886,7 +886,9 @@ def test_a_run_that_is_told_to_stop_stops_and_leaves_nothing(call: list[object],
     run.send_signal(signal.SIGTERM)
     said = run.communicate()[1]
     assert (run.returncode, time.monotonic() - began <= 10) == (143, True), said
-    assert said == "hello-distill: stopped; nothing is left half-written\n"
+    assert (
+        said == "hello-distill: stopped; nothing is left half-written, and the same command goes on with what it kept\n"
+    )
     assert not list(out.parent.iterdir())
 
 
@@ -982,7 +984,11 @@ def test_handlers_are_given_back() -> None:
         (MemoryError(), 3, "memory is full; close other programs, or lower batch sizes"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 3, "memory is full; "),
         (RuntimeError("CUDA out of memory. Tried to allocate"), 3, "memory is full; "),
-        (KeyboardInterrupt(), 130, "stopped; nothing is left half-written"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "stopped; nothing is left half-written, and the same command goes on with what it kept",
+        ),
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(

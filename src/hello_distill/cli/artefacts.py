@@ -85,7 +85,7 @@ def distill_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--forecast",
         action="store_true",
-        help="time a few batches of each stage first, and say at the end what was foretold and what it took",
+        help="say what --dry-run says first, and at the end what it took beside that",
     )
     parser.add_argument(
         "--assume",
@@ -173,7 +173,9 @@ def distill_foretold(options: Namespace, recipe: Recipe, run: Callable[[], Path]
     from hello_distill.experiments import forecast
     from hello_distill.report import terminal
 
-    folder, result = forecast.beside_truth(forecast.forecast(options.data, recipe, []), run)
+    said = forecast.forecast(options.data, recipe, [])
+    show(said, terminal.forecast, as_json=False)
+    folder, result = forecast.beside_truth(said, run)
     show(result, terminal.beside_truth)
     return folder
 

@@ -178,7 +178,7 @@ def _usual_test(tree: Tree) -> Place:
         if (at := _unwrapped(tree, join(top, name))) != trained:
             return Place(tree, at)
     raise InputError(
-        f"{tree.source} has no test split; put held-out images into {tree.source}/test/CLASS/, or {NAME_ONE} "
+        f"{tree.source} has no test split; put held-out images into test/CLASS/ within it, or {NAME_ONE} "
         "(train, evaluate and verify)"
     )
 

@@ -226,7 +226,8 @@ class Stages:
 
             def fitted(number: int, best: Adapter) -> Adapter:
                 seed = self.seed + (number - 1) * ROUND
-                return fit_projector(start, encoder, data, ensemble, spec, seed, best)
+                what = "projector" if spec.rounds == 1 else f"projector, round {number}"
+                return fit_projector(start, encoder, data, ensemble, spec, seed, best, what)
 
             if spec.rounds == 1:
                 adapter, errors = fitted(1, first), list[float]()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
@@ -88,6 +88,6 @@ def curves(what: str) -> Curves:
     return current().log.latest(what)
 
 
-def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+def track(items: Iterable[T], total: int, description: str) -> Generator[T]:
     """Pass items on, showing how many of `total` are done."""
     return current().progress.track(items, total, description)

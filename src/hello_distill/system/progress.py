@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -34,7 +34,7 @@ class Progress:
     def line(self, name: str, seconds: float, figure: str) -> None:
         """Report a finished stage."""
 
-    def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    def track(self, items: Iterable[T], total: int, what: str) -> Generator[T]:
         """Pass items on, showing how many of `total` are done."""
         yield from items
 
@@ -53,7 +53,7 @@ class Stopwatch(Progress):
         self.seconds[name] += seconds
         self.shown.line(name, seconds, figure)
 
-    def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    def track(self, items: Iterable[T], total: int, what: str) -> Generator[T]:
         yield from self.shown.track(items, total, what)
 
 
@@ -74,7 +74,7 @@ class ConsoleProgress(Progress):
     def line(self, name: str, seconds: float, figure: str) -> None:
         self.console.print(f"{name:<24} {seconds:7.1f} s   {figure}", markup=False)
 
-    def track(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    def track(self, items: Iterable[T], total: int, what: str) -> Generator[T]:
         if not self.console.is_terminal or self.console.is_dumb_terminal:
             yield from self._lines(items, total, what)
             return
@@ -85,7 +85,7 @@ class ConsoleProgress(Progress):
         with Bars(*columns, console=self.console, transient=True) as bars:
             yield from bars.track(items, total=total, description=what)
 
-    def _lines(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    def _lines(self, items: Iterable[T], total: int, what: str) -> Generator[T]:
         start = printed = time.monotonic()
         percent = 0
         for done, item in enumerate(items):

@@ -12,7 +12,7 @@ from types import FrameType
 
 from hello_distill.system import claims, distributed
 
-SENTENCE = "stopped; nothing is left half-written"
+SENTENCE = "stopped; nothing is left half-written, and the same command goes on with what it kept"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 GRACE = 7.0
 """Seconds that a run has to unwind. One that is deep in a library, which does not look at signals, has no other end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 
 import torch
 from torch import Tensor, nn
@@ -47,13 +48,14 @@ def fit(
     checkpoint = Checkpoint(what, [optim, num_batches, seed, identity], model, optimiser, {} if kept is None else kept)
     begun, behind = checkpoint.restore()
     called = compiled(distributed.shared(model))
-    curves = context.current().log.begin(what, begun * num_batches + behind)
-    with seeded(seed):
-        for epoch in context.track(range(begun, optim.epochs), optim.epochs - begun, what):
+    done, last = begun * num_batches + behind, optim.epochs * num_batches
+    curves, steps = context.current().log.begin(what, done), context.track(range(done, last), last - done, what)
+    with seeded(seed), closing(steps):
+        for epoch in range(begun, optim.epochs):
             first = behind if epoch == begun else 0
             model.train()
             for number, (rows, batch) in enumerate(_cast(batches(epoch, first), optim.precision), first):
-                step = epoch * num_batches + number
+                step = next(steps)
                 set_rate(optimiser, optim, step, num_batches)
                 torch.manual_seed(distributed.seed_of(seed, step))
                 optimiser.zero_grad()
