@@ -142,7 +142,7 @@ case(
 )(lambda folder: (tree(folder), (folder / "test" / "emu").mkdir())[0])
 case(
     "no test split",
-    told="has no test split; put held-out images into .*/test/CLASS/",
+    told="has no test split; put held-out images into test/CLASS/ within it",
     change=lambda folder: tree(folder),
 )(lambda folder: tree(folder, test=None))
 
