@@ -114,7 +114,7 @@ def test_from_folder_to_students(tree: Path, recipe, clip_folder: Path, tmp_path
     assert {"bytes"} <= found["images"].keys() and {"bytes"} <= found["labels"].keys()
     assert {"bytes", "formula"} == found["stored_labels"].keys()
     assert all({"name", "bytes"} == weights.keys() for weights in found["public_weights"])
-    assert "stored labels would take" in run("info", tmp_path / "a").stdout
+    assert "soft labels without views" in run("info", tmp_path / "a").stdout
 
     for labels in ("projector", "hard"):
         done = run("train", tmp_path / "a", "--data", tree, "--labels", labels, "--seeds", 0, 1, "--json")

@@ -194,7 +194,9 @@ def untested(source: Path | str, message: str, name: str | None = None) -> None:
 def test_bad_folders(tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", train=2, test=1)
     shutil.rmtree(tree / "test")
-    untested(tree, r"has no test split; put held-out images into test/CLASS/ within it, or name a folder .* with --test")
+    untested(
+        tree, r"has no test split; put held-out images into test/CLASS/ within it, or name a folder .* with --test"
+    )
     write_tree(tmp_path / "other", train=1, test=1)
     shutil.move(str(tmp_path / "other" / "test"), tree / "test")
     (tree / "test" / "zebra").mkdir()

@@ -196,13 +196,14 @@ def info(facts: dict[str, Any]) -> Table:
         table.add_row("public, downloaded once", f"{weights['name']}, {size(weights['bytes'])}")
     if facts["encoder_knows"]:
         table.add_row("the encoder was trained on", facts["encoder_knows"])
-    table.add_row("stored labels would take", f"{size(stored['bytes'])} = {stored['formula']}")
+    table.add_row("soft labels without views", f"{size(stored['bytes'])} = {stored['formula']}")
     table.add_section()
     for rung in facts["ladder"]:
         above = rung["smaller_from_ipc"]
         note = "" if above is None else f"; the projector is smaller from IPC {above}"
         stated = " as the manifest states" if rung["stated"] else ""
-        table.add_row(f"as {rung['labels']}", f"{size(rung['bytes'])}{stated}{note}")
+        views = " with their views" if rung["labels"].startswith("stored") else ""
+        table.add_row(f"as {rung['labels']}", f"{size(rung['bytes'])}{views}{stated}{note}")
     table.add_section()
     for name, text in left_out_or_short(facts["figures"]).items():
         table.add_row(name, text)
