@@ -136,7 +136,7 @@ def distill_material(
 ) -> Path:
     """Run a distiller and write its artefact, with these figures beside the method's own."""
     folder = Path(stages) if stages is not None else None
-    store = Stages(material, recipe.teachers, recipe.seed, folder, augment=recipe.student.augment)
+    store = Stages(material, recipe.teachers, recipe.seed, folder, augment=recipe.student.augment, codec=recipe.codec)
     short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
     distilled = distiller(short.repeated(material), store, recipe.ipc, recipe.seed)  # teachers see no repeated image
     distilled = short.cut(distilled)

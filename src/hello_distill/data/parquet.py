@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,20 @@ UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBo
 
 def encoded(data: ImageSet, encode: Callable[[Image.Image], bytes], extension: str) -> bytes:
     """The file's bytes, with each image encoded."""
-    pictures = [Image.fromarray(image) for image in in_memory(data.images).permute(0, 2, 3, 1).cpu().numpy()]
-    records = [{"bytes": encode(picture), "path": f"{row:06d}.{extension}"} for row, picture in enumerate(pictures)]
+    records = [{"bytes": file, "path": f"{row:06d}.{extension}"} for row, file in enumerate(_files(data, encode))]
     return packed(records, data.targets.tolist(), data.classes)
+
+
+def once_encoded(data: ImageSet, encode: Callable[[Image.Image], bytes], form: str) -> ImageSet:
+    """The images as students will see them: encoded, and decoded again."""
+    pixels = np.stack([_pixels(file, form, data.side) for file in _files(data, encode)])
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    return replace(data, images=images.to(data.images.device))
+
+
+def _files(data: ImageSet, encode: Callable[[Image.Image], bytes]) -> list[bytes]:
+    pixels = in_memory(data.images).permute(0, 2, 3, 1).cpu().numpy()
+    return [encode(Image.fromarray(image)) for image in pixels]
 
 
 def packed(images: list[dict[str, Any]], labels: list[int], classes: Sequence[str]) -> bytes:

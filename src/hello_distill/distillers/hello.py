@@ -40,11 +40,12 @@ class HeLlO(Distiller):
         mosaics = self.patches(material.train, observer, ipc, seed, stages.blocks)  # line 3: Eq. 6
         fitted = stages.projector(self.projector)  # lines 4-8: Eq. 2-5
         images, moved = self._moved(mosaics, fitted, stages)  # lines 9-11: Eq. 7
-        queried = stages.queried(self.projector, fitted, fitted.adapter, images)  # ours
-        adapter, figures = self._stored_form(stages, fitted, queried, images)
+        seen = stages.as_kept(images)
+        queried = stages.queried(self.projector, fitted, fitted.adapter, seen)  # ours
+        adapter, figures = self._stored_form(stages, fitted, queried, seen)
         # merges the rounded adapter: what students see is what is stored
         labels = ProjectorLabels(fitted.start, adapter, describe(fitted.encoder), self.projector.templates)
-        figures |= stages.faithful(self.projector, labels.projector, images)
+        figures |= stages.faithful(self.projector, labels.projector, seen)
         return Distilled(images, labels, {**stages.figures, **fitted.figures, **figures, **moved})
 
     def check(self, material: Material, ipc: int) -> None:

@@ -78,7 +78,8 @@ def _projected(random: Path, out: Path, material: Material, recipe: Recipe, cach
     """Random images with the labels of a projector that was fitted on views of them, as that of the distilled ones."""
     spec, artifact = recipe.distiller.projector_spec, load(random, "hard")
     assert spec is not None
-    stages = Stages(material, recipe.teachers, recipe.seed, cache, augment=recipe.student.augment)
+    augment, codec = recipe.student.augment, recipe.codec
+    stages = Stages(material, recipe.teachers, recipe.seed, cache, augment=augment, codec=codec)
     kind = wanted("projector", precision=spec.precision)
     labels = label_source(artifact, kind.trained(artifact, stages, stages, spec), kind)
     return save_relabelled(random, labels, artifact.student, out)

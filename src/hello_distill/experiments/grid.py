@@ -152,7 +152,7 @@ class Bench:
             seed, kept = self.comparison.base.seed, self.work / "stages"
             augment = self.comparison.base.student.augment
             more, own = self._epochs(spec), self._own(spec)
-            self._stages[spec] = Stages(self.material, spec, seed, kept, more, augment, own)
+            self._stages[spec] = Stages(self.material, spec, seed, kept, more, augment, own, self.comparison.base.codec)
         return self._stages[spec]
 
     def _own(self, spec: TeacherSpec) -> Sequence[OwnTeacher] | None:

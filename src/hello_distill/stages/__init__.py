@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from hello_distill import encoders
 from hello_distill.data.images import ImageSet, Material
+from hello_distill.data.parquet import once_encoded
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import sizes, tensors
-from hello_distill.format.specs import Augment, Queries
+from hello_distill.format.specs import Augment, Codec, Queries
 from hello_distill.projector import (
     Adapter,
     Projector,
@@ -56,6 +57,7 @@ from hello_distill.training.scores import percent, top1
 from hello_distill.types import Classifier
 
 STUDENTS_VIEWS = Augment()
+LOSSLESS = Codec("png")
 JUDGED = 50
 """Views in a batch that rounds of Eq. 5 are judged by."""
 ADAPTER_FACTS = ("convolutions", "encoder_rank", "head_rank", "scale", "normalize")
@@ -74,8 +76,10 @@ class Stages:
         more_epochs: Collection[int] = (),
         augment: Augment = STUDENTS_VIEWS,
         own: Sequence[OwnTeacher] | None = None,
+        codec: Codec = LOSSLESS,
     ) -> None:
-        """`own` are the teachers of the spec's sources for these classes, where they are open already."""
+        """`own` are the teachers of the spec's sources for these classes, where they are open already; `codec` is how
+        distilled images will be kept."""
         self.material = material
         self.spec = spec.for_images(len(material.train))
         self.seed = seed
@@ -92,6 +96,7 @@ class Stages:
         self._fitted: dict[str, Fitted] = {}
         self._diverged: dict[str, DivergedError] = {}
         self._own = own
+        self._codec = codec
 
     def teachers(self, name: str | None = None) -> Teachers:
         """The teachers of the spec, or of the same training of another network."""
@@ -276,6 +281,12 @@ class Stages:
     def blocks(self, kind: str, specs: Sequence[Any], total: int, make: Callable[[int], Tensor]) -> list[Tensor]:
         """Independent pieces of a method's work, shared among processes and kept (`Kept.blocks`)."""
         return self._kept.blocks(kind, (*specs, self.taught_by), total, make)
+
+    def as_kept(self, images: ImageSet) -> ImageSet:
+        """Distilled images as students will see them: what a lossy codec leaves of them."""
+        if self._codec.format == LOSSLESS.format:
+            return images
+        return once_encoded(images, self._codec.encode, self._codec.format)
 
     def unseen_views(self, spec: ProjectorSpec, images: ImageSet, number: int) -> Views:
         """Views of distilled images that no fit and no round has been judged by, with the labels of the projector's
