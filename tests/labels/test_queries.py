@@ -6,17 +6,19 @@ import copy
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from hello_distill.api import distill
 from hello_distill.artifact import load
-from hello_distill.data.images import Material
+from hello_distill.data.images import ImageSet, Material
+from hello_distill.data.parquet import once_encoded
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import costs, specs
-from hello_distill.format.specs import Augment, Optim, Queries
+from hello_distill.format.specs import Augment, Codec, Optim, Queries
 from hello_distill.projector import (
     Adapter,
     Projector,
@@ -159,6 +161,24 @@ def test_stages_keep_a_query_fit_and_ask_by_images(
     again = Stages(material, recipe.teachers, 0, tmp_path, augment=VIEWS)
     kept = again.queried(spec, again.projector(spec), again.projector(spec).adapter, material.held)
     assert all(torch.equal(kept.matrices[name], matrix) for name, matrix in first.matrices.items())
+
+
+def test_labels_are_fitted_on_the_pixels_that_students_see(
+    tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the artefact, which a JPEG changes, and not those that were encoded."""
+    seen: list[ImageSet] = []
+
+    def fitted(start: Any, adapter: Any, images: ImageSet, *others: Any) -> Any:
+        seen.append(images)
+        return fit_queries(start, adapter, images, *others)
+
+    monkeypatch.setattr("hello_distill.stages.fit_queries", fitted)
+    kept = load(distill(str(tree), tmp_path / "a", replace(recipe, codec=Codec("jpeg", 40)))).data
+    assert len(seen) == 1 and torch.equal(seen[0].images, kept.images) and torch.equal(seen[0].targets, kept.targets)
+    lossless = Stages(Material(kept, kept), recipe.teachers, 0)
+    assert lossless.as_kept(kept) is kept
+    assert not torch.equal(once_encoded(kept, Codec("jpeg", 10).encode, "jpeg").images, kept.images)
 
 
 def test_an_artefact_states_how_faithful_its_labels_are(artefact: Path) -> None:
