@@ -481,7 +481,8 @@ def test_named_experiments_can_be_written_down(name: str) -> None:
     method, same = made.comparison.contenders["hello"].distiller, ablation.contenders["+ query fitting"].distiller
     short = recipes.find("hello-small")
     projector = replace(short.distiller.projector, steps=200, rounds=3, queries=Queries(steps=300))
-    assert method == replace(same, projector=projector, patches=short.distiller.patches) and made.comparison.projector == projector
+    assert method == replace(same, projector=projector, patches=short.distiller.patches)
+    assert made.comparison.projector == projector
     base = replace(made.comparison.base, train_limit=ablation.base.train_limit)
     assert base.teachers == replace(short.teachers, network=ablation.base.teachers.network)
     assert replace(base, teachers=ablation.base.teachers) == replace(ablation.base, distiller=method)
