@@ -70,13 +70,13 @@ bench: setup
 	$(BIN)/hello-distill bench --out results/bench.json
 
 # What results/ was made by, and goes on where it was: days on two cores. Started twice, two share the work. CIFAR10,
-# TINY and PHOTOGRAPHS are the folders of the data sets. Recipes have changed since cifar10.json and tiny.json were made,
-# which go on at their own commits alone.
+# TINY and PHOTOGRAPHS are the folders of the data sets. Recipes have changed since cifar10.json,
+# cifar10-rounds.json and tiny.json were made, which go on at their own commits alone; what is made now has other names.
 CIFAR10 ?= cifar10-jpeg
 TINY ?= tiny-imagenet-32
 PHOTOGRAPHS ?= imagenette96
 RUN := OMP_NUM_THREADS=1 $(BIN)/hello-distill
-SMALL := $(RUN) compare $(CIFAR10) --out results/cifar10-rounds.json
+SMALL := $(RUN) compare $(CIFAR10) --out results/cifar10-varied.json
 
 experiments: setup
 	$(SMALL) --ipc 1 10 50 --methods hello rded random --labels projector teacher hard static
@@ -87,12 +87,12 @@ experiments: setup
 	$(SMALL) --ipc 10 --methods hello rded random sre2l gvbsm --labels pruned quantized
 	$(SMALL) --ipc 1 10 50 --methods hello rded random --labels stored
 	$(SMALL) --ipc 1 10 --methods sre2l gvbsm --labels stored
-	$(RUN) plot results/cifar10-rounds.json
+	$(RUN) plot results/cifar10-varied.json
 	$(BIN)/python scripts/presets.py $(CIFAR10) out/presets results/presets.json
 	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods hello rded random \
-		--labels projector projector-float32 projector-int8 teacher hard --out results/tiny.json
-	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods rded-encoder --labels teacher --out results/tiny.json
-	$(RUN) plot results/tiny.json
+		--labels projector projector-float32 projector-int8 teacher hard --out results/tiny-varied.json
+	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods rded-encoder --labels teacher --out results/tiny-varied.json
+	$(RUN) plot results/tiny-varied.json
 	$(RUN) compare $(PHOTOGRAPHS) --recipe photographs --methods hello rded random --students resnet18 \
 		--labels projector teacher projector-int8 teacher-int8 hard --models head projector teacher \
 		--out results/photographs.json

@@ -121,8 +121,9 @@ def small() -> Comparison:
     Tuned on held-out training images: the students' rate, loss, temperature and beta (40 epochs at IPC 10, six trials
     for each method and family of labels), the projector's rate and lambda, and its equal's rate (6,400 images, four
     trials each). A figure on the 2,000 images held out has a standard error of about one point, so such a choice
-    rules out what is bad rather than finding what is best. How images are made was not tuned here, for any method:
-    SRe2L's, G_VBSM's and RDED's are their codes' settings, HeLlO's update is the demo's.
+    rules out what is bad rather than finding what is best. SRe2L's, G_VBSM's and RDED's images are made by their
+    codes' settings, which were not tuned. HeLlO's update is the demo's; its images (`EASY`) were among those tried in
+    results/images_cifar10.json, on this data set, which is more care than the others had.
     """
     base = hello_small()
     hello = base.distiller

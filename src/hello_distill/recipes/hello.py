@@ -44,7 +44,7 @@ EASY = Patches(factor=1, crops=2, pool=20, scale=(0.9, 1.0))
 """Nearly whole images, the easiest of twenty: Eq. 6 with a pool so small that what is chosen stays varied. Ours.
 
 Under labels of every view the easiest crops of 300 images taught no more than any whole images, and these a little more
-(results/images_cifar10.json, within the spread). Mosaics of four taught far less at 32 pixels
+(results/images_cifar10.json; both within the spread). Mosaics of four taught far less at 32 pixels
 (results/choices_cifar10.json) and in single runs at 64, where RDED's code has none: that is what `study --recipe
 images-photographs` asks. From IPC 20 on all that is looked at is taken.
 """
