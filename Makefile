@@ -89,7 +89,7 @@ experiments: setup
 	$(SMALL) --ipc 1 10 --methods sre2l gvbsm --labels stored
 	$(RUN) plot results/cifar10-varied.json
 	$(BIN)/python scripts/presets.py $(CIFAR10) out/presets results/presets.json
-	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods hello rded random \
+	$(RUN) compare $(TINY) --recipe many --ipc 1 10 --methods hello rded random \
 		--labels projector projector-float32 projector-int8 teacher hard --out results/tiny-varied.json
 	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods rded-encoder --labels teacher --out results/tiny-varied.json
 	$(RUN) plot results/tiny-varied.json

@@ -31,6 +31,8 @@ of the faithfulness that is stated, three times for those that a stored form is 
 than any."""
 VIEWS = 500
 """So many views, and less than a batch more, are measured on: agreement is then known to about two points."""
+SPREAD_EPOCHS = 20
+"""A standard deviation of so many draws is known to about a sixth."""
 Views: TypeAlias = list[tuple[Float[Tensor, "_ 3 _ _"], Float[Tensor, "_ _"]]]
 """Batches of views with a teacher's labels."""
 
@@ -68,6 +70,18 @@ def on_views(labeller: Classifier, views: Views) -> Faithfulness:
     """Of a labeller to the teacher of the views. Of several processes the first measures."""
     wanted, given = (torch.cat(logits) for logits in zip(*((soft, labeller(x)) for x, soft in views), strict=True))
     return Faithfulness(*map(distributed.followed, faithfulness(wanted, given)))
+
+
+@torch.no_grad()
+def spread(labeller: Classifier, images: ImageSet, augment: Augment, batch_size: int, seed: int) -> float:
+    """Standard deviation, over epochs of views, of the mean probability that a labeller gives each class: T. stddev.
+
+    The mean over the classes. Of one teacher's augmentations those with a smaller one made better students (arXiv
+    2012.02909, figure 1); whether it orders labellers, too, trials record. It asks no student.
+    """
+    epochs = EpochBatches(images, augment, batch_size, UNSEEN + seed, labeller)
+    drawn = [torch.cat([batch.soft for _, batch in epochs(epoch)]) for epoch in range(SPREAD_EPOCHS)]
+    return torch.stack([logits.softmax(1).mean(0) for logits in drawn]).std(0).mean().item()
 
 
 def fit_queries(

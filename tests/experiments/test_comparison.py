@@ -25,7 +25,7 @@ from hello_distill.experiments.comparison import compare
 from hello_distill.experiments.grid import Bench, Comparison, Contender, opened
 from hello_distill.experiments.ledger import Cell, Ledger, Run
 from hello_distill.format import sizes
-from hello_distill.format.results.grids import Bytes
+from hello_distill.format.results.grids import Bytes, Trial
 from hello_distill.labels.sources.projector import adapter_bytes
 from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import restore
@@ -191,7 +191,7 @@ def test_of_equal_trials_the_first_is_taken_whoever_was_faster(tree: Path, grid:
     cell = Cell("random", "hard", 2, recipe_network(grid))
     key = {"method": "random", "labels": "hard", "student": cell.student}
     for settings in reversed(grid.trials["hard"]):
-        ledger.add_trial(key, dict(settings), 50.0)
+        ledger.add_trial(Trial(**key, settings=dict(settings), held_top1=50.0))
     assert tuning.student_settings(shared, ledger, cell) == dict(grid.trials["hard"][0])
 
 
@@ -222,6 +222,7 @@ def test_a_projectors_settings_are_those_that_students_learn_most_from(
     assert [trial.held_top1 for trial in trials] == pytest.approx(
         [(near[0] + near[1] + 1) / 2, (near[2] + near[3] + 1) / 2], abs=0.01
     )
+    assert all(trial.spread is not None and 0 < trial.spread < 1 for trial in trials)
 
 
 def test_a_stopped_comparison_goes_on_with_the_same_result(
@@ -284,8 +285,8 @@ def test_runs_of_two_processes_are_merged_in_order(tmp_path: Path) -> None:
     two.add_run(cell, {}, 2, Run(30.0, 31.0, sizes, 1.2))
     one.add_run(cell, {}, 0, Run(10.0, 11.0, sizes, 1.2))
     one.add_run(cell, {}, 0, Run(99.0, 99.0, sizes, 1.2))
-    two.add_trial({"method": "rded"}, {"lr": 1}, 5.0)
-    one.add_trial({"method": "rded"}, {"lr": 1}, 6.0)
+    two.add_trial(Trial(method="rded", settings={"lr": 1}, held_top1=5.0))
+    one.add_trial(Trial(method="rded", settings={"lr": 1}, held_top1=6.0))
     found = one.read().cell(cell.fields)
     assert found is not None and found.seeds == [0, 2] and found.seconds == 2
     assert found.top1_last.content() == {"mean": 20.0, "sd": pytest.approx(200**0.5), "runs": [10.0, 30.0]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,14 @@ from hello_distill.queries import (
     fit_queries,
     labelled_views,
     on_views,
+    spread,
 )
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.training.networks import build
 from hello_distill.training.rounds import why_ended
+from hello_distill.views import render, sample_views
 
 VIEWS = Augment(scale=(0.5, 1.0))
 
@@ -55,6 +58,20 @@ def test_faithfulness_from_its_definition() -> None:
     error = sum(gap**2 for gap in gaps) / (4 + 1 + 1 + 1 + 1 + 0)
     measured = faithfulness(wanted, given)
     assert measured.agreement == 50.0 and measured.error == pytest.approx(error)
+
+
+def test_spread_is_that_of_the_mean_probability_over_epochs(material: Material) -> None:
+    labeller = build("convnet2_w8", 4, 32, 0).eval().requires_grad_(False)
+    images = material.train.rows(torch.arange(10))
+    means = []
+    for epoch in range(20):
+        views = sample_views(10, images.side, 4, VIEWS, UNSEEN + 7, epoch)
+        each = [labeller(render(images.images, view)).softmax(1) for view in views]
+        means.append((torch.cat(each).sum(0) / 10).tolist())
+    classes = list(zip(*means, strict=True))
+    assert spread(labeller, images, VIEWS, 4, 7) == pytest.approx(sum(map(statistics.stdev, classes)) / 4, rel=1e-4)
+    still = Augment(scale=(1.0, 1.0), flip=0.0, mix="none")
+    assert spread(labeller, images, still, 4, 7) < 1e-7, "without augmentation each epoch is the same"
 
 
 def test_query_fitting_halves_the_error_on_views_that_no_fit_has_seen(

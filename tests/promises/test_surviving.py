@@ -45,7 +45,7 @@ from hello_distill.encoders import lite
 from hello_distill.experiments.ledger import Cell, Ledger, Run
 from hello_distill.format import tensors
 from hello_distill.format.manifest import SUMS
-from hello_distill.format.results.grids import Bytes
+from hello_distill.format.results.grids import Bytes, Trial
 from hello_distill.format.specs import Codec, Optim, StudentSpec
 from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.labels.sources.static import StaticLabels
@@ -531,7 +531,7 @@ NOTHING = Bytes(images=0, labels=0, teacher=0, public=0)
 def test_a_result_file_on_a_full_disk(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = mount("64k")
     ledger = Ledger(disk / "r.json", {"name": "x"}, {})
-    ledger.add_trial({"method": "a"}, {"lr": 0.1}, 50.0)
+    ledger.add_trial(Trial(method="a", settings={"lr": 0.1}, held_top1=50.0))
     old = (disk / "r.json").read_bytes()
     fill(disk, 0)
     for looked in (True, False):

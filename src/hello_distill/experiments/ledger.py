@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from hello_distill.format import storage
 from hello_distill.format.results import read_grid
 from hello_distill.format.results.entries import Summary
-from hello_distill.format.results.grids import FORMAT, Bytes, Diverged, GridResult
+from hello_distill.format.results.grids import FORMAT, Bytes, Diverged, GridResult, Trial
 from hello_distill.system import context, publishing
 from hello_distill.system.cache import locked
 from hello_distill.system.errors import DivergedError, InputError
@@ -97,9 +97,9 @@ class Ledger:
             return read_grid(json.loads(self.file.read_text(encoding="utf-8")))
         return read_grid({**self.head, "environment": environment(), "stages": {}, "trials": [], "cells": []})
 
-    def add_trial(self, key: dict[str, str], settings: dict[str, Any], held_top1: float) -> None:
+    def add_trial(self, trial: Trial) -> None:
         """Keep a trial, unless it is there."""
-        self.change(lambda result: result.add_trial(key, settings, held_top1))
+        self.change(lambda result: result.add_trial(trial))
 
     def fill(self, cells: Sequence[Cell], seeds: Sequence[int], run: Callable[[Cell, int], None]) -> None:
         """Call `run(cell, seed)` for what is not there: first what nobody works on, then what others did not finish.

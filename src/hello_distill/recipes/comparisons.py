@@ -151,10 +151,10 @@ def small() -> Comparison:
 def many() -> Comparison:
     """Two hundred classes of 32 pixels (Tiny-ImageNet reduced to them), where stored labels outweigh a projector.
 
-        hello-distill compare DATA --recipe many --ipc 10 --out results/tiny.json
+        hello-distill compare DATA --recipe many --ipc 1 10 --out results/tiny.json
 
-    As `small`, with half of the training images, six epochs of teachers, and 100 of students; four trials of ten
-    epochs; without SRe2L and G_VBSM, whose recovery of 2,000 images is hours on two cores.
+    As `small`, with half of the training images, six epochs of teachers, and 4,000 steps of students; four trials of
+    ten epochs; without SRe2L and G_VBSM, whose recovery of 2,000 images is hours on two cores.
     """
     base = hello_many()
     hello = base.distiller
@@ -168,7 +168,7 @@ def many() -> Comparison:
             "hello": Contender(hello),
         },
         projector=hello.projector,
-        training={10: (100, 50)},
+        training={1: (400, 20), 10: (100, 50)},
         labels={**{name: kind for name, kind in LABELS.items() if "-" in name}, "quantized-lpqld": LPQLD},
         trials={"hard": HARD_TRIALS[:4], "soft": SOFT_TRIALS[:4]},
         trial_epochs=10,

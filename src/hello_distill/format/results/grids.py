@@ -98,6 +98,14 @@ class Trial(Entry):
     student: str | None = None
     settings: dict[str, Any]
     held_top1: Percent
+    spread: float | None = None
+    """Of the labels of a fit of the projector; see `queries.spread`."""
+
+    @property
+    def of(self) -> dict[str, str]:
+        """What it is a trial of: a fit, or a method, a family of labels and a student."""
+        named = {"fit": self.fit, "method": self.method, "labels": self.labels, "student": self.student}
+        return {name: value for name, value in named.items() if value is not None}
 
 
 class Recipe(Entry):
@@ -151,10 +159,10 @@ class GridResult(Result):
         """The trials of a method, a family of labels and a student, or of a fit."""
         return [trial for trial in self.trials if _is_of(trial, key)]
 
-    def add_trial(self, key: Mapping[str, str], settings: dict[str, Any], held_top1: float) -> None:
+    def add_trial(self, trial: Trial) -> None:
         """Keep a trial, unless it is there."""
-        if not any(trial.settings == settings for trial in self.trials_of(key)):
-            self.trials = [*self.trials, Trial.model_validate({**key, "settings": settings, "held_top1": held_top1})]
+        if not any(kept.settings == trial.settings for kept in self.trials_of(trial.of)):
+            self.trials = [*self.trials, trial]
 
     def add_stages(self, figures: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep what was measured of teachers and projector; one that was trained again, elsewhere, stands beside."""
