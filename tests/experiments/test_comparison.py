@@ -435,8 +435,9 @@ def test_named_comparisons_are_fair_and_can_be_written_down(name: str) -> None:
     assert len(made.trials["hard"]) == len(made.trials["soft"])
     losses = [trial["loss"] for trial in made.trials["soft"]]
     assert losses.count("mse") == losses.count("kl"), "neither loss is tried more often"
-    assert min(map(len, made.fits.values())) == len(made.fits["projector"]), "no rival has fewer short fits"
-    assert set(made.fits) == {"projector", "head"} | {name for name, each in made.contenders.items() if each.teachers}
+    assert min(map(len, made.fits.values())) >= len(made.fits.get("projector", ())), "no rival has fewer short fits"
+    others = {name for name, each in made.contenders.items() if each.teachers}
+    assert set(made.fits) - {"projector"} == {"head"} | others
     comparison.check(made, list(made.contenders), list(made.labels), list(made.training), ["convnet3"])
 
 
