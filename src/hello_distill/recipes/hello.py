@@ -136,7 +136,7 @@ def demo() -> Recipe:
                 encoder_rank=2,
                 head_rank=4,
                 precision="int4",
-                queries=Queries(steps=300, rounds=2),
+                queries=Queries(target="observer", steps=300, rounds=2),
             ),
             update=LIC(steps=10, lr=0.001),
         ),
