@@ -41,6 +41,10 @@ def test_the_source_distribution_installs(tmp_path: Path) -> None:
     }
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
     subprocess.run([*install, "--target", tmp_path / "site", wheel], check=True)
+    extras = "lite,report,view,log,onnx"
+    satisfied = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", f"{wheel}[{extras}]"]
+    resolved = subprocess.run(satisfied, capture_output=True, text=True)
+    assert resolved.returncode == 0, f"what it asks for is not what the lock installs: {resolved.stderr}"
     version = wheel.name.split("-")[1]
     told = {"--version": f"hello-distill {version}\n", "recipes": "distill --recipe\n"}
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
