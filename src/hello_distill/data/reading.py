@@ -12,8 +12,9 @@ import json
 import mmap
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
@@ -40,6 +41,8 @@ STORAGE = "HELLO_DISTILL_IMAGES"
 """The variable that says where decoded images are stored: `memory` or `file`. Where it is not set, `fits` decides."""
 BLOCK = 64
 """Images that a worker decodes before it is given more."""
+AHEAD = 8
+"""Blocks for each worker that are handed over at a time."""
 FEW = 1000
 """So many images and fewer are decoded by this process alone."""
 IMAGES, FACTS = "images.u8", "images.json"
@@ -230,13 +233,24 @@ def _decoded(source: Undecoded, put: Put, blocks: Sequence[range]) -> Iterator[l
         return
     pool = ProcessPoolExecutor(processes, get_context("fork"), _begin, (source, put))
     try:
-        yield from pool.map(_work, blocks)
+        yield from _in_order(pool, blocks, AHEAD * processes)
     except BrokenProcessPool:
         raise MachineError(
             "a process that decodes images was killed; see whether memory is full, and run the same command again"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _in_order(pool: ProcessPoolExecutor, blocks: Iterable[range], most: int) -> Iterator[list[Fault]]:
+    """`pool.map` with so many blocks handed over at a time and no more: each that waits takes kilobytes."""
+    waiting: deque[Future[list[Fault]]] = deque()
+    for block in blocks:
+        if len(waiting) == most:
+            yield waiting.popleft().result()
+        waiting.append(pool.submit(_work, block))
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def workers() -> int:
