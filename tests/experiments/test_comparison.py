@@ -393,6 +393,21 @@ def test_wrong_names_are_told_before_anything_runs(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_result_goes_on_with_methods_and_labels_that_were_added(tree: Path, grid: Comparison, tmp_path: Path) -> None:
+    out, options = tmp_path / "r.json", {"labels": ["hard"], "ipcs": [2], "seeds": [0]}
+    few = replace(grid, contenders={"random": grid.contenders["random"]}, labels={}, training={2: grid.training[2]})
+    first = run(tree, out, few, methods=["random"], **options)
+    assert list(first["recipe"]["methods"]) == ["random"]
+    grown = run(tree, out, grid, methods=["rded"], **options)
+    assert [cell["method"] for cell in grown["cells"]] == ["random", "rded"]
+    assert grown["recipe"]["methods"].keys() == grid.contenders.keys()
+    assert grown["recipe"]["training"].keys() == {str(ipc) for ipc in grid.training}
+    assert run(tree, out, few, methods=["random"], **options) == grown, "an older version takes nothing away"
+    other = replace(grid, contenders={**grid.contenders, "random": grid.contenders["rded"]})
+    with pytest.raises(InputError, match="other settings"):
+        run(tree, out, other, methods=["rded"], **options)
+
+
 def test_a_result_of_other_settings_is_not_mixed_in(tree: Path, grid: Comparison, tmp_path: Path) -> None:
     out = tmp_path / "r.json"
     run(tree, out, grid, methods=["random"], labels=["hard"], ipcs=[1], seeds=[0])

@@ -72,11 +72,22 @@ class Run(NamedTuple):
         return {name: value for name, value in fields.items() if value is not None}
 
 
+GROWING = ("methods", "labels", "fits", "training")
+"""Parts of a recipe to which a later version may add names: what was measured of those that are there stands."""
+
+
+def _grown(recipe: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """A recipe with the names that another has beyond it in the growing parts."""
+    parts = {part: {**recipe[part], **more[part], **recipe[part]} for part in GROWING if part in recipe.keys() & more}
+    return {**recipe, **parts}
+
+
 class Ledger:
     """Keeps the file whole at any moment. Every addition reads it anew under a lock, so that none is lost."""
 
     def __init__(self, file: Path, data: dict[str, Any], recipe: dict[str, Any]) -> None:
-        """Raises InputError where the file holds the result of other data or other settings."""
+        """Raises InputError where the file holds the result of other data or other settings. Methods, labels and
+        images per class may have been added since."""
         self.file = file
         self.claims = file.with_name(f".{file.stem}.claims")
         """Folder of the locks by which processes keep out of each other's way."""
@@ -88,7 +99,9 @@ class Ledger:
         except (OSError, ValueError):
             raise InputError(f"{file} is no result of this command; choose another --out") from None
         stated = {name: value for name, value in data.items() if name != "classes" or name in known["data"]}
-        if any(known.get(name) != value for name, value in {**self.head, "data": stated}.items()):
+        asked = {**self.head, "data": stated}
+        same = all(known.get(name) == asked[name] for name in ("format", "data"))
+        if not same or _grown(known["recipe"], asked["recipe"]) != _grown(asked["recipe"], known["recipe"]):
             raise InputError(f"{file} is the result of other data or other settings; choose another --out")
 
     def read(self) -> GridResult:
@@ -140,6 +153,7 @@ class Ledger:
         with locked(self.file.with_name(f".{self.file.name}.lock")):
             result = self.read()
             change(result)
+            result.recipe = type(result.recipe)(**_grown(result.recipe.content(), self.head["recipe"]))
             result.add_machine(environment())
             publishing.write(self.file, storage.as_json(result.content()))
 
