@@ -96,6 +96,8 @@ experiments: setup
 	$(RUN) compare $(PHOTOGRAPHS) --recipe photographs --methods hello rded random --students resnet18 \
 		--labels projector teacher projector-int8 teacher-int8 hard --models head projector teacher \
 		--out results/photographs.json
+	$(RUN) compare $(PHOTOGRAPHS) --recipe photographs --methods rded-encoder --students resnet18 --labels teacher \
+		--out results/photographs.json
 	$(RUN) plot results/photographs.json
 	$(BIN)/python scripts/budgets.py $(TINY) out/budgets results/tiny-budgets.json
 	for name in ablation stages ranks architectures choices lengths crops images; do \

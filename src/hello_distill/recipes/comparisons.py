@@ -46,10 +46,10 @@ HEAD_FITS = tuple({"lr": lr} for lr in (3e-3, 1e-2, 1e-3, 3e-2))
 ENCODER_FITS = tuple({"lr": lr} for lr in (1e-3, 3e-4, 1e-4, 3e-3))
 
 
-def encoder_teachers(epochs: int) -> TeacherSpec:
+def encoder_teachers(epochs: int, size: int = 64) -> TeacherSpec:
     """HeLlO's equal in information: its encoder at the projector's size, all of it trained on the same images."""
     return TeacherSpec(
-        network="encoder/lite@64",
+        network=f"encoder/lite@{size}",
         weak_epochs=(epochs,),
         augment=Augment(scale=(1.0, 1.0), alpha=0.2),
         optim=Optim(epochs=epochs, batch_size=32, lr=1e-3, warmup=0.1),
@@ -184,7 +184,7 @@ def photographs() -> Comparison:
     The recipe `cpu` at IPC 10 for all: its teachers and its projector. RDED has single crops, as its code has them for
     images of 64 pixels, and HeLlO `cpu`'s images. Tuned on held-out training images: the students' rate, loss,
     temperature and beta, by four trials each of half their length. The offline encoder knows the labels of
-    Imagenette.
+    Imagenette; `rded-encoder` is HeLlO's equal in that.
     """
     base = cpu(10)
     hello = base.distiller
@@ -194,6 +194,7 @@ def photographs() -> Comparison:
         contenders={
             "random": Contender(RandomImages()),
             "rded": Contender(RDED(SINGLE)),
+            "rded-encoder": Contender(RDED(SINGLE), encoder_teachers(epochs=8, size=96)),
             "hello": Contender(hello),
         },
         projector=hello.projector,
@@ -201,5 +202,5 @@ def photographs() -> Comparison:
         labels=LABELS,
         trials={"hard": HARD_TRIALS[:4], "soft": SOFT_TRIALS[:4]},
         trial_epochs=120,
-        fits={"head": HEAD_FITS},
+        fits={"head": HEAD_FITS, "rded-encoder": ENCODER_FITS},
     )
