@@ -77,13 +77,13 @@ QUICKSTART = (
 """The README's first two commands; `--record` runs them."""
 DEMO = "$ hello-distill demo --out out/demo"
 """The third takes longer; it wrote `results/demo.json` and prints that file's table."""
-HEADLINE = (("cifar10", "CIFAR-10"), ("tiny", "Tiny-ImageNet at 32 pixels"))
+HEADLINE = (("cifar10", "CIFAR-10"), ("tiny", "Tiny-ImageNet"), ("photographs", "Imagenette"))
 HEADLINE_ROWS = {
     ("hello", "projector"): "HeLlO: its images, its projector",
     ("rded", "teacher"): "RDED: its images, its teacher online",
-    ("random", "projector"): "random real images, HeLlO's projector",
-    ("random", "teacher"): "random real images, RDED's teacher online",
-    ("random", "hard"): "random real images, hard labels",
+    ("random", "projector"): "random images, HeLlO's projector",
+    ("random", "teacher"): "random images, RDED's teacher online",
+    ("random", "hard"): "random images, hard labels",
 }
 
 
@@ -143,12 +143,13 @@ def comparison(result: Comparison) -> str:
     students = ", ".join(f"`{name}`" for name in names)
     ahead = max(cell.top1_best.mean - cell.top1_last.mean for cell in cells)
     fitted = " and ".join(sorted({f"`{trial.fit}`" for trial in result.trials if trial.fit}))
+    fits = f", some of {fitted}" * bool(fitted)
     notes = [
         f"Top-1 in percent after the last epoch, mean +- sd over {seeds(cells)} seeds, each with images "
         f"and a student of its own.{remade(cells)} At the best of {base['student']['evaluations']} tested epochs it is "
         f"at most {ahead:.1f} points higher.",
         f"Student: {students}. {len(result.trials)} tuning trials on held-out training images: of students as many "
-        f"for each method and family of labels, some of {fitted}, none of the network that teaches. They stand in the "
+        f"for each method and family of labels{fits}, none of the network that teaches. They stand in the "
         "result file.",
         *measured(result.stages, base["teachers"]["network"]),
         f"Made at {commits(result)} on {processors(result)}.",
