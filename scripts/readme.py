@@ -77,7 +77,7 @@ QUICKSTART = (
 """The README's first two commands; `--record` runs them."""
 DEMO = "$ hello-distill demo --out out/demo"
 """The third takes longer; it wrote `results/demo.json` and prints that file's table."""
-HEADLINE = (("cifar10", "CIFAR-10"), ("tiny", "Tiny-ImageNet"), ("photographs", "Imagenette"))
+HEADLINE = (("cifar10", "CIFAR-10"), ("tiny", "Tiny-ImageNet, 32 px"), ("photographs", "Imagenette, 64 px"))
 HEADLINE_ROWS = {
     ("hello", "projector"): "HeLlO: its images, its projector",
     ("rded", "teacher"): "RDED: its images, its teacher online",

@@ -26,9 +26,9 @@ from hello_distill.training.rounds import in_rounds
 from hello_distill.types import Classifier, Logits
 
 ROUND, UNSEEN = 2**41, 2**52
-"""What is added to a seed for the views of each round, and once for those that rounds are judged on, twice for those
-of the faithfulness that is stated, three times for those that a stored form is chosen by. Students' seeds are smaller
-than any."""
+"""What is added to a seed for the views of each round, and once for those that rounds are judged on and whose spread is
+measured, twice for those of the faithfulness that is stated, three times for those that a stored form is chosen by.
+Students' seeds are smaller than any."""
 VIEWS = 500
 """So many views, and less than a batch more, are measured on: agreement is then known to about two points."""
 SPREAD_EPOCHS = 20

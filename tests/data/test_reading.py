@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import datasets
 import numpy as np
@@ -349,3 +351,25 @@ def test_a_file_takes_no_memory_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     assert batch.shape == (60, 3, 224, 224) and int(batch.max()) == 0
     assert anonymous() - before < 3 * batch.nbytes
     assert np.shares_memory(material.held.images.file, images.file)
+
+
+def test_blocks_are_handed_over_a_few_at_a_time_and_come_back_in_order() -> None:
+    class Pool:
+        """A task is done when it is asked for, and no earlier."""
+
+        handed, most = 0, 0
+
+        def submit(self, work: Any, block: range) -> Any:
+            self.handed += 1
+            self.most = max(self.most, self.handed)
+            return SimpleNamespace(result=lambda: self.given(block))
+
+        def given(self, block: range) -> list[Any]:
+            self.handed -= 1
+            return [block.start]
+
+    for count in (0, 2, 3, 10):
+        pool = Pool()
+        blocks = [range(number, number + 1) for number in range(count)]
+        assert list(reading._in_order(pool, blocks, 3)) == [[number] for number in range(count)]  # type: ignore[arg-type]
+        assert pool.most == min(count, 3)

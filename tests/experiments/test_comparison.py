@@ -26,6 +26,7 @@ from hello_distill.experiments.grid import Bench, Comparison, Contender, opened
 from hello_distill.experiments.ledger import Cell, Ledger, Run
 from hello_distill.format import sizes
 from hello_distill.format.results.grids import Bytes, Trial
+from hello_distill.labels.quantized import Quantized
 from hello_distill.labels.sources.projector import adapter_bytes
 from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import restore
@@ -395,7 +396,13 @@ def test_wrong_names_are_told_before_anything_runs(
 
 def test_a_result_goes_on_with_methods_and_labels_that_were_added(tree: Path, grid: Comparison, tmp_path: Path) -> None:
     out, options = tmp_path / "r.json", {"labels": ["hard"], "ipcs": [2], "seeds": [0]}
-    few = replace(grid, contenders={"random": grid.contenders["random"]}, labels={}, training={2: grid.training[2]})
+    few = replace(
+        grid,
+        contenders={"random": grid.contenders["random"]},
+        labels={"pruned": grid.labels["pruned"]},
+        training={2: grid.training[2]},
+        fits={name: grid.fits[name] for name in ("projector", "head")},
+    )
     first = run(tree, out, few, methods=["random"], **options)
     assert list(first["recipe"]["methods"]) == ["random"]
     grown = run(tree, out, grid, methods=["rded"], **options)
@@ -403,9 +410,15 @@ def test_a_result_goes_on_with_methods_and_labels_that_were_added(tree: Path, gr
     assert grown["recipe"]["methods"].keys() == grid.contenders.keys()
     assert grown["recipe"]["training"].keys() == {str(ipc) for ipc in grid.training}
     assert run(tree, out, few, methods=["random"], **options) == grown, "an older version takes nothing away"
-    other = replace(grid, contenders={**grid.contenders, "random": grid.contenders["rded"]})
-    with pytest.raises(InputError, match="other settings"):
-        run(tree, out, other, methods=["rded"], **options)
+    assert grown["recipe"]["labels"].keys() == grid.labels.keys() and grown["recipe"]["fits"].keys() == grid.fits.keys()
+    others = (
+        replace(grid, contenders={**grid.contenders, "random": grid.contenders["rded"]}),
+        replace(grid, fits={}),
+        replace(grid, labels={**grid.labels, "quantized": Quantized(keep=0.5)}),
+    )
+    for other in others:
+        with pytest.raises(InputError, match="other settings"):
+            run(tree, out, other, methods=["rded"], **options)
 
 
 def test_a_result_of_other_settings_is_not_mixed_in(tree: Path, grid: Comparison, tmp_path: Path) -> None:

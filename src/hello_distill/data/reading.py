@@ -243,7 +243,7 @@ def _decoded(source: Undecoded, put: Put, blocks: Sequence[range]) -> Iterator[l
 
 
 def _in_order(pool: ProcessPoolExecutor, blocks: Iterable[range], most: int) -> Iterator[list[Fault]]:
-    """`pool.map` with so many blocks handed over at a time and no more: each that waits takes kilobytes."""
+    """`pool.map` with so many blocks handed over at a time and no more: each that waits takes memory."""
     waiting: deque[Future[list[Fault]]] = deque()
     for block in blocks:
         if len(waiting) == most:

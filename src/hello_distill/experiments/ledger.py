@@ -77,9 +77,16 @@ GROWING = ("methods", "labels", "fits", "training")
 
 
 def _grown(recipe: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """A recipe with the names that another has beyond it in the growing parts."""
-    parts = {part: {**recipe[part], **more[part], **recipe[part]} for part in GROWING if part in recipe.keys() & more}
-    return {**recipe, **parts}
+    """A recipe with the names that another has beyond it in the growing parts, where they change no earlier cell."""
+    grown = dict(recipe)
+    for part in (part for part in GROWING if part in recipe and part in more):
+        added = {name: value for name, value in more[part].items() if name not in recipe[part]}
+        if part == "fits":  # of new methods alone: another's would be others' settings
+            added = {name: value for name, value in added.items() if name in more["methods"].keys() - recipe["methods"]}
+        if part == "labels":  # a kind by its bare name had its defaults before
+            added = {name: value for name, value in added.items() if "-" in name}
+        grown[part] = recipe[part] | added
+    return grown
 
 
 class Ledger:

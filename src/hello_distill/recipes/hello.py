@@ -70,7 +70,7 @@ def cpu(ipc: int = 10) -> Recipe:
     encoder's first and dearest stages), and the students' (1,200 steps). Lengths are in steps: few images are seen more
     often, many do not take longer. Not given up but left out: mosaics (see `EASY`).
 
-    LoRA has 0.75 M numbers at rank 32, as many as the paper's at rank 8 of its larger encoder. Query fitting imitates
+    LoRA has 0.72 M numbers at rank 32, as many as the paper's at rank 8 of its larger encoder. Query fitting imitates
     the last teacher: students of its labels were far ahead of those of the weak teachers' mean, in runs of one seed on
     held-out photographs that no result file holds.
     """
