@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -354,12 +355,13 @@ def test_a_file_takes_no_memory_of_its_own(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_blocks_are_handed_over_a_few_at_a_time_and_come_back_in_order() -> None:
-    class Pool:
+    class Pool(ProcessPoolExecutor):
         """A task is done when it is asked for, and no earlier."""
 
-        handed, most = 0, 0
+        def __init__(self) -> None:
+            self.handed = self.most = 0
 
-        def submit(self, work: Any, block: range) -> Any:
+        def submit(self, work: Any, block: range) -> Any:  # type: ignore[override]
             self.handed += 1
             self.most = max(self.most, self.handed)
             return SimpleNamespace(result=lambda: self.given(block))
@@ -371,5 +373,5 @@ def test_blocks_are_handed_over_a_few_at_a_time_and_come_back_in_order() -> None
     for count in (0, 2, 3, 10):
         pool = Pool()
         blocks = [range(number, number + 1) for number in range(count)]
-        assert list(reading._in_order(pool, blocks, 3)) == [[number] for number in range(count)]  # type: ignore[arg-type]
+        assert list(reading._in_order(pool, blocks, 3)) == [[number] for number in range(count)]
         assert pool.most == min(count, 3)
