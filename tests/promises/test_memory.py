@@ -103,7 +103,8 @@ def test_ten_times_the_images_take_the_same_memory(tmp_path: Path) -> None:
 def test_as_many_records_as_imagenet_take_few_bytes_each(tmp_path: Path) -> None:
     """1.28 million: most memory beside the pixels, and open files, against 128,000. Four minutes.
 
-    66 bytes a record were seen."""
+    66 bytes a record were seen.
+    """
     few, many = (measured(number, tmp_path) for number in (IMAGENET // 10, IMAGENET))
     assert (many["bytes"] - few["bytes"]) / (many["images"] - few["images"]) <= 80, (few, many)
     assert many["files"] <= few["files"] + 4, (few, many)

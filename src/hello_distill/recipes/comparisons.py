@@ -183,7 +183,8 @@ def photographs() -> Comparison:
 
     The recipe `cpu` at IPC 10 for all: its teachers and its projector. RDED has single crops, as its code has them for
     images of 64 pixels, and HeLlO `cpu`'s images. Tuned on held-out training images: the students' rate, loss,
-    temperature and beta, by four trials each of half their length. The offline encoder knows the labels of
+    temperature and beta, by four trials each of half their length. `cpu`'s rank and whom its query fitting imitates
+    were chosen on these held-out images, too, which is more care than RDED had. The offline encoder knows the labels of
     Imagenette; `rded-encoder` is HeLlO's equal in that.
     """
     base = cpu(10)
