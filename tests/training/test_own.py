@@ -31,7 +31,7 @@ from hello_distill.experiments.comparison import compare
 from hello_distill.experiments.continual import Continual, continual
 from hello_distill.experiments.grid import Bench, Comparison, Contender
 from hello_distill.experiments.ledger import Cell
-from hello_distill.experiments.plan import plan
+from hello_distill.experiments.plan import distill_planned, plan
 from hello_distill.experiments.study import Study, study
 from hello_distill.format import costs, storage
 from hello_distill.format.specs import Augment
@@ -483,8 +483,11 @@ def test_a_plan_with_a_teacher_shares_nothing_with_one_without(
     result = plan(str(tree), tmp_path / "with", taught, **chosen)
     assert len({folder.name for folder in (tmp_path / "stages" / "images").iterdir()} - known) == len(known) == 2
     assert [model["model"] for model in result["instead"]] == ["teacher"]
-    assert storage.read_manifest(tmp_path / "with" / "artefact")["teachers"][0]["sha256"] == sha256(convnet)
-    assert "teachers" not in storage.read_manifest(tmp_path / "without" / "artefact")
+    kinds, stages = chosen["labels"], chosen["stages"]
+    for name, asked in (("with", taught), ("without", tried)):
+        distill_planned(str(tree), tmp_path / f"a-{name}", asked, kinds, stages, made=tmp_path / name)
+    assert storage.read_manifest(tmp_path / "a-with")["teachers"][0]["sha256"] == sha256(convnet)
+    assert "teachers" not in storage.read_manifest(tmp_path / "a-without")
 
 
 def comparison_of(recipe: Recipe) -> Comparison:
@@ -663,7 +666,7 @@ def test_a_classifier_of_transformers(tree: Path, recipe: Recipe, tmp_path: Path
     result = plan(str(tree), tmp_path / "plan", tried, kinds, steps=2, seeds=[0])
     assert {way["labels"] for way in result["ways"]} == {"hard", "projector"}, "what can be shipped"
     assert [model["model"] for model in result["instead"]] == ["head", "projector"]
-    assert str(tmp_path) not in (tmp_path / "plan" / "plan.json").read_text()
+    assert str(tmp_path) not in (tmp_path / "plan").read_text()
     with pytest.raises(InputError, match="an artefact holds networks of torchvision and timm only"):
         plan(str(tree), tmp_path / "no", replace(tried, distiller=RDED(recipe.distiller.patches)), kinds)
 

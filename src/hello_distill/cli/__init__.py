@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace]
     "push": (sharing.push_options, sharing.push, "an artefact to the Hugging Face Hub"),
     "pull": (sharing.pull_options, sharing.pull, "an artefact from the Hugging Face Hub"),
     "info": (artefacts.info_options, artefacts.info, "what an artefact holds and costs"),
-    "plan": (experiments.plan_options, experiments.plan, "what to ship: labels of every kind tried, the best written"),
+    "plan": (experiments.plan_options, experiments.plan, "what to ship: labels of every kind, tried by short students"),
     "compare": (experiments.compare_options, experiments.compare, "methods and labels side by side"),
     "continual": (experiments.continual_options, experiments.continual, "classes that arrive in steps"),
     "study": (experiments.study_options, experiments.study, "one of the paper's experiments: variants side by side"),

@@ -58,9 +58,9 @@ def distill_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--labels",
-        choices=["own", "auto"],
         default="own",
-        help="the method's own, or auto: what `plan` recommends, tried by short students on held-out training images",
+        help="the method's own (own); what `plan` would recommend, tried by short students on held-out training images "
+        "(auto); or what one has recommended: the file that it wrote",
     )
     add_teacher(parser)
     add_squares(parser)
@@ -116,7 +116,7 @@ def distill(options: Namespace) -> None:
             dry_run(options, recipe)
             return
         run_options = {name: options[name] for name in ("stages", "skipped", "short_class")}
-        if options.labels == "auto":
+        if options.labels != "own":
             folder = distill_planned(options, recipe)
         elif options.forecast:
             folder = distill_foretold(
@@ -128,15 +128,16 @@ def distill(options: Namespace) -> None:
 
 
 def distill_planned(options: Namespace, recipe: Recipe) -> Path:
-    """Run `hello-distill distill --labels auto`."""
+    """Run `hello-distill distill --labels auto`, or with the file of a plan in the place of `auto`."""
     from hello_distill.experiments import plan
     from hello_distill.recipes import PLANNED
 
     usual = {"short_class": "error", "skipped": None, "label_bytes": None}
     if asked := [name for name, value in usual.items() if options[name] != value]:
         shown = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
-        raise InputError(f"--labels auto goes without {shown}; leave that out, or --labels auto")
-    return plan.distill_planned(options.data, options.out, recipe, PLANNED, options.stages)
+        raise InputError(f"--labels {options.labels} goes without {shown}; leave that out, or --labels")
+    made = None if options.labels == "auto" else options.labels
+    return plan.distill_planned(options.data, options.out, recipe, PLANNED, options.stages, made)
 
 
 def chosen_recipe(options: Namespace) -> Recipe:
@@ -162,7 +163,7 @@ def check_forecast(options: Namespace) -> None:
     asked = "--dry-run" if options.dry_run else "--forecast"
     if options.dry_run and options.forecast:
         raise InputError("--dry-run says what --forecast says and ends there; leave one of them out")
-    if options.labels == "auto":
+    if options.labels != "own":
         raise InputError(f"{asked} is for the method's own labels; leave --labels out")
     if distributed.launched().processes > 1:
         raise InputError(f"{asked} times one process; start it without torchrun")

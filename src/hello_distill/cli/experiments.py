@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from hello_distill.cli.options import ArgumentParser, add_json, add_reading, add_teacher, read_config
-from hello_distill.cli.output import say_ready, show
+from hello_distill.cli.options import READING, ArgumentParser, add_json, add_reading, add_teacher, read_config
+from hello_distill.cli.output import show
 from hello_distill.system import publishing
 from hello_distill.system.claims import claimed
+from hello_distill.system.context import Context
 
 if TYPE_CHECKING:
     from hello_distill.experiments.continual import Continual
@@ -164,16 +165,16 @@ def _worded(option: str, value: Any) -> list[str]:
 
 
 def plan_options(parser: ArgumentParser) -> None:
-    """Say what to ship: labels of every kind, tried by short students on held-out images; writes the best artefact."""
+    """Say what to ship: labels of every kind, tried by short students on held-out images."""
     parser.add_argument("data", help="as for `distill`")
-    parser.add_argument("--out", required=True, help="folder for the artefact and plan.json; must not exist yet")
+    parser.add_argument("--out", required=True, help="file for the plan (JSON); must not exist yet")
     parser.add_argument("--ipc", type=PositiveInt, required=True, help="images per class")
     parser.add_argument("--recipe", default="cpu", help="as for `distill`")
     parser.add_argument("--config", help="as for `distill`")
     parser.add_argument("--bytes", help="the most that may be shipped, e.g. 500KB")
     parser.add_argument("--steps", type=PositiveInt, default=300, help="optimiser steps of each student")
-    parser.add_argument("--stages", help="folder for trained teachers and projectors; plans that name it share them")
-    add_seeds(parser, "one student of each way for each seed")
+    parser.add_argument("--stages", help="folder for trained teachers and projectors; what names it shares them")
+    add_seeds(parser, "one student for each seed, of ways that may be the best; of others for the first")
     parser.set_defaults({"seeds": [0, 1]})
     add_json(parser)
 
@@ -194,7 +195,19 @@ def plan(options: Namespace) -> None:
         result = make(options.data, options.out, recipe, PLANNED, limit, *chosen)
     show(result, terminal.plan, options.json)
     if not options.json:
-        say_ready(Path(options.out) / "artefact")
+        print(f"To make what is recommended, by all of the recipe:\n{making(options)}")
+
+
+def making(options: Namespace) -> str:
+    """The command that makes what a plan recommends."""
+    alike = ("ipc", "recipe", "config", "teacher", "stages", *READING, "follow_links")
+    bad = {} if options.max_bad == Context.max_bad else {"max_bad": options.max_bad}
+    words = ["hello-distill", "distill", options.data]
+    for name, value in ({name: options[name] for name in alike} | bad).items():
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None and each is not False:
+                words += [f"--{name.replace('_', '-')}", *([] if each is True else [str(each)])]
+    return shlex.join([*words, "--labels", options.out, "--out", "ARTEFACT"])
 
 
 def bench_options(parser: ArgumentParser) -> None:

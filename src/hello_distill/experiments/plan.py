@@ -1,12 +1,14 @@
 """What to ship: ways of keeping labels, tried by short students on held-out training images. `hello-distill plan`.
 
 All students train for as many steps, on the same images, and are tested on images that were held out; the test split is
-not looked at. Of the ways within a margin of the best that which takes the fewest bytes in all is recommended, and its
-artefact written.
+not looked at. Projectors are fitted by one round where the recipe has several, which is enough to compare them by; only
+ways that may still be the best have students of all seeds. Of the ways within a margin of the best that which takes the
+fewest bytes in all is recommended; `distill --labels PLAN` makes it, by all of the recipe.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,6 +43,8 @@ from hello_distill.training.scores import top1
 
 MARGIN = 1.0
 """Points of top-1 within which two ways are as good as each other: ours."""
+FAR = 3 * MARGIN
+"""Points below the best by the first seed, from which on a way has no students of other seeds: ours."""
 LOWER = 4
 """By so much the ranks of a smaller projector are divided."""
 STEPS, SEEDS = 300, (0, 1)
@@ -82,15 +86,13 @@ def plan(
     seeds: Sequence[int] = SEEDS,
     stages: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Try these labels, by name, on the recipe's images; leave `artefact`, the one to ship, and `plan.json` in `out`.
+    """Try these labels, by name, on the recipe's images, and write down in the file `out` what to ship.
 
     Accuracies are percent on held-out training images, after `steps` optimiser steps. `limit` is the most bytes that
     may be shipped. Raises InputError where nothing is held out, and where nothing fits into the limit.
     """
     with claimed(out), _work(stages) as work:
         bench, ways, best = _planned(data, recipe, labels, limit, steps, seeds, work)
-        instead = _instead(bench, recipe, labels)
-        _ship(bench, best, recipe, Path(out) / "artefact")
         result = {
             "data": short_name(data),
             "ipc": recipe.ipc,
@@ -98,11 +100,11 @@ def plan(
             "seeds": list(seeds),
             "held_images": len(bench.material.held),
             "ways": [way.described(ways, best) for way in sorted(ways, key=lambda way: way.total)],
-            "instead": instead,
+            "instead": _instead(bench, recipe, labels),
             "recipe": artifacts.public(recipe.settings()),
             "environment": environment(),
         }
-        publishing.write(Path(out) / "plan.json", storage.as_json(result))
+        publishing.write(Path(out), storage.as_json(result))
     return result
 
 
@@ -112,12 +114,33 @@ def distill_planned(
     recipe: Recipe,
     labels: Mapping[str, LabelKind],
     stages: str | Path | None = None,
+    made: str | Path | None = None,
 ) -> Path:
-    """Write the artefact that `plan` recommends at `out` and nothing else: `distill --labels auto`; see `plan`."""
+    """Write at `out` the artefact that a plan recommends, by all of the recipe: `distill --labels auto`, or PLAN.
+
+    `made` is the file of a plan that was made before; None makes one. Raises InputError for one of another recipe.
+    """
     with claimed(out), _work(stages) as work:
-        bench, _, best = _planned(data, recipe, labels, None, STEPS, SEEDS, work)
-        _ship(bench, best, recipe, Path(out))
+        if made is None:
+            _, ways, best = _planned(data, recipe, labels, None, STEPS, SEEDS, work)
+            chosen = best.described(ways, best)
+        else:
+            chosen = _recommendation(Path(made), recipe)
+        _ship(data, chosen, recipe, labels, work, Path(out))
     return Path(out)
+
+
+def _recommendation(file: Path, recipe: Recipe) -> dict[str, Any]:
+    """The way that the file of a plan recommends."""
+    try:
+        made = json.loads(file.read_bytes())
+        chosen: dict[str, Any] = next(way for way in made["ways"] if way["recommended"])
+        settings = made["recipe"]
+    except (OSError, ValueError, TypeError, KeyError, StopIteration):
+        raise InputError(f"--labels {file}: no file of a plan; `hello-distill plan DATA --ipc N` writes one") from None
+    if settings != json.loads(storage.as_json(artifacts.public(recipe.settings()))):
+        raise InputError(f"--labels {file}: that plan is of another recipe; give the options that it was made with")
+    return chosen
 
 
 def _planned(
@@ -132,6 +155,7 @@ def _planned(
     """What was tried, and the best of it; the bench can make it again."""
     check_seeds(seeds)
     check(recipe)
+    recipe = _one_round(recipe)
     bench = Bench(data, _comparison(recipe, labels), work)
     if not len(bench.material.held):
         raise InputError("a plan is made on held-out training images, and there are none; set `held_share` above 0")
@@ -140,8 +164,19 @@ def _planned(
     if not shippable(recipe.teachers.sources):
         with context.stage("labels") as stage:
             stage.figure = "none of the teacher are tried: an artefact holds networks of torchvision and timm only"
-    ways = list(_tried(bench, recipe, labels, steps, seeds))
+    ways = list(_tried(bench, recipe, labels, steps, seeds[:1]))
+    near = max(way.top1.mean for way in ways) - FAR
+    ways = [_again(bench, way, steps, seeds[1:]) if way.top1.mean >= near else way for way in ways]
     return bench, ways, recommended(ways, limit)
+
+
+def _one_round(recipe: Recipe) -> Recipe:
+    """The recipe with a projector that is fitted by one round of each kind."""
+    spec = recipe.distiller.projector_spec
+    if spec is None:
+        return recipe
+    short = replace(spec, rounds=1, queries=spec.queries and replace(spec.queries, rounds=1))
+    return replace(recipe, distiller=recipe.distiller.with_projector(short))
 
 
 def _instead(bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind]) -> list[dict[str, Any]]:
@@ -203,13 +238,30 @@ def _tried(
     if spec is not None:
         fitted = bench.stages().projector(spec).adapter
         ranks = (max(1, rank // LOWER) for rank in (fitted.encoder_rank, fitted.head_rank))
-        lower = replace(spec, encoder_rank=next(ranks), head_rank=next(ranks))
-        whole, bench.comparison = bench.comparison, replace(bench.comparison, projector=lower)
-        for name in (name for name in usable if labels[name].made_by == PROJECTOR):
-            yield _way(bench, Cell(recipe.distiller.name, name, recipe.ipc, recipe.student.network), steps, seeds)
-        bench.comparison = whole
+        with _other(bench, replace(spec, encoder_rank=next(ranks), head_rank=next(ranks))):
+            for name in (name for name in usable if labels[name].made_by == PROJECTOR):
+                yield _way(bench, Cell(recipe.distiller.name, name, recipe.ipc, recipe.student.network), steps, seeds)
     best = max(ways, key=lambda way: way.top1.mean)
     yield _way(bench, best.cell._replace(method=RANDOM), steps, seeds)
+
+
+@contextmanager
+def _other(bench: Bench, projector: ProjectorSpec) -> Iterator[None]:
+    """The bench with another projector for a while."""
+    whole, bench.comparison = bench.comparison, replace(bench.comparison, projector=projector)
+    try:
+        yield
+    finally:
+        bench.comparison = whole
+
+
+def _again(bench: Bench, way: Way, steps: int, seeds: Sequence[int]) -> Way:
+    """The same with students of these seeds as well."""
+    if not seeds:
+        return way
+    with _other(bench, way.comparison.projector):
+        more = _way(bench, way.cell, steps, seeds)
+    return replace(way, top1=Summary.of([*way.top1.runs, *more.top1.runs]))
 
 
 def _way(bench: Bench, cell: Cell, steps: int, seeds: Sequence[int]) -> Way:
@@ -224,9 +276,17 @@ def _way(bench: Bench, cell: Cell, steps: int, seeds: Sequence[int]) -> Way:
     return way
 
 
-def _ship(bench: Bench, best: Way, recipe: Recipe, out: Path) -> None:
-    """Write the artefact of a way, with the recipe's own training of students."""
-    bench.comparison = best.comparison
-    student = recipe.student_for(best.cell.ipc * len(bench.material.train.classes))
-    with bench.labelled(best.cell, recipe.seed, student) as folder, publishing.published(out, best.total) as partial:
+def _ship(
+    data: str, chosen: Mapping[str, Any], recipe: Recipe, labels: Mapping[str, LabelKind], work: Path, out: Path
+) -> None:
+    """Write the artefact of a way that was described, fitted as the recipe says and with its training of students."""
+    bench = Bench(data, _comparison(recipe, labels), work)
+    ranks = {name: chosen[name] for name in ("encoder_rank", "head_rank") if name in chosen}
+    cell = Cell(chosen["images"], chosen["labels"], recipe.ipc, recipe.student.network)
+    student = recipe.student_for(recipe.ipc * len(bench.material.train.classes))
+    with (
+        _other(bench, replace(bench.comparison.projector, **ranks)),
+        bench.labelled(cell, recipe.seed, student) as folder,
+        publishing.published(out, chosen["total"]) as partial,
+    ):
         shutil.copytree(folder, partial, dirs_exist_ok=True)

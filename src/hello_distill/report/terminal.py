@@ -49,7 +49,7 @@ def plan(result: dict[str, Any]) -> Group:
         mark = "RECOMMENDED" if way["recommended"] else "front" if way["front"] else ""
         rows.append(page.row(way["images"], labels, top1, len(top1.runs), *sizes, page.weight(way["total"]), mark))
     notes = (
-        f"Students of {result['steps']} steps, tested on {result['held_images']} held-out training images. Of what "
+        f"n students of {result['steps']} steps, tested on {result['held_images']} held-out training images. Of what "
         "comes within a point of the best, the fewest bytes are recommended; `front` is what nothing beats in both. "
         "Public weights are not shipped.",
     )
