@@ -109,7 +109,7 @@ PLANNED: dict[str, LabelKind] = {
 def small() -> Comparison:
     """Ten classes of 32 pixels (CIFAR-10), a 3-layer ConvNet of width 128 as teacher and student.
 
-        hello-distill compare DATA --recipe small --ipc 1 10 50 --out results/cifar10.json
+        hello-distill compare DATA --recipe small --ipc 1 10 50 --out results/cifar10-varied.json
 
     Given up against the papers: the teachers (10 epochs, three weak ones of nine), the projector's training (4,000
     steps at most), G_VBSM's recovery (1,000 steps of 4,000, and the cyclic shift alone of its views), and the students'
@@ -151,7 +151,7 @@ def small() -> Comparison:
 def many() -> Comparison:
     """Two hundred classes of 32 pixels (Tiny-ImageNet reduced to them), where stored labels outweigh a projector.
 
-        hello-distill compare DATA --recipe many --ipc 1 10 --out results/tiny.json
+        hello-distill compare DATA --recipe many --ipc 1 10 --out results/tiny-varied.json
 
     As `small`, with half of the training images, six epochs of teachers, and 4,000 steps of students; four trials of
     ten epochs; without SRe2L and G_VBSM, whose recovery of 2,000 images is hours on two cores.
