@@ -63,9 +63,10 @@ def test_other_numbers_are_multiplied(tree: Path, recipe: Recipe) -> None:
 
 
 def test_what_it_takes_to_begin_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 5.0 + 2 * 3.0, 100.0, 105.0 + 6 * 3.0])
+    clock = iter([0.0, 5.0 + 2 * 3.0, 100.0, 105.0 + 6 * 3.0, 200.0, 209.0, 300.0, 309.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     assert slope(lambda count: None, 2, 6) == 3.0
+    assert slope(lambda count: None, 2, 6) == 1.5, "it began slowly, and nothing is known but an upper bound"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,7 @@ def test_what_it_takes_to_begin_does_not_count(monkeypatch: pytest.MonkeyPatch) 
             ["--dry-run", "--teacher", "resnet18:t.pt"],
             "a forecast times teachers that are trained here",
         ),
+        (["--dry-run", "--ipc", "600"], "fewer than 600 training images in "),
         (["--forecast", "--teacher", "resnet18:t.pt"], "a forecast times teachers that are trained here"),
         (["--forecast", "--labels", "auto"], "--forecast is for the method's own labels; leave --labels out"),
         (["--forecast", "--dry-run"], "--dry-run says what --forecast says and ends there; leave one of them out"),

@@ -15,7 +15,7 @@ from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison
 from hello_distill.experiments.ledger import Cell
-from hello_distill.experiments.plan import FAR, Way, plan, recommended
+from hello_distill.experiments.plan import FAR, Way, distill_planned, plan, recommended
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Bytes
 from hello_distill.projector import ProjectorSpec
@@ -120,8 +120,21 @@ def test_distill_with_labels_auto_is_what_a_plan_recommends(
     for more, said in (
         (["--short-class", "fewer", "--skipped", "x"], f"--labels {call[-1]} goes without --short-class and --skipped"),
         (["--seed", "7"], "that plan is of another recipe; give the options that it was made with"),
-        (["--labels", str(tree)], "no file of a plan; `hello-distill plan DATA --ipc N` writes one"),
+        (
+            ["--labels", str(tree)],
+            "neither own, auto nor a kind of labels (hard, teacher-int4, projector-int4), nor the file of a plan",
+        ),
     ):
         assert cli.main([*call, *more, "--out", str(tmp_path / "c")]) == 2
         assert said in capsys.readouterr().err
         assert not (tmp_path / "c").exists()
+
+
+def test_labels_of_another_kind_are_asked_for_by_name(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    asked = replace(recipe, distiller=RandomImages())
+    distill_planned(str(tree), tmp_path / "a", asked, PLANNED, asked="teacher-int8")
+    made = load(tmp_path / "a")
+    assert made.labels.kind == "teacher" and set(made.data.counts().values()) == {recipe.ipc}
+    with pytest.raises(InputError, match="--labels projector-int8: this recipe has no projector; choose others"):
+        distill_planned(str(tree), tmp_path / "b", asked, PLANNED, asked="projector-int8")
+    assert not (tmp_path / "b").exists()

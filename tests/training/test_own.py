@@ -485,7 +485,7 @@ def test_a_plan_with_a_teacher_shares_nothing_with_one_without(
     assert [model["model"] for model in result["instead"]] == ["teacher"]
     kinds, stages = chosen["labels"], chosen["stages"]
     for name, asked in (("with", taught), ("without", tried)):
-        distill_planned(str(tree), tmp_path / f"a-{name}", asked, kinds, stages, made=tmp_path / name)
+        distill_planned(str(tree), tmp_path / f"a-{name}", asked, kinds, stages, str(tmp_path / name))
     assert storage.read_manifest(tmp_path / "a-with")["teachers"][0]["sha256"] == sha256(convnet)
     assert "teachers" not in storage.read_manifest(tmp_path / "a-without")
 

@@ -54,13 +54,13 @@ def distill_options(parser: ArgumentParser) -> None:
         help="paper (for a GPU), imagenet100 and imagenet1k (the same, batches by IPC), cpu (photographs, two cores), "
         "demo (28 pixels, minutes), hello-small and hello-many (32 pixels), or a method to compare with as its code "
         "runs it: random, rded, sre2l, gvbsm, and rded-small, sre2l-small, gvbsm-small for 32 pixels "
-        "(default: by device and size of the images; without a name, those that fit this machine are listed)",
+        "(default: by device, size of the images and classes; without a name, those that fit this machine are listed)",
     )
     parser.add_argument(
         "--labels",
         default="own",
-        help="the method's own (own); what `plan` would recommend, tried by short students on held-out training images "
-        "(auto); or what one has recommended: the file that it wrote",
+        help="the method's own (own); hard, static, teacher, teacher-int8, teacher-int4, projector, projector-int8 or "
+        "projector-int4; what `plan` would recommend (auto), or what one has recommended: the file that it wrote",
     )
     add_teacher(parser)
     add_squares(parser)
@@ -128,7 +128,7 @@ def distill(options: Namespace) -> None:
 
 
 def distill_planned(options: Namespace, recipe: Recipe) -> Path:
-    """Run `hello-distill distill --labels auto`, or with the file of a plan in the place of `auto`."""
+    """Run `hello-distill distill` with other labels than the method's own."""
     from hello_distill.experiments import plan
     from hello_distill.recipes import PLANNED
 
@@ -136,8 +136,7 @@ def distill_planned(options: Namespace, recipe: Recipe) -> Path:
     if asked := [name for name, value in usual.items() if options[name] != value]:
         shown = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
         raise InputError(f"--labels {options.labels} goes without {shown}; leave that out, or --labels")
-    made = None if options.labels == "auto" else options.labels
-    return plan.distill_planned(options.data, options.out, recipe, PLANNED, options.stages, made)
+    return plan.distill_planned(options.data, options.out, recipe, PLANNED, options.stages, options.labels)
 
 
 def chosen_recipe(options: Namespace) -> Recipe:
@@ -174,7 +173,7 @@ def distill_foretold(options: Namespace, recipe: Recipe, run: Callable[[], Path]
     from hello_distill.experiments import forecast
     from hello_distill.report import terminal
 
-    said = forecast.forecast(options.data, recipe, [])
+    said = forecast.forecast(options.data, recipe, [], options.short_class)
     show(said, terminal.forecast, as_json=False)
     folder, result = forecast.beside_truth(said, run)
     show(result, terminal.beside_truth)
@@ -186,7 +185,7 @@ def dry_run(options: Namespace, recipe: Recipe) -> None:
     from hello_distill.experiments.forecast import forecast
     from hello_distill.report import terminal
 
-    show(forecast(options.data, recipe, options.assume), terminal.forecast, as_json=False)
+    show(forecast(options.data, recipe, options.assume, options.short_class), terminal.forecast, as_json=False)
 
 
 def suited_recipe(data: str, changes: Mapping[str, Any]) -> str:

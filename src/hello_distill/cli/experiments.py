@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from hello_distill.cli.artefacts import suited_recipe
 from hello_distill.cli.options import READING, ArgumentParser, add_json, add_reading, add_teacher, read_config
 from hello_distill.cli.output import show
 from hello_distill.system import publishing
@@ -169,7 +170,7 @@ def plan_options(parser: ArgumentParser) -> None:
     parser.add_argument("data", help="as for `distill`")
     parser.add_argument("--out", required=True, help="file for the plan (JSON); must not exist yet")
     parser.add_argument("--ipc", type=PositiveInt, required=True, help="images per class")
-    parser.add_argument("--recipe", default="cpu", help="as for `distill`")
+    parser.add_argument("--recipe", help="as for `distill`")
     parser.add_argument("--config", help="as for `distill`")
     parser.add_argument("--bytes", help="the most that may be shipped, e.g. 500KB")
     parser.add_argument("--steps", type=PositiveInt, default=300, help="optimiser steps of each student")
@@ -187,7 +188,9 @@ def plan(options: Namespace) -> None:
         from hello_distill.recipes import PLANNED, find
         from hello_distill.report import terminal
 
-        recipe = find(options.recipe, options.ipc).with_changes(read_config(options.config) if options.config else {})
+        changes = read_config(options.config) if options.config else {}
+        name = options.recipe or suited_recipe(options.data, changes)
+        recipe = find(name, options.ipc).with_changes(changes)
         recipe = replace(recipe, ipc=options.ipc)
         recipe = recipe.with_own_teachers(options.teacher) if options.teacher else recipe
         limit = parse_bytes(options.bytes, "--bytes") if options.bytes else None

@@ -24,6 +24,7 @@ from hello_distill.data.sources import open_training
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.rded import RDED, Patches
 from hello_distill.distillers.recipe import Recipe
+from hello_distill.distillers.short_classes import Rule, check_classes
 from hello_distill.format import costs, sizes
 from hello_distill.format.sizes import num_batches
 from hello_distill.labels.sources import budget
@@ -40,8 +41,8 @@ from hello_distill.views import whole
 
 FEW, MORE = 2, 6
 """Batches that a stage is timed on."""
-SAMPLE = 256
-"""Images that are read for it."""
+SAMPLE, READ = 256, 1024
+"""Images that stages are timed on, and that are read to time that."""
 
 
 class Size(NamedTuple):
@@ -75,10 +76,11 @@ def assumed(size: Size, words: list[str]) -> Size:
     return size
 
 
-def forecast(data: str, recipe: Recipe, assume: list[str]) -> dict[str, Any]:
+def forecast(data: str, recipe: Recipe, assume: list[str], short_class: Rule = "error") -> dict[str, Any]:
     """Seconds, memory, disk and label bytes of `distill` with this recipe; nothing is written.
 
-    Raises what `distill` raises for the call, and InputError for methods other than hello and rded.
+    Raises what `distill` raises for the call, and InputError for methods other than hello and rded. Other numbers that
+    are assumed are not held against the data.
     """
     if not isinstance(recipe.distiller, HeLlO | RDED):
         raise InputError(f"a forecast knows the stages of hello and rded, not of {recipe.distiller.name}")
@@ -86,6 +88,8 @@ def forecast(data: str, recipe: Recipe, assume: list[str]) -> dict[str, Any]:
         raise InputError("a forecast times teachers that are trained here; leave --teacher out")
     api.check(recipe)
     split = open_training(data)
+    if not assume:
+        check_classes(data, split.counts(), recipe, short_class)
     side = recipe.side_for(split.native_side())
     whole = sum(split.counts().values())
     used = min(recipe.train_limit or whole, whole)
@@ -143,17 +147,20 @@ def _read(split: Split, recipe: Recipe, side: int) -> tuple[ImageSet, float]:
         return images
 
     images = read(SAMPLE)
-    return images, slope(read, len(images) // 4, len(images))
+    return images, slope(read, len(images) // 4, min(READ, sum(split.counts().values())))
 
 
 def slope(work: Callable[[int], object], few: int, more: int) -> float:
-    """Seconds that one more takes; of all of them, where there are no more."""
-    times = []
-    for count in (few, more):
+    """Seconds that one more takes; of all of them, where there are no more, or where one more costs less than the
+    clock's noise: then what it takes to begin counts, and that is rather too much than nothing."""
+
+    def timed(count: int) -> float:
         start = time.perf_counter()
         work(count)
-        times.append(time.perf_counter() - start)
-    return max(0.0, times[1] - times[0]) / (more - few) if more > few else times[1] / more
+        return time.perf_counter() - start
+
+    first, last = timed(few), timed(more)
+    return (last - first) / (more - few) if more > few and last > first else last / more
 
 
 def _batches(sample: ImageSet, count: int, batch_size: int) -> ImageSet:
@@ -228,7 +235,7 @@ def _update(sample: ImageSet, method: HeLlO, projector: Projector, distilled: in
     assert update is not None
     some = pixels[torch.arange(min(update.batch_size, distilled)) % len(pixels)]
     with context.stage("a few steps of the image update") as stage:
-        seconds = slope(lambda n: replace(update, steps=n)(some, projector.encode, method.patches.factor), 1, 3)
+        seconds = slope(lambda n: replace(update, steps=n)(some, projector.encode, method.patches.factor), FEW, MORE)
         stage.figure = f"{seconds:.3g} s a step"
     steps = update.steps * num_batches(distilled, update.batch_size)
     return Timed("image update", steps, steps, "steps", seconds)

@@ -114,30 +114,44 @@ def distill_planned(
     recipe: Recipe,
     labels: Mapping[str, LabelKind],
     stages: str | Path | None = None,
-    made: str | Path | None = None,
+    asked: str = "auto",
 ) -> Path:
-    """Write at `out` the artefact that a plan recommends, by all of the recipe: `distill --labels auto`, or PLAN.
+    """Write at `out` the recipe's images with labels of another kind than the method's own: `distill --labels`.
 
-    `made` is the file of a plan that was made before; None makes one. Raises InputError for one of another recipe.
+    `asked` is the name of one of the labels, the file of a plan, whose recommendation is made, or `auto`, for which one
+    is made first. Raises InputError for labels that nothing here makes, and for a plan of another recipe.
     """
     with claimed(out), _work(stages) as work:
-        if made is None:
+        if asked in labels:
+            chosen = _named(asked, recipe, labels)
+        elif asked == "auto":
             _, ways, best = _planned(data, recipe, labels, None, STEPS, SEEDS, work)
             chosen = best.described(ways, best)
         else:
-            chosen = _recommendation(Path(made), recipe)
+            chosen = _recommendation(Path(asked), recipe, labels)
         _ship(data, chosen, recipe, labels, work, Path(out))
     return Path(out)
 
 
-def _recommendation(file: Path, recipe: Recipe) -> dict[str, Any]:
+def _named(name: str, recipe: Recipe, labels: Mapping[str, LabelKind]) -> dict[str, Any]:
+    """The way of labels that were asked for by name."""
+    if labels[name].made_by not in _makers(recipe):
+        has = "no projector" if labels[name].made_by == PROJECTOR else "no teacher that an artefact can hold"
+        raise InputError(f"--labels {name}: this recipe has {has}; choose others")
+    return {"images": recipe.distiller.name, "labels": name}
+
+
+def _recommendation(file: Path, recipe: Recipe, labels: Mapping[str, LabelKind]) -> dict[str, Any]:
     """The way that the file of a plan recommends."""
     try:
         made = json.loads(file.read_bytes())
         chosen: dict[str, Any] = next(way for way in made["ways"] if way["recommended"])
         settings = made["recipe"]
     except (OSError, ValueError, TypeError, KeyError, StopIteration):
-        raise InputError(f"--labels {file}: no file of a plan; `hello-distill plan DATA --ipc N` writes one") from None
+        raise InputError(
+            f"--labels {file}: neither own, auto nor a kind of labels ({', '.join(labels)}), nor the file of a plan, "
+            "which `hello-distill plan DATA --ipc N` writes"
+        ) from None
     if settings != json.loads(storage.as_json(artifacts.public(recipe.settings()))):
         raise InputError(f"--labels {file}: that plan is of another recipe; give the options that it was made with")
     return chosen
@@ -280,6 +294,7 @@ def _ship(
     data: str, chosen: Mapping[str, Any], recipe: Recipe, labels: Mapping[str, LabelKind], work: Path, out: Path
 ) -> None:
     """Write the artefact of a way that was described, fitted as the recipe says and with its training of students."""
+    check(recipe)
     bench = Bench(data, _comparison(recipe, labels), work)
     ranks = {name: chosen[name] for name in ("encoder_rank", "head_rank") if name in chosen}
     cell = Cell(chosen["images"], chosen["labels"], recipe.ipc, recipe.student.network)
@@ -287,6 +302,6 @@ def _ship(
     with (
         _other(bench, replace(bench.comparison.projector, **ranks)),
         bench.labelled(cell, recipe.seed, student) as folder,
-        publishing.published(out, chosen["total"]) as partial,
+        publishing.published(out, artefact_bytes(folder).total) as partial,
     ):
         shutil.copytree(folder, partial, dirs_exist_ok=True)

@@ -57,6 +57,11 @@ def plan(result: dict[str, Any]) -> Group:
     return Group(drawn(page.Table(title, head, rows, notes)), _instead(result))
 
 
+FOUND = (
+    "What an earlier run has left takes nothing. Tests of teachers and projector, and training students, come on top."
+)
+
+
 def forecast(result: dict[str, Any]) -> Group:
     """What `hello-distill distill --dry-run` prints: time by stage, memory, disk, and labels of every kind."""
     rows = []
@@ -78,7 +83,7 @@ def forecast(result: dict[str, Any]) -> Group:
     ]
     labels = [page.row(name, page.weight(size)) for name, size in result["labels"].items()]
     return Group(
-        drawn(page.Table(title, ("stage", "length", "time"), rows, ())),
+        drawn(page.Table(title, ("stage", "length", "time"), rows, (FOUND,))),
         drawn(page.Table("Room", ("what", "bytes"), room, ())),
         drawn(page.Table("Labels of the student's training", ("kept as", "bytes"), labels, ())),
     )
