@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hello_distill import cli
-from hello_distill.artifact import load
+from hello_distill.artifact import Artifact, load
 from hello_distill.data import sources
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recipe import Recipe
@@ -21,6 +22,7 @@ from hello_distill.format.results.grids import Bytes
 from hello_distill.projector import ProjectorSpec
 from hello_distill.recipes import PLANNED
 from hello_distill.report import terminal
+from hello_distill.student import Score, train_student
 from hello_distill.system.errors import InputError
 
 
@@ -128,6 +130,24 @@ def test_distill_with_labels_auto_is_what_a_plan_recommends(
         assert cli.main([*call, *more, "--out", str(tmp_path / "c")]) == 2
         assert said in capsys.readouterr().err
         assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(("same", "trained"), [(0.0, 12), (1e9, 6)])
+def test_labels_that_differ_by_less_than_a_hundredth_share_students(
+    same: float, trained: int, tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of hard, static, teacher, projector, the smaller projector and random images, or of each of their precisions."""
+    students = []
+
+    def train(artifact: Artifact, *rest: Any) -> Score:
+        students.append(artifact.labels.kind)
+        return train_student(artifact, *rest)
+
+    monkeypatch.setattr("hello_distill.experiments.plan.SAME", same)
+    monkeypatch.setattr("hello_distill.experiments.plan.train_student", train)
+    plan(str(tree), tmp_path / "plan", replace(recipe, held_share=0.3), PLANNED, steps=1, seeds=[0])
+    assert len(students) == trained
+    assert students.count("teacher") - (students[-1] == "teacher") == (1 if same else 3)
 
 
 def test_labels_of_another_kind_are_asked_for_by_name(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
