@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import hello_distill as hd
-from conftest import COMMAND, SIDE, seal
+from conftest import COMMAND, SIDE, seal, write_tree
 from hello_distill import artifact as artifacts
 from hello_distill.api import distill, evaluation_images, prepare
 from hello_distill.artifact import load, save
@@ -113,6 +113,24 @@ def test_held_out_images_are_those_that_the_distillation_held_out(artefact: Path
     assert "test" not in hd.train(artefact, str(tree), seeds=[0])
     with pytest.raises(InputError, match="has no test split; put held-out images into"):
         hd.train(artefact, str(tree / "train"), seeds=[0])
+
+
+def test_it_is_said_why_no_images_are_held_out(artefact: Path, tmp_path: Path) -> None:
+    """Two images a class are too few for a tenth of them; a recipe without any held out has none of whatever data."""
+    few = str(write_tree(tmp_path / "few", train=2, test=1))
+    with pytest.raises(InputError) as raised:
+        hd.train(artefact, few, seeds=[0], test="held-out")
+    assert str(raised.value) == (
+        f"the artefact was distilled with `held_share` 0.1, and no class of {few} has enough images for that; "
+        "give what it was distilled from"
+    )
+    other = tmp_path / "none-held"
+    shutil.copytree(artefact, other)
+    settings = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**settings, "held_share": 0.0}))
+    seal(other)
+    with pytest.raises(InputError, match=r"^the artefact was distilled with `held_share` 0: it held no images out"):
+        hd.train(other, few, seeds=[0], test="held-out")
 
 
 def test_two_artefacts_in_folders_of_one_name_are_told_apart_by_datasets(
