@@ -154,7 +154,10 @@ def pushed(result: dict[str, Any]) -> Group:
 def _repository(sent: dict[str, Any], dry_run: bool) -> Table:
     seen = "private" if sent["private"] else "public"
     branch = f", branch {sent['revision']}" if sent["revision"] else ""
-    where = "would be sent; nothing was" if dry_run else f"sent to {sent['url']}"
+    if dry_run:
+        where = "would be sent; nothing was"
+    else:
+        where = f"sent to {sent['url']}" if sent["new"] else f"are at {sent['url']} already; nothing new was sent"
     title = f"{sent['kind']} {sent['repository']} ({seen}{branch}): {sent['bytes']:,} bytes {where}"
     table = Table(Column("file"), Column("bytes", justify="right"), title=Text(title), title_justify="left")
     for name, count in sent["files"].items():
