@@ -31,6 +31,7 @@ from hello_distill.format.specs import Codec, StudentSpec
 from hello_distill.labels.projector import adapter_config
 from hello_distill.stages import Stages
 from hello_distill.system.errors import ArtifactError, InputError, MachineError
+from hello_distill.system.owners import Owner, seat
 from hello_distill.views import whole
 
 
@@ -218,6 +219,19 @@ def broken(artefact: Path, tmp_path: Path) -> Path:
 def test_folders_that_are_no_artefact(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no artefact: it has no hello.json"):
         load(tmp_path)
+    absent = f"{tmp_path / 'a'} does not exist; name an artefact's folder, or hf://owner/name for one on the Hub"
+    with pytest.raises(InputError, match=absent):
+        load(tmp_path / "a")
+    (tmp_path / ".a.claim").mkdir()
+    other = Owner("cluster7", "of another machine", 4711, "1", "t")
+    for owner, told in (
+        (other, f"{tmp_path / 'a'} is no artefact yet: process 4711 of cluster7 has claimed it; wait for it to end"),
+        (other._replace(seat=seat(), pid=2**22 + 1), absent),  # more than the largest number of a process: it has ended
+        (Owner.me(), absent),
+    ):
+        (tmp_path / ".a.claim" / "owner.json").write_text(json.dumps(owner._asdict()))
+        with pytest.raises(InputError, match=told):
+            load(tmp_path / "a")
 
 
 def test_an_artefact_chooses_no_public_encoder_for_its_students(broken: Path, tree: Path, clip_folder: Path) -> None:
@@ -348,7 +362,9 @@ def test_the_first_images_of_each_class_are_an_artefact_of_their_own(
     assert steps == [6, 6], "students train as long"
     result = hd.train(artefact, str(tree), seeds=[0], ipc=1)
     assert result["epochs"] == 6 and result["top1_last"]["runs"]
-    with pytest.raises(InputError, match="--ipc 3 asks for other images than there are: each class has at least 2"):
+    with pytest.raises(
+        InputError, match="each class has at least 2; ask for no more, or distil an artefact with that many"
+    ):
         artifacts.first_images(whole, 3)
     export(artefact, tmp_path / "tree", ipc=1)
     files = sorted((tmp_path / "tree").glob("*/*.png"))
