@@ -168,10 +168,10 @@ def test_mistakes_in_a_distillation(
 
     bad("fewer than 13 training images in circle (12), cross (12)", tree, "--ipc", 13)
     bad("lower --ipc to 11, for which they suffice after holding some out, add images, or choose", tree, "--ipc", 13)
-    bad("--ipc is 0", tree, "--ipc", 0)
     bad("no data at", tmp_path / "nowhere")
     bad("unknown encoder 'ligt': did you mean 'lite'", tree, "--encoder", "ligt")
     bad("unknown recipe 'papre': did you mean 'paper'", tree, "--recipe", "papre")
+    bad(f"unknown recipe 'tiny': known names: {', '.join(sorted(RECIPES))}", tree, "--recipe", "tiny")
     copy = shutil.copytree(tree, tmp_path / "stray")
     (copy / "train" / "circle" / "notes").write_bytes(b"nothing")
     bad(f"1 of 49 images cannot be read: {copy}/train/circle/notes (text); mend or remove them", copy)
@@ -239,6 +239,7 @@ def test_an_output_folder_that_exists_is_left_as_it_is(
         ("student: {loss: kll}", "student.loss must be one of mse, kl, standardised, dist, not 'kll'"),
         ("student: {augment: {scale: [1]}}", "student.augment.scale must be a list of 2, each a number, not [1]"),
         ("1: 2", "must hold fields of a recipe"),
+        ("ipc: 0", "--ipc is 0; a class needs at least one image"),
         ("method: [rded]", "unknown method"),
         ("!!python/object/apply:os.getcwd []", "cannot be read"),
         ("[" * 10_000, "cannot be read"),
@@ -256,7 +257,8 @@ def test_mistakes_in_a_config(
     (tmp_path / "c.yaml").write_text(content)
     out = tmp_path / "out"
     refused(capsys, told, "distill", tree, "--config", tmp_path / "c.yaml", "--encoder", "lite", "--out", out)
-    refused(capsys, "cannot be read", "distill", tree, "--config", tmp_path / "none.yaml", "--out", out)
+    none = tmp_path / "none.yaml"
+    refused(capsys, f"config {none} does not exist; name a", "distill", tree, "--config", none, "--out", out)
 
 
 def test_mistakes_in_a_training(
@@ -293,10 +295,12 @@ def test_a_broken_artefact_ends_with_4(capsys: pytest.CaptureFixture[str], artef
         ("distill x --out y --report z", "unknown option --report: "),
         ("distill x --out y --ip 3", "unknown option --ip: did you mean '--ipc'?"),
         ("distill x y --out z", "'y' is one argument too many; see `hello-distill distill --help`"),
-        ("distill x --out y --ipc ten", "--ipc must be a whole number, not 'ten'"),
+        ("distill x --out y --ipc ten", "--ipc must be a whole number, 1 or more, not 'ten'"),
+        ("distill x --out y --ipc 0", "--ipc must be a whole number, 1 or more, not '0'"),
         ("distill x --out y --seed -1", "--seed must be a whole number, 0 or more, not '-1'"),
         ("train a --data b --seeds 0 x", "--seeds must be a whole number, 0 or more, not 'x'"),
         ("compare d --out x --ipc 0", "--ipc must be a whole number, 1 or more, not '0'"),
+        ("view a --port 80000", "--port must be a port, 0 to 65535, not '80000'"),
         ("labels a --kind pruned --out y --keep all", "--keep must be a number, not 'all'"),
         ("labels a --kind pruned --out y --replacement maybe", "--replacement must be true or false, not 'maybe'"),
         ("info a --json=1", "--json takes no value"),
