@@ -275,6 +275,24 @@ def test_mistakes_in_a_training(
     refused(capsys, "needs images of at least 64 pixels, these have 32", "train", artefact, "--data", tree, *small)
 
 
+def test_figures_that_look_alike_are_told_apart(
+    capsys: pytest.CaptureFixture[str], artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of labels: on held-out images and on views of the distilled; on the views of one draw and of another."""
+    figures = read_manifest(artefact)["figures"]
+    monkeypatch.setenv("COLUMNS", "160")
+    assert cli.main(["info", str(artefact)]) == 0
+    cells = (line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.count("│") == 3)
+    said = [(name.strip(), value.strip()) for name, value in cells]
+    rows = dict(said)
+    made_for = "% of held-out images; they are made for views of the distilled ones"
+    assert rows["labels as shipped"] == f"{figures['labels_on_held_out']:.1f} {made_for}"
+    new_views = f"on {figures['view_agreement']:.1f} % of new views of the distilled images"
+    assert rows["labels agree with teacher"] == new_views
+    forms = ("forms to choose from", "on another draw of new views; agreement is known to about 2 points")
+    assert [name.startswith("ranks ") for name, _ in said[said.index(forms) + 1 :]] == [True] * len(figures["fidelity"])
+
+
 def test_a_broken_artefact_ends_with_4(capsys: pytest.CaptureFixture[str], artefact: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(artefact, tmp_path / "copy")
     (copy / "hello.json").write_text("{}")
