@@ -42,6 +42,30 @@ def seconds(script: str, *arguments: str) -> float:
     return time.monotonic() - start
 
 
+def test_what_is_not_there_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    """Of distill and train: data that can be nothing else, and a --config; the rest is left to those who read it."""
+    script = (
+        "import sys\n"
+        "from hello_distill.cli import main\n"
+        "from hello_distill.data.references import check_there\n"
+        "none, here, *taken = sys.argv[1:]\n"
+        "assert main(['distill', none, '--out', 'out']) == main(['train', 'a', '--data', none]) == 2\n"
+        "assert main(['distill', here, '--config', none, '--out', 'out']) == 2\n"
+        "for source in taken: check_there(source)\n"
+        f"assert not {HEAVY - {'rich'}} & set(sys.modules), {HEAVY} & set(sys.modules)"
+    )
+    here, none = tmp_path / "here", tmp_path / "none"
+    here.mkdir()
+    taken = [here, f"{here}:default", f"{here}:classes={none}", "fashion-mnist", "me/photos:small", "hf://me/photos@v1"]
+    command = [sys.executable, "-c", script, *map(str, (none, here, *taken))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    starts = [line.removeprefix("hello-distill: ").split(":")[0] for line in done.stderr.splitlines()]
+    missing = f"config {none} does not exist; name a JSON or YAML file with fields of a recipe"
+    assert starts == [f"no data at {none}", f"no data at {none}", missing]
+    assert list(tmp_path.iterdir()) == [here]
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_a_default_is_said_once(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Not again as null where the text has it in words, and not where it is nothing."""
@@ -207,13 +231,14 @@ def test_a_recipe_for_a_gpu_is_told_of_first_where_there_is_none(
     (tmp_path / "c.json").write_text(json.dumps(changes))
     given = ["--recipe", recipe_name, "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "a")]
     monkeypatch.setattr(pipeline, "check", lambda recipe: None)
-    assert cli.main(["distill", str(tmp_path / "nowhere"), *given]) == 2
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["distill", str(tmp_path / "empty"), *given]) == 2
     note = (
         f"note: the recipe {recipe_name} is made for a GPU; on this machine's processor ten thousand photographs take "
         "it a day or more, and --recipe cpu minutes"
     )
     *before, last = capsys.readouterr().err.splitlines()
-    assert before == ([note] if told else []) and last.startswith("hello-distill: no data at")
+    assert before == ([note] if told else []) and last.startswith(f"hello-distill: {tmp_path / 'empty'} ")
 
 
 def test_an_output_folder_that_exists_is_left_as_it_is(

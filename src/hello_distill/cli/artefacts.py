@@ -25,6 +25,7 @@ from hello_distill.cli.options import (
     read_config,
 )
 from hello_distill.cli.output import say_ready, show
+from hello_distill.data.references import check_there
 from hello_distill.system import distributed, publishing
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import InputError, MachineError
@@ -105,6 +106,7 @@ def distill(options: Namespace) -> None:
     if options.assume and not options.dry_run:
         raise InputError("--assume is for --dry-run; give both, or leave it out")
     with claimed(options.out), distributed.joined():
+        check_there(options.data)
         if options.stages is not None:
             publishing.check_writable(Path(options.stages))
         recipe = chosen_recipe(options)
