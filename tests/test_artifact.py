@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import hello_distill as hd
-from conftest import COMMAND, SIDE, seal
+from conftest import COMMAND, SIDE, seal, write_tree
 from hello_distill import artifact as artifacts
 from hello_distill.api import distill, evaluation_images, prepare
 from hello_distill.artifact import load, save
@@ -31,6 +31,7 @@ from hello_distill.format.specs import Codec, StudentSpec
 from hello_distill.labels.projector import adapter_config
 from hello_distill.stages import Stages
 from hello_distill.system.errors import ArtifactError, InputError, MachineError
+from hello_distill.system.owners import Owner, seat
 from hello_distill.views import whole
 
 
@@ -113,6 +114,24 @@ def test_held_out_images_are_those_that_the_distillation_held_out(artefact: Path
     assert "test" not in hd.train(artefact, str(tree), seeds=[0])
     with pytest.raises(InputError, match="has no test split; put held-out images into"):
         hd.train(artefact, str(tree / "train"), seeds=[0])
+
+
+def test_it_is_said_why_no_images_are_held_out(artefact: Path, tmp_path: Path) -> None:
+    """Two images a class are too few for a tenth of them; a recipe without any held out has none of whatever data."""
+    few = str(write_tree(tmp_path / "few", train=2, test=1))
+    with pytest.raises(InputError) as raised:
+        hd.train(artefact, few, seeds=[0], test="held-out")
+    assert str(raised.value) == (
+        f"the artefact was distilled with `held_share` 0.1, and no class of {few} has enough images for that; "
+        "give what it was distilled from"
+    )
+    other = tmp_path / "none-held"
+    shutil.copytree(artefact, other)
+    settings = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**settings, "held_share": 0.0}))
+    seal(other)
+    with pytest.raises(InputError, match=r"^the artefact was distilled with `held_share` 0: it held no images out"):
+        hd.train(other, few, seeds=[0], test="held-out")
 
 
 def test_two_artefacts_in_folders_of_one_name_are_told_apart_by_datasets(
@@ -200,6 +219,19 @@ def broken(artefact: Path, tmp_path: Path) -> Path:
 def test_folders_that_are_no_artefact(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no artefact: it has no hello.json"):
         load(tmp_path)
+    absent = f"{tmp_path / 'a'} does not exist; name an artefact's folder, or hf://owner/name for one on the Hub"
+    with pytest.raises(InputError, match=absent):
+        load(tmp_path / "a")
+    (tmp_path / ".a.claim").mkdir()
+    other = Owner("cluster7", "of another machine", 4711, "1", "t")
+    for owner, told in (
+        (other, f"{tmp_path / 'a'} is no artefact yet: process 4711 of cluster7 has claimed it; wait for it to end"),
+        (other._replace(seat=seat(), pid=2**22 + 1), absent),  # more than the largest number of a process: it has ended
+        (Owner.me(), absent),
+    ):
+        (tmp_path / ".a.claim" / "owner.json").write_text(json.dumps(owner._asdict()))
+        with pytest.raises(InputError, match=told):
+            load(tmp_path / "a")
 
 
 def test_an_artefact_chooses_no_public_encoder_for_its_students(broken: Path, tree: Path, clip_folder: Path) -> None:
@@ -330,7 +362,9 @@ def test_the_first_images_of_each_class_are_an_artefact_of_their_own(
     assert steps == [6, 6], "students train as long"
     result = hd.train(artefact, str(tree), seeds=[0], ipc=1)
     assert result["epochs"] == 6 and result["top1_last"]["runs"]
-    with pytest.raises(InputError, match="--ipc 3 asks for other images than there are: each class has at least 2"):
+    with pytest.raises(
+        InputError, match="each class has at least 2; ask for no more, or distil an artefact with that many"
+    ):
         artifacts.first_images(whole, 3)
     export(artefact, tmp_path / "tree", ipc=1)
     files = sorted((tmp_path / "tree").glob("*/*.png"))

@@ -187,11 +187,18 @@ def test_a_push_that_is_cut_off_goes_on_where_it_was(
     assert newest(hub, DATA) == content(artefact)
 
 
-def test_what_is_there_is_not_sent_again(hub: Hub, artefact: Path) -> None:
-    first, before = hd.push(artefact, "me/shapes"), len(hub.asked)
+def test_what_is_there_is_not_sent_again(hub: Hub, artefact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = told(capsys, 0, "push", artefact, "me/shapes")
+    commits, before = [hub.repositories[key].branches["main"] for key in (DATA, MODEL)], len(hub.asked)
+    bytes_there = sum(map(len, content(artefact).values()))
+    assert f"data set me/shapes (private): {bytes_there:,} bytes sent to {hub.endpoint}/datasets/me/shapes" in first
     again = hd.push(artefact, "me/shapes")
-    assert [each["commit"] for each in again] == [each["commit"] for each in first]
+    assert [(each["commit"], each["new"]) for each in again] == [(commit, False) for commit in commits]
     assert not [path for method, path, _ in hub.asked[before:] if method == "PUT" or "/commit/" in path]
+    assert main(["push", str(artefact), "me/shapes"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.count("already; nothing new was sent") == 2 and "bytes sent" not in shown.out
+    assert shown.err.count("nothing new, commit") == 2
 
 
 def test_a_new_artefact_takes_the_place_of_an_old_one(hub: Hub, kinds: dict[str, Path], tmp_path: Path) -> None:

@@ -319,8 +319,7 @@ def evaluation_images(
     share of the training images that the distillation held out: never fitted on nor made images of, and drawn with the
     recipe's seed, so that the same data give the same images.
 
-    Raises InputError where there are none, their classes are others, or more than the share `Context.max_bad` cannot
-    be read.
+    Raises InputError for none, for other classes, and where more than the share `Context.max_bad` cannot be read.
     """
     with repeated(artifact.manifest, data):
         if test == HELD_OUT:
@@ -335,7 +334,10 @@ def _held_out(folder: str | Path, data: str, artifact: Artifact) -> tuple[ImageS
     with context.stage("test data") as stage:
         held = prepare(data, recipe).held
         if not len(held):
-            raise InputError(f"{folder} was distilled with `held_share` 0: it held no images out; name a test split")
+            why = ": it held no images out; name a test split"
+            if recipe.held_share and recipe.held_limit:
+                why = f", and no class of {data} has enough images for that; give what it was distilled from"
+            raise InputError(f"the artefact was distilled with `held_share` {recipe.held_share:g}{why}")
         check_classes_match(data, held.classes, artifact.classes)
         if held.side != artifact.data.side:
             raise InputError(

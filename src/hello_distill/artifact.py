@@ -147,7 +147,10 @@ def first_images(artifact: Artifact, ipc: int) -> Artifact:
     data, optim = artifact.data, artifact.student.optim
     fewest = min(data.counts().values())
     if not 1 <= ipc <= fewest:
-        raise InputError(f"--ipc {ipc} asks for other images than there are: each class has at least {fewest}")
+        raise InputError(
+            f"--ipc {ipc} asks for other images than there are: each class has at least {fewest}; ask for no more, or "
+            "distil an artefact with that many"
+        )
     rows = torch.cat([data.of_class(target)[:ipc] for target in range(len(data.classes))])
     steps = optim.epochs * num_batches(len(data), optim.batch_size)
     optim = optim.lasting(steps, num_batches(len(rows), optim.batch_size))

@@ -49,6 +49,15 @@ class Shipment(NamedTuple):
         }
 
 
+class Standing(NamedTuple):
+    """A repository as it is."""
+
+    stale: Sequence[str] = ()
+    """Files to remove from it: those that it listed as its own and shall no longer have."""
+    commit: str | None = None
+    """None where there is no repository yet."""
+
+
 def push(
     folder: str | Path,
     repo: str,
@@ -64,9 +73,9 @@ def push(
     and what is there already is not sent again, so a push that was cut off is started again with the same call.
     `dry_run` asks the Hub nothing and sends nothing.
 
-    Gives, for each repository, what is in it, in bytes. Raises InputError for a repository that holds anything else, is
-    not the user's, or is public where it should be private; MachineError without a token or a network; and what
-    `verify` raises for the artefact.
+    Gives, for each repository, what is in it, in bytes, and whether any of it was new there. Raises InputError for a
+    repository that holds anything else, is not the user's, or is public where it should be private; MachineError
+    without a token or a network; and what `verify` raises for the artefact.
     """
     shipments = _shipments(pulled.local(folder), Repository.of(repo, revision), model)
     if dry_run:
@@ -77,15 +86,17 @@ def push(
         raise hub.no_token(shipments[0].repository)
     api = hub.client()
     standing = [_standing(api, shipment, public) for shipment in shipments]
-    sent = []
-    for shipment, stale in zip(shipments, standing, strict=True):
-        with context.stage(f"push {shipment.repository.name}") as stage:
-            commit = _send(api, shipment, stale, public)
-            stage.figure = f"{sum(shipment.sizes().values()):,} bytes, commit {commit}"
-        sent.append(
-            {**_described(shipment, public), "commit": commit, "url": shipment.repository.address(shipment.kind)}
-        )
-    return sent
+    return [_pushed(api, *each, public) for each in zip(shipments, standing, strict=True)]
+
+
+def _pushed(api: HfApi, shipment: Shipment, standing: Standing, public: bool) -> dict[str, Any]:
+    """Send what a repository lacks; gives what is in it."""
+    described = _described(shipment, public)
+    with context.stage(f"push {shipment.repository.name}") as stage:
+        commit = _send(api, shipment, standing.stale, public)
+        new = commit != standing.commit
+        stage.figure = f"{described['bytes']:,} bytes, commit {commit}" if new else f"nothing new, commit {commit}"
+    return {**described, "commit": commit, "new": new, "url": shipment.repository.address(shipment.kind)}
 
 
 def _shipments(folder: Path, there: Repository, model: str | bool) -> list[Shipment]:
@@ -133,8 +144,8 @@ def _described(shipment: Shipment, public: bool) -> dict[str, Any]:
     }
 
 
-def _standing(api: HfApi, shipment: Shipment, public: bool) -> list[str]:
-    """Files to remove from a repository: those that it listed as its own and shall no longer have.
+def _standing(api: HfApi, shipment: Shipment, public: bool) -> Standing:
+    """What is to be known of a repository before anything is sent.
 
     Raises InputError where it holds something that is not ours, or where others see it and should not.
     """
@@ -151,7 +162,7 @@ def _standing(api: HfApi, shipment: Shipment, public: bool) -> list[str]:
         except errors.RevisionNotFoundError:
             pass  # a branch that is made of the newest state
         except errors.RepositoryNotFoundError:
-            return []
+            return Standing()
     if bool(found.private) == public:
         now, wanted = ("private", "--public") if public else ("public", "a private one")
         raise InputError(
@@ -165,7 +176,7 @@ def _standing(api: HfApi, shipment: Shipment, public: bool) -> list[str]:
             f"the {WORDS[kind]} {there.name} exists and holds no artefact of hello-distill, but "
             f"{listed(sorted(names), 3)}; name another repository, or remove that one first"
         )
-    return sorted(names & ours - set(shipment.files))
+    return Standing(sorted(names & ours - set(shipment.files)), str(found.sha))
 
 
 def _own_files(api: HfApi, shipment: Shipment, commit: str) -> Sequence[str]:

@@ -42,6 +42,30 @@ def seconds(script: str, *arguments: str) -> float:
     return time.monotonic() - start
 
 
+def test_what_is_not_there_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    """Of distill and train: data that can be nothing else, and a --config; the rest is left to those who read it."""
+    script = (
+        "import sys\n"
+        "from hello_distill.cli import main\n"
+        "from hello_distill.data.references import check_there\n"
+        "none, here, *taken = sys.argv[1:]\n"
+        "assert main(['distill', none, '--out', 'out']) == main(['train', 'a', '--data', none]) == 2\n"
+        "assert main(['distill', here, '--config', none, '--out', 'out']) == 2\n"
+        "for source in taken: check_there(source)\n"
+        f"assert not {HEAVY - {'rich'}} & set(sys.modules), {HEAVY} & set(sys.modules)"
+    )
+    here, none = tmp_path / "here", tmp_path / "none"
+    here.mkdir()
+    taken = [here, f"{here}:default", f"{here}:classes={none}", "fashion-mnist", "me/photos:small", "hf://me/photos@v1"]
+    command = [sys.executable, "-c", script, *map(str, (none, here, *taken))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    starts = [line.removeprefix("hello-distill: ").split(":")[0] for line in done.stderr.splitlines()]
+    missing = f"config {none} does not exist; name a JSON or YAML file with fields of a recipe"
+    assert starts == [f"no data at {none}", f"no data at {none}", missing]
+    assert list(tmp_path.iterdir()) == [here]
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_a_default_is_said_once(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Not again as null where the text has it in words, and not where it is nothing."""
@@ -168,10 +192,10 @@ def test_mistakes_in_a_distillation(
 
     bad("fewer than 13 training images in circle (12), cross (12)", tree, "--ipc", 13)
     bad("lower --ipc to 11, for which they suffice after holding some out, add images, or choose", tree, "--ipc", 13)
-    bad("--ipc is 0", tree, "--ipc", 0)
     bad("no data at", tmp_path / "nowhere")
     bad("unknown encoder 'ligt': did you mean 'lite'", tree, "--encoder", "ligt")
     bad("unknown recipe 'papre': did you mean 'paper'", tree, "--recipe", "papre")
+    bad(f"unknown recipe 'tiny': known names: {', '.join(sorted(RECIPES))}", tree, "--recipe", "tiny")
     copy = shutil.copytree(tree, tmp_path / "stray")
     (copy / "train" / "circle" / "notes").write_bytes(b"nothing")
     bad(f"1 of 49 images cannot be read: {copy}/train/circle/notes (text); mend or remove them", copy)
@@ -207,13 +231,14 @@ def test_a_recipe_for_a_gpu_is_told_of_first_where_there_is_none(
     (tmp_path / "c.json").write_text(json.dumps(changes))
     given = ["--recipe", recipe_name, "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "a")]
     monkeypatch.setattr(pipeline, "check", lambda recipe: None)
-    assert cli.main(["distill", str(tmp_path / "nowhere"), *given]) == 2
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["distill", str(tmp_path / "empty"), *given]) == 2
     note = (
         f"note: the recipe {recipe_name} is made for a GPU; on this machine's processor ten thousand photographs take "
         "it a day or more, and --recipe cpu minutes"
     )
     *before, last = capsys.readouterr().err.splitlines()
-    assert before == ([note] if told else []) and last.startswith("hello-distill: no data at")
+    assert before == ([note] if told else []) and last.startswith(f"hello-distill: {tmp_path / 'empty'} ")
 
 
 def test_an_output_folder_that_exists_is_left_as_it_is(
@@ -239,6 +264,7 @@ def test_an_output_folder_that_exists_is_left_as_it_is(
         ("student: {loss: kll}", "student.loss must be one of mse, kl, standardised, dist, not 'kll'"),
         ("student: {augment: {scale: [1]}}", "student.augment.scale must be a list of 2, each a number, not [1]"),
         ("1: 2", "must hold fields of a recipe"),
+        ("ipc: 0", "--ipc is 0; a class needs at least one image"),
         ("method: [rded]", "unknown method"),
         ("!!python/object/apply:os.getcwd []", "cannot be read"),
         ("[" * 10_000, "cannot be read"),
@@ -256,7 +282,8 @@ def test_mistakes_in_a_config(
     (tmp_path / "c.yaml").write_text(content)
     out = tmp_path / "out"
     refused(capsys, told, "distill", tree, "--config", tmp_path / "c.yaml", "--encoder", "lite", "--out", out)
-    refused(capsys, "cannot be read", "distill", tree, "--config", tmp_path / "none.yaml", "--out", out)
+    none = tmp_path / "none.yaml"
+    refused(capsys, f"config {none} does not exist; name a", "distill", tree, "--config", none, "--out", out)
 
 
 def test_mistakes_in_a_training(
@@ -271,6 +298,24 @@ def test_mistakes_in_a_training(
     refused(capsys, "give the data that it was distilled from", "train", artefact, "--data", other)
     small = ["--student", "convnet6"]
     refused(capsys, "needs images of at least 64 pixels, these have 32", "train", artefact, "--data", tree, *small)
+
+
+def test_figures_that_look_alike_are_told_apart(
+    capsys: pytest.CaptureFixture[str], artefact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of labels: on held-out images and on views of the distilled; on the views of one draw and of another."""
+    figures = read_manifest(artefact)["figures"]
+    monkeypatch.setenv("COLUMNS", "160")
+    assert cli.main(["info", str(artefact)]) == 0
+    cells = (line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.count("│") == 3)
+    said = [(name.strip(), value.strip()) for name, value in cells]
+    rows = dict(said)
+    made_for = "% of held-out images; they are made for views of the distilled ones"
+    assert rows["labels as shipped"] == f"{figures['labels_on_held_out']:.1f} {made_for}"
+    new_views = f"on {figures['view_agreement']:.1f} % of new views of the distilled images"
+    assert rows["labels agree with teacher"] == new_views
+    forms = ("forms to choose from", "on another draw of new views; agreement is known to about 2 points")
+    assert [name.startswith("ranks ") for name, _ in said[said.index(forms) + 1 :]] == [True] * len(figures["fidelity"])
 
 
 def test_a_broken_artefact_ends_with_4(capsys: pytest.CaptureFixture[str], artefact: Path, tmp_path: Path) -> None:
@@ -293,10 +338,12 @@ def test_a_broken_artefact_ends_with_4(capsys: pytest.CaptureFixture[str], artef
         ("distill x --out y --report z", "unknown option --report: "),
         ("distill x --out y --ip 3", "unknown option --ip: did you mean '--ipc'?"),
         ("distill x y --out z", "'y' is one argument too many; see `hello-distill distill --help`"),
-        ("distill x --out y --ipc ten", "--ipc must be a whole number, not 'ten'"),
+        ("distill x --out y --ipc ten", "--ipc must be a whole number, 1 or more, not 'ten'"),
+        ("distill x --out y --ipc 0", "--ipc must be a whole number, 1 or more, not '0'"),
         ("distill x --out y --seed -1", "--seed must be a whole number, 0 or more, not '-1'"),
         ("train a --data b --seeds 0 x", "--seeds must be a whole number, 0 or more, not 'x'"),
         ("compare d --out x --ipc 0", "--ipc must be a whole number, 1 or more, not '0'"),
+        ("view a --port 80000", "--port must be a port, 0 to 65535, not '80000'"),
         ("labels a --kind pruned --out y --keep all", "--keep must be a number, not 'all'"),
         ("labels a --kind pruned --out y --replacement maybe", "--replacement must be true or false, not 'maybe'"),
         ("info a --json=1", "--json takes no value"),

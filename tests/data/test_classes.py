@@ -18,7 +18,8 @@ from hello_distill.artifact import load
 from hello_distill.data import licence
 from hello_distill.data.licence import source_of
 from hello_distill.data.names import opaque
-from hello_distill.data.sources import open_test, open_training, parted, read_test_split, short_name
+from hello_distill.data.references import parted
+from hello_distill.data.sources import open_test, open_training, read_test_split, short_name
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.system.context import Context
 from hello_distill.system.errors import InputError

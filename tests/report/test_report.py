@@ -418,6 +418,11 @@ def test_wrong_calls_are_told(made: Made, tmp_path: Path, capsys: pytest.Capture
     out, results = str(tmp_path / "p.html"), alone(made, "demo.json", tmp_path)
     with pytest.raises(InputError, match="is no folder; give the folder that holds the result files"):
         report(made.results / "demo.json", out)
+    Path(out).write_text("a page that was made before")
+    assert cli.main(["report", str(made.artefact), "--out", out]) == 2
+    assert f"{made.artefact} is an artefact, not a folder of result files; give it by --art" in capsys.readouterr().err
+    assert Path(out).read_text() == "a page that was made before"
+    Path(out).unlink()
     with pytest.raises(InputError, match="--before and --data say something of artefacts; give --artefact, too"):
         report(results, out, data=str(made.data))
     with pytest.raises(InputError, match="is not the run of any --artefact without its image update"):

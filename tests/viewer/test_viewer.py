@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import signal
 import socket
 import sys
 import urllib.error
@@ -28,6 +29,7 @@ from hello_distill.data.parquet import stored_images
 from hello_distill.format import costs, sizes
 from hello_distill.format.specs import Codec
 from hello_distill.system.errors import InputError, MachineError
+from hello_distill.system.stopping import SENTENCE, Stopped
 from hello_distill.types import View
 from hello_distill.viewer import server, shown
 from hello_distill.views import render
@@ -319,11 +321,22 @@ def test_the_command_prints_the_address_and_opens_a_browser_unless_told(
     assert seen[1:] == [capsys.readouterr().out.split()[0], "served"]
 
 
+def test_a_page_that_is_stopped_promises_nothing_to_go_on_with(
+    artefact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(app: object, listener: object) -> None:
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(server, "serve", stopped)
+    assert main(["view", str(artefact), "--no-browser"]) == 143
+    assert capsys.readouterr().err.splitlines()[-1] == "hello-distill: stopped"
+    assert Stopped(signal.SIGTERM).sentence == SENTENCE  # of the commands after it
+
+
 def test_a_port_that_is_taken_ends_with_3(artefact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["view", str(artefact), "--port", str(taken.getsockname()[1])]) == 3
     assert "choose another --port" in capsys.readouterr().err
-    assert main(["view", str(artefact), "--port", "99999"]) == 3
 
 
 def test_without_its_extra_the_command_names_it(

@@ -245,16 +245,43 @@ def test_motion_stops_where_it_is_not_wanted(browser: Any, page: str) -> None:
     assert browser.execute_script(duration) == "0s"
 
 
+def of_noise(artefact: Path, names: list[str], ipc: int, out: Path) -> Path:
+    """An artefact of classes of these names, with hard labels, for students as another's."""
+    shape, generator = (len(names) * ipc, 3, 8, 8), torch.Generator().manual_seed(0)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    data = ImageSet(images, torch.arange(len(names)).repeat_interleave(ipc), tuple(names))
+    labels, student = HardLabels(data.targets, len(names)), artifacts.load(artefact, "hard").student
+    return artifacts.save(Distilled(data, labels, {}), ipc, student, Codec("png"), {}, out)
+
+
+@pytest.mark.parametrize(("ipc", "beside"), [(1, {400: 3, 1400: 5}), (3, {400: 1, 1400: 3}), (10, {400: 1, 1400: 1})])
+def test_classes_of_few_images_stand_beside_each_other(
+    browser: Any, artefact: Path, tmp_path: Path, ipc: int, beside: dict[int, int]
+) -> None:
+    """As many as have room; images are as large, and in one line, whatever the names above them."""
+    names = [f"{number:03d}" + " a name of several words" * (number % 3) for number in range(60)]
+    columns = (
+        "return getComputedStyle(document.querySelector('#images .classes')).gridTemplateColumns.split(' ').length"
+    )
+    places = (
+        "return [...document.querySelectorAll('#images .pictures')].slice(0, arguments[0]).map(p => "
+        "[p, p.firstChild].map(e => e.getBoundingClientRect())).map(([p, b]) => [Math.round(p.top), b.width / 16])"
+    )
+    with server.running(shown.opened(of_noise(artefact, names, ipc, tmp_path / "few"))) as address:
+        for width, number in beside.items():
+            opened(browser, address, width)
+            assert browser.execute_script(columns) == number
+            assert pages.beyond(browser, width) == []
+            first = browser.execute_script(places, number)
+            assert len({top for top, _ in first}) == 1 and all(3.6 <= size <= 4.4 for _, size in first)
+
+
 def test_two_thousand_images_of_two_hundred_classes_are_there_at_once(
     browser: Any, artefact: Path, tmp_path: Path
 ) -> None:
     """Few images are asked for before they are scrolled to; long and hostile names stay text, and fit."""
     names = [f"{number:03d} " + "<img src=x onerror=alert(1)> very long name " * 3 for number in range(200)]
-    images = torch.randint(256, (2000, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    data = ImageSet(images, torch.arange(200).repeat_interleave(10), tuple(names))
-    student = artifacts.load(artefact, "hard").student
-    labels = HardLabels(data.targets, 200)
-    folder = artifacts.save(Distilled(data, labels, {}), 10, student, Codec("png"), {}, tmp_path / "many")
+    folder = of_noise(artefact, names, 10, tmp_path / "many")
     with server.running(shown.opened(folder)) as address:
         start = time.monotonic()
         opened(browser, address, 400)

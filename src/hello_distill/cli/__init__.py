@@ -114,7 +114,8 @@ def run(command: Callable[[], None]) -> int:
         return failed(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
         code = getattr(stop, "exit_code", 130)
-        return code if distributed.launched().rank > 0 else failed(SENTENCE, code)
+        said = getattr(stop, "sentence", SENTENCE)
+        return code if distributed.launched().rank > 0 else failed(said, code)
     except BrokenPipeError:  # whoever read the output has enough of it
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

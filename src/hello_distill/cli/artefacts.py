@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from hello_distill.cli.options import (
     ArgumentParser,
@@ -25,6 +25,7 @@ from hello_distill.cli.options import (
     read_config,
 )
 from hello_distill.cli.output import say_ready, show
+from hello_distill.data.references import check_there
 from hello_distill.system import distributed, publishing
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import InputError, MachineError
@@ -44,7 +45,7 @@ def distill_options(parser: ArgumentParser) -> None:
         "the classes that FILE names, one a line",
     )
     parser.add_argument("--out", required=True, help="folder for the artefact; must not exist yet")
-    parser.add_argument("--ipc", type=int, help="images per class (default: the recipe's)")
+    parser.add_argument("--ipc", type=PositiveInt, help="images per class (default: the recipe's)")
     parser.add_argument(
         "--encoder",
         help="RN50-quickgelu/openai (the paper's), any open_clip model/pretrained, local-dir:PATH, or lite (offline)",
@@ -105,11 +106,12 @@ def distill(options: Namespace) -> None:
     if options.assume and not options.dry_run:
         raise InputError("--assume is for --dry-run; give both, or leave it out")
     with claimed(options.out), distributed.joined():
+        check_there(options.data)
         if options.stages is not None:
             publishing.check_writable(Path(options.stages))
+        recipe = chosen_recipe(options)
         from hello_distill import api
 
-        recipe = chosen_recipe(options)
         if options.dry_run or options.forecast:
             check_forecast(options)
         if options.dry_run:
@@ -141,10 +143,10 @@ def distill_planned(options: Namespace, recipe: Recipe) -> Path:
 
 def chosen_recipe(options: Namespace) -> Recipe:
     """The named recipe, or the one that suits these images on this machine, with what the options change."""
+    changes = read_config(options.config) if options.config else {}  # before torch, which takes seconds to import
     from hello_distill.labels.sources.budget import parse_bytes
     from hello_distill.recipes import find
 
-    changes = read_config(options.config) if options.config else {}
     # Before the recipe is chosen: of some names it depends on the images per class, which a --config may give.
     ipc = changes.get("ipc") if options.ipc is None else options.ipc
     name = options.recipe or suited_recipe(options.data, changes)

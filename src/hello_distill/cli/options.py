@@ -23,6 +23,8 @@ def read_config(file: str) -> dict[str, Any]:
 
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"config {file} does not exist; name a JSON or YAML file with fields of a recipe") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"config {file} cannot be read: {one_line(error)}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

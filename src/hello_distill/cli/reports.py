@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeInt
 
 from hello_distill.cli.options import ARTEFACT, ArgumentParser, add_artefact, add_json, add_reading
 from hello_distill.cli.output import show
-from hello_distill.system import publishing
+from hello_distill.system import publishing, stopping
 from hello_distill.system.errors import InputError, MachineError
+from hello_distill.system.settings import Port
 
 
 def plot_options(parser: ArgumentParser) -> None:
@@ -66,16 +66,17 @@ def view_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--before", help="the artefact of the same run without the image update")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; another lets other machines in")
-    parser.add_argument("--port", type=NonNegativeInt, default=0, help="port to listen at (default: a free one)")
+    parser.add_argument("--port", type=Port, default=0, help="port to listen at (default: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="print the page's address and open no browser")
 
 
 def view(options: Namespace) -> None:
     """Run `hello-distill view`."""
-    from hello_distill.viewer import view as show_page
+    with stopping.keeping_nothing():
+        from hello_distill.viewer import view as show_page
 
-    browser = not options.no_browser
-    show_page(options.artefact, options["with"], options.before, options.host, options.port, browser)
+        browser = not options.no_browser
+        show_page(options.artefact, options["with"], options.before, options.host, options.port, browser)
 
 
 def recipes_options(parser: ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from hello_distill.cli.options import (
     add_test,
 )
 from hello_distill.cli.output import show
+from hello_distill.data.references import check_there
 from hello_distill.system import distributed
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import ArtifactError
@@ -39,6 +40,7 @@ def train_options(parser: ArgumentParser) -> None:
 
 def train(options: Namespace) -> None:
     """Run `hello-distill train`."""
+    check_there(options.data)
     from hello_distill import api
     from hello_distill.report import terminal
 

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 
 from hello_distill.data.decoding import contents
 from hello_distill.data.descriptions import front
-from hello_distill.data.sources import on_hub, parted
+from hello_distill.data.references import on_hub, parted
 from hello_distill.format.fields import LONGEST_TEXT
 from hello_distill.format.manifest import CARD
 from hello_distill.system import context

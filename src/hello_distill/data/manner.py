@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hello_distill.data.images import Split
-from hello_distill.data.sources import on_hub, parted
+from hello_distill.data.references import on_hub, parted
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 

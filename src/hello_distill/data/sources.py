@@ -9,7 +9,6 @@ that the file names.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,18 +21,15 @@ from hello_distill.data.images import ImageSet, Split
 from hello_distill.data.listings import Listed, Listing
 from hello_distill.data.numbered import Numbered, is_numbered
 from hello_distill.data.order import check_classes_match
+from hello_distill.data.references import CHOSEN, DOWNLOADED, absent, on_hub, parted
 from hello_distill.data.shards import Shards, shards_of
 from hello_distill.data.tables import Tables
 from hello_distill.data.trees import Tree
 from hello_distill.format.fields import Square
 from hello_distill.system import context
-from hello_distill.system.errors import InputError, nearest
-from hello_distill.system.hub import MARK, Repository
+from hello_distill.system.errors import InputError
+from hello_distill.system.hub import MARK
 from hello_distill.system.machine import device, rest_offline_if_unreachable
-
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-CHOSEN = ":classes="
-"""What stands between a source and the list of the classes that are taken of it."""
 
 
 @runtime_checkable
@@ -97,7 +93,7 @@ def _named(source: str, split: Split) -> Split:
 
 def _located(source: str) -> Reader:
     """What a source without a list of classes is."""
-    if source == "fashion-mnist":
+    if source == DOWNLOADED:
         return Tables(source, str(fashion_mnist()))
     path = Path(source)
     if path.is_dir():
@@ -110,21 +106,7 @@ def _located(source: str) -> Reader:
     if (found := on_hub(source)) is not None:
         rest_offline_if_unreachable()
         return Tables(source, found.name, source.removeprefix(MARK).partition(":")[2] or None, found.revision)
-    raise InputError(
-        f"no data at {source}: it is no folder, no file, no Hub id (owner/name), and no known name "
-        f"({nearest(source, ['fashion-mnist'])})"
-    )
-
-
-def on_hub(source: str) -> Repository | None:
-    """The data set on the Hub that a source names, which is nothing here: `owner/name`, `hf://owner/name@revision`.
-
-    Either may have `:CONFIGURATION` behind it. Raises InputError for what is no id behind `hf://`.
-    """
-    name = source.removeprefix(MARK).partition(":")[0]
-    if source.startswith(MARK):
-        return Repository.of(MARK + name)
-    return Repository(name) if HUB_ID.fullmatch(name) and not source.startswith(".") else None
+    raise absent(source)
 
 
 def _in_folder(source: str) -> Reader:
@@ -178,12 +160,6 @@ def _in_tree(tree: Tree) -> Reader:
 def _listing(source: str, files: dict[str, Listing]) -> Reader:
     """Lists of images, or of their pixels."""
     return Numbered(source, files) if any(map(is_numbered, files.values())) else Listed(source, files)
-
-
-def parted(source: str) -> tuple[str, str | None]:
-    """A source without the list of its classes, and that list's file or name."""
-    whole, mark, chosen = source.rpartition(CHOSEN)
-    return (whole, chosen) if mark else (source, None)
 
 
 def short_name(source: str) -> str:

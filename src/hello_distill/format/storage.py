@@ -23,6 +23,7 @@ from typing import Any
 from hello_distill.format import manifest as manifests
 from hello_distill.format.fields import SQUARES, Square
 from hello_distill.format.manifest import CONFIG, LARGEST_FILE, MANIFEST
+from hello_distill.system import claims
 from hello_distill.system.errors import ArtifactError, InputError
 
 
@@ -30,7 +31,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """The manifest of an artefact. Raises InputError where there is none, ArtifactError where it is broken."""
     file = Path(folder) / MANIFEST
     if not os.path.lexists(file):
-        raise InputError(f"{folder} is no artefact: it has no {MANIFEST}; make one with `hello-distill distill`")
+        raise InputError(_missing(Path(folder)))
     status = file.lstat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
         raise ArtifactError(
@@ -38,6 +39,15 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
             "themselves where it is a link"
         )
     return manifests.parse(file.read_bytes(), file)
+
+
+def _missing(folder: Path) -> str:
+    """Why there is no artefact in a folder, and what to do."""
+    if (writer := claims.writer(folder)) is not None:
+        return f"{folder} is no artefact yet: process {writer.pid} of {writer.host} has claimed it; wait for it to end"
+    if not folder.exists():
+        return f"{folder} does not exist; name an artefact's folder, or hf://owner/name for one on the Hub"
+    return f"{folder} is no artefact: it has no {MANIFEST}; make one with `hello-distill distill`"
 
 
 def squared(folder: str | Path) -> Square:

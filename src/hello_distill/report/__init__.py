@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hello_distill.format import pulled, results
+from hello_distill.format.manifest import MANIFEST
 from hello_distill.format.results.entries import Result
 from hello_distill.report import claims, sections
 from hello_distill.report.page import Section, render
@@ -34,11 +35,16 @@ def report(
 
     `before` are artefacts of the same runs as some of `artefacts`, without the image update. `data` is what the
     artefacts were distilled from; their labels are asked for its test split. Raises InputError where there is nothing
-    to report or an artefact of `before` has no partner, MachineError where Jinja or matplotlib is missing.
+    to report, the folder is an artefact itself, or an artefact of `before` has no partner; MachineError where Jinja or
+    matplotlib is missing.
     """
     folder = Path(results)
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; give the folder that holds the result files")
+    if (folder / MANIFEST).exists():
+        raise InputError(
+            f"{folder} is an artefact, not a folder of result files; give it by --artefact, behind that folder"
+        )
     if (before or data is not None) and not artefacts:
         raise InputError("--before and --data say something of artefacts; give --artefact, too")
     target = Path(out)

@@ -159,7 +159,10 @@ def pushed(result: dict[str, Any]) -> Group:
 def _repository(sent: dict[str, Any], dry_run: bool) -> Table:
     seen = "private" if sent["private"] else "public"
     branch = f", branch {sent['revision']}" if sent["revision"] else ""
-    where = "would be sent; nothing was" if dry_run else f"sent to {sent['url']}"
+    if dry_run:
+        where = "would be sent; nothing was"
+    else:
+        where = f"sent to {sent['url']}" if sent["new"] else f"are at {sent['url']} already; nothing new was sent"
     title = f"{sent['kind']} {sent['repository']} ({seen}{branch}): {sent['bytes']:,} bytes {where}"
     table = Table(Column("file"), Column("bytes", justify="right"), title=Text(title), title_justify="left")
     for name, count in sent["files"].items():
@@ -172,7 +175,10 @@ FIGURES = {
     "ensemble_top1": ("weak teachers' mean", "{:.1f} % of held-out images"),
     "zero_shot_top1": ("projector before fitting", "{:.1f} % of held-out images"),
     "projector_top1": ("projector after Eq. 5", "{:.1f} % of held-out images"),
-    "labels_on_held_out": ("labels as shipped", "{:.1f} % of held-out images"),
+    "labels_on_held_out": (
+        "labels as shipped",
+        "{:.1f} % of held-out images; they are made for views of the distilled ones",
+    ),
     "view_agreement": ("labels agree with teacher", "on {:.1f} % of new views of the distilled images"),
     "view_error": ("their relative error", "{:.2g} on these views (0: a copy, 1: a constant)"),
     "information_loss_before": ("information loss of Eq. 7", "{:.3g} before the image update"),
@@ -216,7 +222,10 @@ def info(facts: dict[str, Any]) -> Table:
         if name in facts["figures"] and name not in TOLD_APART:
             value, (what, form) = facts["figures"][name], FIGURES.get(name, (name.replace("_", " "), "{:.4g}"))
             table.add_row(what, "unknown" if value is None else form.format(value))
-    for point in facts["figures"].get("fidelity", []):
+    points = facts["figures"].get("fidelity", [])
+    if points:
+        table.add_row("forms to choose from", "on another draw of new views; agreement is known to about 2 points")
+    for point in points:
         ranks = f"ranks {point['encoder_rank']} and {point['head_rank']}, {point['precision']}"
         faithful = f"agreement {point['agreement']:.1f} %, relative error {point['error']:.2g}"
         knee = "; from here on more bytes buy little" if point == facts["figures"].get("knee") else ""

@@ -108,6 +108,12 @@ def check_absent(target: Path) -> None:
         raise InputError(f"{target} exists already; name another output, or remove it")
 
 
+def writer(target: Path) -> Owner | None:
+    """Another process that has claimed an output and, as far as can be seen from here, still runs."""
+    owner = next(iter(_owners(_folder(target))[-1:]), None)
+    return None if owner is None or owner.gone() or (owner.seat, owner.pid) == (seat(), os.getpid()) else owner
+
+
 def _take(claim: Claim, wait: bool) -> None:
     """Come to hold a claim, or raise what `claimed` does."""
     try:

@@ -8,6 +8,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+LISTED = 16
+"""Known names that an error lists: all recipes, and a few of long lists."""
+
 
 class HelloError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -44,7 +47,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     if close := closest(name, known):
         return f"did you mean {close!r}?"
-    return "known names: " + ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return "known names: " + ", ".join(known[:LISTED]) + (", ..." if len(known) > LISTED else "")
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

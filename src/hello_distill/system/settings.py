@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import jsonargparse
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
 
 from hello_distill.system.errors import nearest
 
+Port = restricted_number_type("Port", int, [(">=", 0), ("<=", 65535)])
+"""A port of TCP; 0 is any that is free."""
 WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
@@ -19,6 +21,7 @@ WORDS: dict[Any, str] = {
     bool: "true or false",
     PositiveInt: "a whole number, 1 or more",
     NonNegativeInt: "a whole number, 0 or more",
+    Port: "a port, 0 to 65535",
     type(None): "nothing (null)",
 }
 Kinds = Mapping[str, Any]

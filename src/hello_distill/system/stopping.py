@@ -23,6 +23,7 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
+        self.sentence = _said[-1]
         self.exit_code = 128 + number
         """130 for Ctrl-C, 143 for SIGTERM."""
 
@@ -51,6 +52,20 @@ def stoppable() -> Iterator[None]:
         os.close(write)
 
 
+_said = [SENTENCE]
+"""What is said of a stop: the last of these."""
+
+
+@contextmanager
+def keeping_nothing() -> Iterator[None]:
+    """Inside, nothing is written, and a stop says no more than that it is one."""
+    _said.append("stopped")
+    try:
+        yield
+    finally:
+        _said.pop()
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
@@ -63,7 +78,7 @@ def _end(number: int) -> None:
     """End without unwinding."""
     claims.abandon()
     if distributed.launched().rank == 0:
-        os.write(2, f"hello-distill: {SENTENCE}\n".encode())
+        os.write(2, f"hello-distill: {_said[-1]}\n".encode())
     os._exit(128 + number)
 
 

@@ -190,6 +190,8 @@ function gallery(place, searching, chosen) {
     }
     return section;
   });
+  // Classes of few images stand beside each other.
+  classes.style.setProperty("--most", Math.max(...rows.map((each) => Math.min(each.length, FIRST))));
   classes.append(...sections);
   const filter = () => {
     const words = search.value.toLocaleLowerCase().split(/\s+/).filter(Boolean);
