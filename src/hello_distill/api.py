@@ -162,9 +162,8 @@ def train(
     `test` names another split, a folder of class folders, or `held-out`: see `evaluation_images`.
 
     `labels` is the kind that the artefact keeps (None takes it), or `hard`; `ipc` asks for the first images of each
-    class alone (`artifact.first_images`). Accuracies are percent. Test images that
-    cannot be read are left out, up to the share `Context.max_bad`. Raises InputError, ArtifactError and MachineError
-    before any training.
+    class alone (`artifact.first_images`). Accuracies are percent. Test images that cannot be read are left out, up to
+    the share `Context.max_bad`. Raises InputError, ArtifactError and MachineError before any training.
     """
     check_seeds(seeds)
     artifact = opened(folder := pulled.local(folder), student, labels, ipc)

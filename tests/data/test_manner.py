@@ -21,7 +21,7 @@ from hello_distill.data.licence import UNKNOWN
 from hello_distill.data.manner import repeated
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recipe import Recipe
-from hello_distill.experiments.plan import plan
+from hello_distill.experiments.plan import distill_planned
 from hello_distill.format import storage
 from hello_distill.relabel import wanted
 from hello_distill.system import context
@@ -128,10 +128,10 @@ def test_links_that_lead_out_are_followed_by_who_says_so(
     assert cli.main([*call, "--follow-links"]) == 0
 
 
-def test_a_plan_keeps_them_in_its_artefact(listed: Path, random: Recipe, tmp_path: Path) -> None:
+def test_an_artefact_of_labels_by_name_keeps_them(listed: Path, random: Recipe, tmp_path: Path) -> None:
     with Context(**options(listed)):
-        plan(str(listed / "labels.csv"), tmp_path / "p", random, {"hard": wanted("hard")}, steps=2, seeds=[0])
-    assert storage.read_manifest(tmp_path / "p" / "artefact")["source"]["reading"]["label_column"] == "kind"
+        distill_planned(str(listed / "labels.csv"), tmp_path / "p", random, {"hard": wanted("hard")}, asked="hard")
+    assert storage.read_manifest(tmp_path / "p")["source"]["reading"]["label_column"] == "kind"
 
 
 @pytest.mark.parametrize(

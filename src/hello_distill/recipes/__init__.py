@@ -69,7 +69,7 @@ def find(name: str, ipc: int | None = None) -> Recipe:
     Raises InputError, with the nearest name, if there is none, and where it is not for so many.
     """
     if name not in RECIPES:
-        raise InputError(f"unknown recipe {name!r}: {nearest(name, RECIPES)}")
+        raise InputError(f"unknown recipe {name!r}: {nearest(name, RECIPES)} (`hello-distill --recipe` lists them)")
     if ipc is None:
         return RECIPES[name]()
     return BY_IPC[name](ipc) if name in BY_IPC else replace(RECIPES[name](), ipc=ipc)
