@@ -106,9 +106,9 @@ def distill(options: Namespace) -> None:
     if options.assume and not options.dry_run:
         raise InputError("--assume is for --dry-run; give both, or leave it out")
     with claimed(options.out), distributed.joined():
-        check_there(options.data)
         if options.stages is not None:
             publishing.check_writable(Path(options.stages))
+        check_there(options.data)
         recipe = chosen_recipe(options)
         from hello_distill import api
 
