@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV ?= uv
 SECONDS ?= 60
 
-.PHONY: setup demo bench test slow check docs screenshots tutorial figures fuzz lock release experiments results clean
+.PHONY: setup demo bench test installed slow check docs screenshots tutorial figures fuzz lock release experiments results clean
 
 setup: .venv/ready
 
@@ -35,6 +35,10 @@ demo: setup
 # Two at once, files whole, so that what a file sets up is set up once.
 test: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# Into an environment from nothing, torch and all.
+installed: setup
+	$(BIN)/python -m pytest -m slow tests/repo/test_packaging.py -k pip_install
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
