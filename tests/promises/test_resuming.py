@@ -144,7 +144,10 @@ def test_what_is_found_is_said_first(tree: Path, recipe: Recipe, moments: Moment
     moments.last, lines = -1, list[tuple[str, str]]()
     with Context(progress=Lines(lines)):
         api.distill(str(tree), tmp_path / "a", recipe)
-    assert lines[1] == ("found", f"in {tmp_path / '.a.stages'}: teachers begun (1)")
+    assert lines[1] == (
+        "found",
+        f"in {tmp_path / '.a.stages'}: teachers begun (1); what has other settings is made anew",
+    )
     assert lines[2][0] == "resumed" and lines[2][1].startswith("teachers: goes on after ")
 
 

@@ -117,7 +117,7 @@ def kept_for(out: str | Path, stages: str | Path | None) -> Iterator[Path]:
     folder = Path(out).with_name(f".{Path(out).name}.stages") if stages is None else Path(stages)
     if said := found(folder):
         with context.stage("found") as stage:
-            stage.figure = f"in {folder}: {said}"
+            stage.figure = f"in {folder}: {said}; what has other settings is made anew"
     done = False
     try:
         yield folder

@@ -39,8 +39,9 @@ class TrainingSet:
         """Augmented images with their labels: `for images, soft, hard in artifact.loader(...)`.
 
         images (b 3 h w) in [0, 1]; soft (b c) in `labels.unit`; hard (b c) one-hot, mixed as the images are.
-        Which augmentation, and the batch size unless given, is what `student` says. Iterated again, it gives the
-        next epoch. Raises InputError for a batch size below 1, and where stored labels have other batches.
+        Which augmentation, and the batch size unless given, is what `student` says; batches are of equal sizes, give
+        or take an image, none above it (200 images at 64 are four of 50). Iterated again, it gives the next
+        epoch. Raises InputError for a batch size below 1, and where stored labels have other batches.
         """
         return Loader(self, batch_size, epoch, seed)
 
