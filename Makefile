@@ -94,7 +94,7 @@ experiments: setup
 	$(RUN) plot results/cifar10-varied.json
 	$(BIN)/python scripts/presets.py $(CIFAR10) out/presets results/presets.json
 	$(RUN) compare $(TINY) --recipe many --ipc 1 10 --methods hello rded random \
-		--labels projector projector-float32 projector-int8 teacher hard --out results/tiny-varied.json
+		--labels projector projector-int8 projector-int4 projector-float32 teacher teacher-int8 hard --out results/tiny-varied.json
 	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods rded-encoder --labels teacher --out results/tiny-varied.json
 	$(RUN) plot results/tiny-varied.json
 	$(RUN) compare $(PHOTOGRAPHS) --recipe photographs --methods hello rded random --students resnet18 \
