@@ -119,6 +119,11 @@ def test_distill_with_labels_auto_is_what_a_plan_recommends(
     assert cli.main([*call, "--out", str(tmp_path / "b"), "--stages", str(tmp_path / "stages")]) == 0
     sums = [(tmp_path / name / "SHA256SUMS").read_bytes() for name in ("a", "b")]
     assert sums[0] == sums[1]
+    made = json.loads((tmp_path / "plan").read_text())
+    (tmp_path / "other").write_text(json.dumps({**made, "data": "flowers"}))
+    (tmp_path / "broken").write_text(
+        json.dumps({**made, "ways": [{"images": "hello", "labels": "x", "recommended": 1}]})
+    )
     for more, said in (
         (["--short-class", "fewer", "--skipped", "x"], f"--labels {call[-1]} goes without --short-class and --skipped"),
         (["--seed", "7"], "that plan is of another recipe; give the options that it was made with"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -35,8 +34,9 @@ from hello_distill.format.results.grids import Bytes
 from hello_distill.format.sizes import num_batches
 from hello_distill.projector import ProjectorSpec
 from hello_distill.queries import UNSEEN, labelled_views, on_views
+from hello_distill.stages.kept import kept_for
 from hello_distill.student import train_student
-from hello_distill.system import context, publishing
+from hello_distill.system import context, distributed, publishing
 from hello_distill.system.claims import claimed
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import environment
@@ -95,7 +95,8 @@ def plan(
     Accuracies are percent on held-out training images, after `steps` optimiser steps. `limit` is the most bytes that
     may be shipped. Raises InputError where nothing is held out, and where nothing fits into the limit.
     """
-    with claimed(out), _work(stages) as work:
+    _alone()
+    with claimed(out), kept_for(out, stages) as work:
         bench, ways, best = _planned(data, recipe, labels, limit, steps, seeds, work)
         result = {
             "data": short_name(data),
@@ -125,16 +126,23 @@ def distill_planned(
     `asked` is the name of one of the labels, the file of a plan, whose recommendation is made, or `auto`, for which one
     is made first. Raises InputError for labels that nothing here makes, and for a plan of another recipe.
     """
-    with claimed(out), _work(stages) as work:
+    _alone()
+    with claimed(out), kept_for(out, stages) as work:
         if asked in labels:
             chosen = _named(asked, recipe, labels)
         elif asked == "auto":
             _, ways, best = _planned(data, recipe, labels, None, STEPS, SEEDS, work)
             chosen = best.described(ways, best)
         else:
-            chosen = _recommendation(Path(asked), recipe, labels)
+            chosen = _recommendation(Path(asked), data, recipe, labels)
         _ship(data, chosen, recipe, labels, work, Path(out))
     return Path(out)
+
+
+def _alone() -> None:
+    """Raise InputError in one of several processes."""
+    if distributed.launched().processes > 1:
+        raise InputError("a plan, and labels other than the method's own, are one process's work; leave torchrun out")
 
 
 def _named(name: str, recipe: Recipe, labels: Mapping[str, LabelKind]) -> dict[str, Any]:
@@ -145,12 +153,19 @@ def _named(name: str, recipe: Recipe, labels: Mapping[str, LabelKind]) -> dict[s
     return {"images": recipe.distiller.name, "labels": name}
 
 
-def _recommendation(file: Path, recipe: Recipe, labels: Mapping[str, LabelKind]) -> dict[str, Any]:
-    """The way that the file of a plan recommends."""
+def _recommendation(file: Path, data: str, recipe: Recipe, labels: Mapping[str, LabelKind]) -> dict[str, Any]:
+    """The way that the file of a plan of these data recommends: its images, labels and ranks."""
     try:
         made = json.loads(file.read_bytes())
-        chosen: dict[str, Any] = next(way for way in made["ways"] if way["recommended"])
-        settings = made["recipe"]
+        way = next(way for way in made["ways"] if way["recommended"])
+        ranks = {name: int(way[name]) for name in ("encoder_rank", "head_rank") if way.get(name) is not None}
+        chosen, settings, planned = (
+            {"images": way["images"], "labels": way["labels"], **ranks},
+            made["recipe"],
+            made["data"],
+        )
+        if chosen["labels"] not in labels or chosen["images"] not in (recipe.distiller.name, RANDOM):
+            raise ValueError
     except (OSError, ValueError, TypeError, KeyError, StopIteration):
         raise InputError(
             f"--labels {file}: neither own, auto nor a kind of labels ({', '.join(labels)}), nor the file of a plan, "
@@ -158,6 +173,8 @@ def _recommendation(file: Path, recipe: Recipe, labels: Mapping[str, LabelKind])
         ) from None
     if settings != json.loads(storage.as_json(artifacts.public(recipe.settings()))):
         raise InputError(f"--labels {file}: that plan is of another recipe; give the options that it was made with")
+    if planned != short_name(data):
+        raise InputError(f"--labels {file}: that plan is of {planned}, and the data are {short_name(data)}")
     return chosen
 
 
@@ -229,16 +246,6 @@ def recommended(ways: Sequence[Way], limit: int | None) -> Way:
         raise InputError(f"--bytes {limit} is too little: the least that was tried takes {least}; lower --ipc")
     best = max(way.top1.mean for way in fitting)
     return min((way for way in fitting if way.top1.mean >= best - MARGIN), key=lambda way: way.total)
-
-
-@contextmanager
-def _work(stages: str | Path | None) -> Iterator[Path]:
-    """The folder of teachers, projectors and images: that which was named, or one that goes at the end."""
-    if stages is not None:
-        yield Path(stages)
-        return
-    with tempfile.TemporaryDirectory(prefix="hello-distill-plan-") as folder:
-        yield Path(folder)
 
 
 def _comparison(recipe: Recipe, labels: Mapping[str, LabelKind]) -> Comparison:
