@@ -50,6 +50,17 @@ def test_what_comes_after_a_checkpoint_is_logged_once(tmp_path: Path) -> None:
     assert curve(tmp_path / "teachers", "loss") == {0: 0, 1: 1, 2: 2, 3: 13, 4: 14, 5: 15}
 
 
+def test_what_goes_on_is_the_training_that_began_last(tmp_path: Path) -> None:
+    for first, values in ((0, (1.0, 1.0)), (0, (2.0, 2.0)), (1, (3.0,))):
+        log = Log(tmp_path)
+        curves = log.begin("teachers", first)
+        for step, value in enumerate(values, first):
+            curves.add_scalar("loss", value, step)
+        log.close()
+    assert curve(tmp_path / "teachers", "loss") == {0: 1.0, 1: 1.0}
+    assert curve(tmp_path / "teachers-2", "loss") == {0: 2.0, 1: 3.0}
+
+
 def test_rounds_are_logged_with_their_errors(tmp_path: Path) -> None:
     with Context(log=Log(tmp_path)):
         _, errors = in_rounds(8.0, lambda number, best: best / 2, lambda fit: fit, 3, 0.1, "queries")

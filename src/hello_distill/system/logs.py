@@ -43,8 +43,9 @@ class Log:
         if self.folder is None or not distributed.first():
             return Nowhere()
         name = re.sub(r"\W+", "-", what).strip("-")
-        taken = [path.name for path in self.folder.glob(f"{name}*")] if not first else []
-        number = next(n for n in range(1, len(taken) + 2) if _numbered(name, n) not in taken)
+        taken = [path.name for path in self.folder.glob(f"{name}*")]
+        free = next(n for n in range(1, len(taken) + 2) if _numbered(name, n) not in taken)
+        number = max(1, free - 1) if first else free  # what goes on is the last that began
         curves: Curves = self._writer(self.folder / _numbered(name, number), purge_step=first or None, flush_secs=10)
         self._latest[what] = curves
         return curves
