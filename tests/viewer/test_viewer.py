@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -21,6 +22,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from starlette.requests import Request
 
 from hello_distill import artifact as artifacts
 from hello_distill.artifact import Distilled
@@ -347,3 +349,11 @@ def test_without_its_extra_the_command_names_it(
     monkeypatch.delattr("hello_distill.viewer.server")
     assert main(["view", str(artefact)]) == 3
     assert "pip install 'hello-distill[view]'" in capsys.readouterr().err
+
+
+def test_a_client_that_hangs_up_is_no_error_of_the_page() -> None:
+    async def gone() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(InputError, match="ended before its body did"):
+        asyncio.run(server._body(Request({"type": "http", "method": "POST", "headers": []}, gone)))

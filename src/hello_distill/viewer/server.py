@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -92,12 +92,15 @@ def _file(package: str, name: str, media: str) -> Callable[[Request], Response]:
 
 
 async def _body(request: Request) -> bytes:
-    """A request's body. Raises InputError for one that is too long."""
+    """A request's body. Raises InputError for one that is too long, or that ends early: nobody reads that one."""
     content = b""
-    async for part in request.stream():
-        content += part
-        if len(content) > LONGEST:
-            raise InputError(f"a view is asked for in at most {LONGEST} bytes")
+    try:
+        async for part in request.stream():
+            content += part
+            if len(content) > LONGEST:
+                raise InputError(f"a view is asked for in at most {LONGEST} bytes")
+    except ClientDisconnect:
+        raise InputError("the request ended before its body did") from None
     return content
 
 
