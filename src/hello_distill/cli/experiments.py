@@ -198,10 +198,10 @@ def plan(options: Namespace) -> None:
         result = make(options.data, options.out, recipe, PLANNED, limit, *chosen)
     show(result, terminal.plan, options.json)
     if not options.json:
-        print(f"To make what is recommended, by all of the recipe:\n{making(options)}")
+        print(f"To make what is recommended, by all of the recipe:\n{recommended_command(options)}")
 
 
-def making(options: Namespace) -> str:
+def recommended_command(options: Namespace) -> str:
     """The command that makes what a plan recommends."""
     alike = ("ipc", "recipe", "config", "teacher", "stages", *READING, "follow_links")
     bad = {} if options.max_bad == Context.max_bad else {"max_bad": options.max_bad}
