@@ -48,7 +48,7 @@ MARGIN = 1.0
 FAR = 2 * MARGIN
 """Points below the best by the first seed, from which on a way has no students of other seeds: ours."""
 SAME = 0.01
-"""Relative squared error on views, of labels as they are kept against what made them, below which students are shared."""
+"""Relative squared error on views, of labels as kept against what made them, below which students are shared: ours."""
 LOWER = 4
 """By so much the ranks of a smaller projector are divided."""
 STEPS, SEEDS = 200, (0, 1)
