@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,8 @@ from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.fit import fit
 from hello_distill.training.losses import matching_loss
 from hello_distill.training.rounds import in_rounds
-from hello_distill.types import Classifier, Logits
+from hello_distill.training.scores import Faithfulness, faithfulness
+from hello_distill.types import Classifier
 
 ROUND, UNSEEN = 2**41, 2**52
 """What is added to a seed for the views of each round, and once for those that rounds are judged on and whose spread is
@@ -35,23 +36,6 @@ SPREAD_EPOCHS = 20
 """A standard deviation of so many draws is known to about a sixth."""
 Views: TypeAlias = list[tuple[Float[Tensor, "_ 3 _ _"], Float[Tensor, "_ _"]]]
 """Batches of views with a teacher's labels."""
-
-
-class Faithfulness(NamedTuple):
-    """How well a labeller imitates a teacher."""
-
-    agreement: float
-    """Share of views, in percent, of which both name the same class."""
-    error: float
-    """Squared difference of logits that are centred over the classes, over the teacher's own squares: 0 is a copy, and
-    1 no better than a constant."""
-
-
-def faithfulness(wanted: Logits, given: Logits) -> Faithfulness:
-    """Of labels `given` (n c) to a teacher's."""
-    wanted, given = (logits - logits.mean(1, keepdim=True) for logits in (wanted, given))
-    same = (wanted.argmax(1) == given.argmax(1)).float().mean().item()
-    return Faithfulness(100 * same, ((given - wanted).square().sum() / wanted.square().sum()).item())
 
 
 @torch.no_grad()
@@ -100,8 +84,8 @@ def fit_queries(
     """
     unseen = labelled_views(images, augment, teacher, queries.batch_size, UNSEEN + seed)
 
-    def error(candidate: Adapter) -> float:
-        return on_views(restore(start, candidate), unseen).error
+    def measured(candidate: Adapter) -> Faithfulness:
+        return on_views(restore(start, candidate), unseen)
 
     steps = 0
 
@@ -116,5 +100,5 @@ def fit_queries(
         matrices = lora_matrices(lora)
         return replace(adapter, kept=matrices, matrices=matrices)
 
-    best, errors = in_rounds(adapter, fitted, error, queries.rounds, queries.gain, "queries")
+    best, errors = in_rounds(adapter, fitted, measured, queries.rounds, queries.gain, "queries")
     return best, {"errors": errors, "steps": steps}

@@ -34,8 +34,6 @@ from hello_distill.projector import (
 from hello_distill.queries import (
     ROUND,
     UNSEEN,
-    Faithfulness,
-    faithfulness,
     fit_queries,
     labelled_views,
     on_views,
@@ -46,6 +44,7 @@ from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.training.networks import build
 from hello_distill.training.rounds import why_ended
+from hello_distill.training.scores import Faithfulness, faithfulness
 from hello_distill.views import render, sample_views
 
 VIEWS = Augment(scale=(0.5, 1.0))
@@ -224,9 +223,12 @@ def test_eq_5_goes_on_in_rounds_for_as_long_as_one_pays(
     spec = replace(recipe.distiller.projector, queries=None)
     judged, fitted = [0.9, 0.5, 0.3, 0.2], []
     stages = Stages(material, recipe.teachers, 0, augment=VIEWS)
-    monkeypatch.setattr(
-        stages, "_error", lambda start, ensemble: lambda adapter: fitted.append(adapter) or judged.pop(0)
-    )
+
+    def measured(adapter: Adapter) -> Faithfulness:
+        fitted.append(adapter)
+        return Faithfulness(50.0, judged.pop(0))
+
+    monkeypatch.setattr(stages, "_judged", lambda start, ensemble: measured)
     adapter = stages.projector(replace(spec, rounds=3, gain=gain)).adapter
     assert len(fitted) == rounds + 1, "the start and each round are judged once"
     once = Stages(material, recipe.teachers, 0).projector(spec).adapter
@@ -241,5 +243,5 @@ def test_rounds_are_judged_by_the_ensemble_on_views_of_held_out_images(material:
     fitted = stages.projector(replace(recipe.distiller.projector, queries=None))
     ensemble = stages.teachers().ensemble
     views = labelled_views(material.held, VIEWS, ensemble, 50, UNSEEN)
-    expected = on_views(restore(fitted.start, fitted.adapter), views).error
-    assert stages._error(fitted.start, ensemble)(fitted.adapter) == pytest.approx(expected, rel=1e-6)
+    expected = on_views(restore(fitted.start, fitted.adapter), views)
+    assert stages._judged(fitted.start, ensemble)(fitted.adapter) == pytest.approx(expected, rel=1e-6)

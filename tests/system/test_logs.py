@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from conftest import drawn
 from hello_distill.artifact import load
+from hello_distill.data.images import Material
+from hello_distill.distillers.recipe import Recipe
 from hello_distill.format.sizes import num_batches
+from hello_distill.stages import Stages
 from hello_distill.student import train_student
 from hello_distill.system.context import Context
 from hello_distill.system.errors import MachineError
 from hello_distill.system.logs import Log
 from hello_distill.training.rounds import in_rounds
+from hello_distill.training.scores import Faithfulness, top1
 
 
 def curve(folder: Path, tag: str) -> dict[int, float]:
@@ -63,7 +68,10 @@ def test_what_goes_on_is_the_training_that_began_last(tmp_path: Path) -> None:
 
 def test_rounds_are_logged_with_their_errors(tmp_path: Path) -> None:
     with Context(log=Log(tmp_path)):
-        _, errors = in_rounds(8.0, lambda number, best: best / 2, lambda fit: fit, 3, 0.1, "queries")
+        _, errors = in_rounds(
+            8.0, lambda number, best: best / 2, lambda fit: Faithfulness(10 - fit, fit), 3, 0.1, "queries"
+        )
+    assert curve(tmp_path / "queries-rounds", "agreement on unseen views") == {0: 2.0, 1: 6.0, 2: 8.0, 3: 9.0}
     assert curve(tmp_path / "queries-rounds", "error on unseen views") == dict(enumerate(errors))
 
 
@@ -72,3 +80,20 @@ def test_without_tensorboard_it_is_told_what_to_install(monkeypatch: pytest.Monk
     with pytest.raises(MachineError, match=r"--log needs tensorboard; pip install 'hello-distill\[log\]'"):
         Log(tmp_path)
     Log()
+
+
+def test_what_stages_reach_on_held_out_images_is_logged_by_steps(
+    material: Material, recipe: Recipe, tmp_path: Path
+) -> None:
+    with Context(log=Log(tmp_path)):
+        stages = Stages(material, recipe.teachers, 0, augment=recipe.student.augment)
+        spec = replace(recipe.distiller.projector, queries=None, rounds=1)
+        figures = stages.projector(spec).figures
+    teachers = curve(tmp_path / "teachers-held-out-images", "top1")
+    batches = num_batches(len(material.train), recipe.teachers.optim.batch_size)
+    assert [*teachers] == [epoch * batches for epoch in recipe.teachers.weak_epochs]
+    members = stages.teachers().ensemble.members
+    assert [*teachers.values()] == pytest.approx([top1(member, material.held) for member in members])
+    projector = curve(tmp_path / "projector-held-out-images", "top1")
+    steps = max(curve(tmp_path / "projector", "loss")) + 1
+    assert projector == pytest.approx({0: figures["zero_shot_top1"], steps: figures["projector_top1"]})

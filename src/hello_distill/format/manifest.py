@@ -123,7 +123,7 @@ class Expected(Part):
 
 
 class Point(Part):
-    """A form of the projector: what it takes, and its faithfulness to the teacher (`queries.Faithfulness`)."""
+    """A form of the projector: what it takes, and its faithfulness to the teacher (`scores.Faithfulness`)."""
 
     encoder_rank: Rank
     head_rank: Rank

@@ -32,7 +32,7 @@ from hello_distill.projector import (
     zero_shot,
 )
 from hello_distill.queries import ROUND, UNSEEN, Views, fit_queries, labelled_views, on_views
-from hello_distill.stages.given import Fitted, Probed, length
+from hello_distill.stages.given import Fitted, Probed, length, log_held_out, steps_taken
 from hello_distill.stages.kept import Computed, Kept, fingerprint, read, write
 from hello_distill.system import context, room
 from hello_distill.system.errors import DivergedError
@@ -53,7 +53,7 @@ from hello_distill.teachers import (
 )
 from hello_distill.training.own import OwnTeacher, open_teachers
 from hello_distill.training.rounds import described, in_rounds
-from hello_distill.training.scores import percent, top1
+from hello_distill.training.scores import Faithfulness, percent, top1
 from hello_distill.types import Classifier
 
 STUDENTS_VIEWS = Augment()
@@ -106,6 +106,7 @@ class Stages:
             with self._failing_again(repr(spec)), context.stage(f"teachers {name or ''}".strip()) as stage:
                 self._teachers[spec.network] = self._cached_teachers(spec)
                 measured = self._measure(self._teachers[spec.network])
+                self._log_checkpoints(spec, self._teachers[spec.network])
                 stage.figure = summary(spec, measured, len(self.material.train))
             if name is None:
                 self.figures |= measured
@@ -139,6 +140,13 @@ class Stages:
             "ensemble_top1": top1(teachers.ensemble, held),
             "teacher_bytes": weights_bytes(teachers.observer),
         }
+
+    def _log_checkpoints(self, spec: TeacherSpec, teachers: Teachers) -> None:
+        """How accurate each weak teacher is on held-out images: measured for the run's curves alone."""
+        if context.current().log.folder is not None and not spec.sources:
+            batches, held = sizes.num_batches(len(self.material.train), spec.optim.batch_size), self.material.held
+            members = zip(spec.weak_epochs, teachers.ensemble.members, strict=True)
+            log_held_out("teachers", {epoch * batches: top1(member, held) for epoch, member in members})
 
     def _cached_teachers(self, spec: TeacherSpec) -> Teachers:
         """A training's checkpoints, each in a folder of its own; the observer is that of the last epoch.
@@ -199,6 +207,8 @@ class Stages:
                 stage.figure += f"; logit scale {adapter.scale:g}"
             before = figures["zero_shot_top1"]
             figures["projector_top1"] = self._tested(restore(start, adapter), "projector", before)
+            steps = steps_taken(spec, len(data), errors)
+            log_held_out("projector", {0: before, steps: figures["projector_top1"]})
             self._fitted[key] = Fitted(encoder, start, adapter, figures, origin)
             self.projector_figures = figures
         return self._fitted[key]
@@ -237,8 +247,8 @@ class Stages:
             if spec.rounds == 1:
                 adapter, errors = fitted(1, first), list[float]()
             else:
-                error = self._error(start, ensemble)
-                adapter, errors = in_rounds(first, fitted, error, spec.rounds, spec.gain, "projector")
+                judged = self._judged(start, ensemble)
+                adapter, errors = in_rounds(first, fitted, judged, spec.rounds, spec.gain, "projector")
             return adapter.matrices, {**{name: getattr(adapter, name) for name in ADAPTER_FACTS}, "errors": errors}
 
         weights = [w.sha256 for w in encoder.weights]
@@ -248,12 +258,12 @@ class Stages:
         errors = facts.pop("errors")
         return Adapter(matrices, matrices, "float32", **{**facts, "convolutions": tuple(facts["convolutions"])}), errors
 
-    def _error(self, start: Projector, ensemble: Ensemble) -> Callable[[Adapter], float]:
-        """How far an adapter's labels are from the weak teachers' on views, as students draw them, of images that it
+    def _judged(self, start: Projector, ensemble: Ensemble) -> Callable[[Adapter], Faithfulness]:
+        """How near an adapter's labels are to the weak teachers' on views, as students draw them, of images that it
         was not fitted on; of training images where none are held out."""
         judged = self.material.held if len(self.material.held) else self.material.train
         views = labelled_views(judged, self.augment, ensemble, JUDGED, UNSEEN + self.seed)
-        return lambda adapter: on_views(restore(start, adapter), views).error
+        return lambda adapter: on_views(restore(start, adapter), views)
 
     def queried(self, spec: ProjectorSpec, fitted: Fitted, adapter: Adapter, images: ImageSet) -> Adapter:
         """The adapter, in float32, after it was fitted on the views of distilled images that students will draw.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import sizes
 from hello_distill.projector import Adapter, Projector, ProjectorSpec
+from hello_distill.system import context
 from hello_distill.training.rounds import described
 
 
@@ -35,8 +36,19 @@ class Probed(NamedTuple):
 
 def length(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> str:
     """How long a fit on so many images lasted and, where it has rounds, why it ended, in words."""
+    ended = f", {described(errors, spec.gain)}" if errors else ""
+    return f"{steps_taken(spec, count, errors):,} steps{ended}"
+
+
+def steps_taken(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> int:
+    """Of a fit on so many images; `errors` are those of its start and its rounds, where it has some."""
     batches = sizes.num_batches(count, spec.optim.batch_size)
-    steps = batches * spec.optim.lasting(spec.steps, batches).epochs
-    if not errors:
-        return f"{steps:,} steps"
-    return f"{steps * (len(errors) - 1):,} steps, {described(errors, spec.gain)}"
+    return batches * spec.optim.lasting(spec.steps, batches).epochs * max(len(errors) - 1, 1)
+
+
+def log_held_out(what: str, accuracies: Mapping[int, float | None]) -> None:
+    """Accuracies on held-out training images, in percent, by the training's steps, as a curve of its own."""
+    curves = context.current().log.begin(f"{what}, held-out images")
+    for step, accuracy in accuracies.items():
+        if accuracy is not None:
+            curves.add_scalar("top1", accuracy, step)

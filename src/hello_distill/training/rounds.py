@@ -10,25 +10,36 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from hello_distill.system import context
+from hello_distill.training.scores import Faithfulness
 
 Fit = TypeVar("Fit")
 
 
 def in_rounds(
-    start: Fit, fitted: Callable[[int, Fit], Fit], error: Callable[[Fit], float], most: int, gain: float, what: str
+    start: Fit,
+    fitted: Callable[[int, Fit], Fit],
+    measured: Callable[[Fit], Faithfulness],
+    most: int,
+    gain: float,
+    what: str,
 ) -> tuple[Fit, list[float]]:
     """The best of `start` and of each round, and their errors: that of `start` first.
 
     `fitted(number, best)` goes on from the best so far, with numbers from 1 to `most`. A round that lowers the least
     error by less than the share `gain` is the last. `what` names the fit among the run's curves.
     """
-    best, errors = start, [error(start)]
     curves = context.current().log.begin(f"{what}, rounds")
-    curves.add_scalar("error on unseen views", errors[0], 0)
+
+    def error(fit: Fit, number: int) -> float:
+        agreement, error = measured(fit)
+        curves.add_scalar("error on unseen views", error, number)
+        curves.add_scalar("agreement on unseen views", agreement, number)
+        return error
+
+    best, errors = start, [error(start, 0)]
     for number in range(1, most + 1):
         candidate = fitted(number, best)
-        errors.append(error(candidate))
-        curves.add_scalar("error on unseen views", errors[-1], number)
+        errors.append(error(candidate, number))
         if errors[-1] < min(errors[:-1]):
             best = candidate
         if not paid(errors, gain):

@@ -1,6 +1,8 @@
-"""Logits and accuracy of a classifier on kept images."""
+"""Logits and accuracy of a classifier on kept images, and how well it imitates another."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int64
@@ -34,6 +36,23 @@ def top1(classifier: Classifier, data: ImageSet, what: str = "") -> float | None
 def confusion(logits: Logits, targets: Targets, classes: int) -> Int64[Tensor, "c c"]:
     """Images counted by their class (rows) and by the class of their largest logit (columns)."""
     return torch.bincount(targets * classes + logits.argmax(1), minlength=classes**2).view(classes, classes)
+
+
+class Faithfulness(NamedTuple):
+    """How well a labeller imitates a teacher."""
+
+    agreement: float
+    """Share of views, in percent, of which both name the same class."""
+    error: float
+    """Squared difference of logits that are centred over the classes, over the teacher's own squares: 0 is a copy, and
+    1 no better than a constant."""
+
+
+def faithfulness(wanted: Logits, given: Logits) -> Faithfulness:
+    """Of labels `given` (n c) to a teacher's."""
+    wanted, given = (logits - logits.mean(1, keepdim=True) for logits in (wanted, given))
+    same = (wanted.argmax(1) == given.argmax(1)).float().mean().item()
+    return Faithfulness(100 * same, ((given - wanted).square().sum() / wanted.square().sum()).item())
 
 
 def percent(value: float | None) -> str:

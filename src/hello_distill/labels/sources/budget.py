@@ -37,7 +37,7 @@ class Point:
     agreement: float
     """Share of views, in percent, of which it names the teacher's class."""
     error: float
-    """Squared difference of centred logits over the teacher's own squares: `queries.Faithfulness`."""
+    """Squared difference of centred logits over the teacher's own squares: `scores.Faithfulness`."""
 
 
 def parse_bytes(text: str, option: str = "--label-bytes") -> int:
