@@ -54,6 +54,8 @@ class Hub:
     endpoint: str = ""
     uploads_left: int | None = None
     """How many large files are taken before connections are cut."""
+    downloads_left: int | None = None
+    """How many large files are given before one is cut in its middle and the Hub is down."""
     down: bool = False
     """Answers everything with 503."""
 
@@ -136,6 +138,20 @@ class Handler(BaseHTTPRequestHandler):
         facts = {"id": key.partition("/")[2], "sha": at[0], "private": found.private, "gated": found.gated}
         return self.answer(200, {**facts, "siblings": files, "tags": [], "downloads": 0, "likes": 0})
 
+    def tree(self, content: Any, token: str, key: str, revision: str, folder: str | None) -> None:
+        if (found := self.seen(key, token)) is None:
+            return None
+        at, top, deep = found.at(revision), f"{folder}/" if folder else "", "recursive=true" in self.path.lower()
+        assert at is not None
+        entries = {}
+        for name, data in at[1].items():
+            head, _, rest = name.removeprefix(top).partition("/")
+            if name.startswith(top) and (deep or not rest):
+                entries[name] = {"type": "file", "path": name, "size": len(data), "oid": object_id(name, data)}
+            elif name.startswith(top):
+                entries[top + head] = {"type": "directory", "path": top + head, "oid": "0" * 40, "size": 0}
+        return self.answer(200, [*entries.values()]) if entries else self.refuse(404, "EntryNotFound")
+
     def branch(self, content: Any, token: str, key: str, name: str) -> None:
         found = self.hub.repositories[key]
         status = 409 if name in found.branches else 201
@@ -199,7 +215,18 @@ class Handler(BaseHTTPRequestHandler):
         at = found.at(revision)
         if at is None or file not in at[1]:
             return self.refuse(404, "RevisionNotFound" if at is None else "EntryNotFound")
-        return self.answer(200, at[1][file], X_Repo_Commit=at[0], ETag=f'"{object_id(file, at[1][file])}"')
+        body, facts = at[1][file], {"X_Repo_Commit": at[0], "ETag": f'"{object_id(file, at[1][file])}"'}
+        if self.command == "GET" and file.endswith(LARGE) and self.hub.downloads_left is not None:
+            self.hub.down = self.hub.downloads_left == 0
+            self.hub.downloads_left -= 1
+        if self.hub.down:  # cut in the middle
+            self.answer(200, body[: len(body) // 2], **facts, Content_Length=str(len(body)))
+            self.close_connection = True
+            return None
+        first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if first:
+            facts["Content_Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
+        return self.answer(206 if first else 200, body[first:], **facts)
 
 
 def object_id(name: str, content: bytes) -> str:
@@ -216,6 +243,7 @@ ROUTES = {
     r"POST /api/repos/create": "create",
     r"POST /api/validate-yaml": "validate",
     rf"GET /api/{KEY}(?:/revision/(?P<revision>.+))?": "info",
+    rf"GET /api/{KEY}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?": "tree",
     rf"POST /api/{KEY}/branch/(?P<name>.+)": "branch",
     rf"POST /api/{KEY}/preupload/(?P<revision>.+)": "preupload",
     rf"POST /api/{KEY}/commit/(?P<revision>.+)": "commit",

@@ -113,10 +113,10 @@ def batches(opened, start):
 
 if __name__ == "__main__":
     opened = hd.load(sys.argv[1])
-    forked, spawned = (batches(opened, start) for start in ("fork", "spawn"))
-    assert len(forked) == len(spawned) == 4
-    for one, other in zip(forked, spawned):
-        assert all(torch.equal(a, b) for a, b in zip(one, other))
+    forked, spawned, served = (batches(opened, start) for start in ("fork", "spawn", "forkserver"))
+    assert len(forked) == len(spawned) == len(served) == 4
+    for one, *others in zip(forked, spawned, served):
+        assert all(torch.equal(a, b) for other in others for a, b in zip(one, other))
         assert torch.equal(one[1], opened.label(one[0])) and one[2].sum() == 2
     assert not torch.equal(forked[0][0], forked[1][0])
 """

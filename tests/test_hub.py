@@ -31,7 +31,7 @@ from hello_distill.report import report
 from hello_distill.system.hub import Repository, answered
 from hello_distill.viewer import shown
 from hello_distill.views import whole
-from standin import TOKEN, Hub
+from standin import LARGE, TOKEN, Hub
 
 DATA, MODEL = "datasets/me/shapes", "models/me/shapes-projector"
 
@@ -107,6 +107,13 @@ def test_commands_in_processes_of_their_own(hub: Hub, artefact: Path, tmp_path: 
     assert TOKEN not in shown and "signature" not in shown
     said = [line.split("  ")[0] for line in shown.splitlines() if line.startswith(("push ", "pull "))]
     assert said == ["push me/shapes", "push me/shapes-projector", "pull me/shapes"]
+    read = (
+        "from hello_distill.data import sources; s = sources.open_training('hf://me/shapes'); print(s.table, s.classes)"
+    )
+    done = subprocess.run([sys.executable, "-c", read], env=environment, capture_output=True, text=True)
+    images = hd.load(artefact).data
+    assert done.returncode == 0, done.stderr
+    assert f"num_rows: {len(images)}" in done.stdout and str(images.classes) in done.stdout, "as DATA of a distillation"
 
 
 def test_each_repository_is_private_and_gets_one_commit(hub: Hub, artefact: Path) -> None:
@@ -185,6 +192,22 @@ def test_a_push_that_is_cut_off_goes_on_where_it_was(
     sent = [path.split("/lfs/")[1].rpartition("/")[0] for method, path, _ in hub.asked[before:] if method == "PUT"]
     assert sorted(sent) == [DATA, MODEL]  # of each the one that was missing
     assert newest(hub, DATA) == content(artefact)
+
+
+def test_a_pull_that_is_cut_off_goes_on_where_it_was(
+    hub: Hub, artefact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hd.push(artefact, "me/shapes", model=False)
+    hub.downloads_left = 1
+    assert "does not answer" in told(capsys, 3, "pull", "me/shapes", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+    hub.downloads_left, hub.down, before = None, False, len(hub.asked)
+    told(capsys, 0, "pull", "me/shapes", tmp_path / "back")
+    again = [path.rpartition("/")[2] for method, path, _ in hub.asked[before:] if method == "GET"]
+    large = [name for name in again if name.endswith(LARGE)]
+    assert large == ["adapter_model.safetensors"], "the one that was cut"
+    assert content(tmp_path / "back") == content(artefact)
+    assert not [*tmp_path.glob(".back*")]
 
 
 def test_what_is_there_is_not_sent_again(hub: Hub, artefact: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -426,4 +449,7 @@ def test_names_of_repositories() -> None:
     assert str(Repository.of("me/data", "v1")) == "hf://me/data@v1"
     for text in ("../data", "me/../data", "me", "hf://", "me/data@", "a b/c", "me/data@../x"):
         with pytest.raises(hd.InputError, match="names no repository on the Hub"):
+            Repository.of(text)
+    for text in ("me/a--b", "me/a.", "me/a.git", "me/" + 97 * "x"):
+        with pytest.raises(hd.InputError, match=r"is no name on the Hub: "):
             Repository.of(text)

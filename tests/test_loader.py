@@ -86,7 +86,7 @@ def test_labels_are_the_same_in_other_processes_and_only_for_images(kinds: dict[
     script = tmp_path / "elsewhere.py"
     script.write_text(ELSEWHERE)
     folders = json.dumps({kind: str(folder) for kind, folder in kinds.items()})
-    command = [sys.executable, str(script), folders, "fork", "spawn"]
+    command = [sys.executable, str(script), folders, "fork", "forkserver"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -98,4 +98,4 @@ def test_labels_are_the_same_in_other_processes_and_only_for_images(kinds: dict[
         assert results.pop("normalised").endswith("; labels normalise them"), kind
         assert results.pop("right") is None
         assert set(results.values()) == {True}, (kind, results)
-        assert set(results) == {"pickle", "fork", "spawn"} if kind in ("projector", "teacher") else {"pickle"}
+        assert set(results) == {"pickle", "fork", "forkserver"} if kind in ("projector", "teacher") else {"pickle"}

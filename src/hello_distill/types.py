@@ -6,6 +6,7 @@ An image is float RGB in [0, 1] wherever it is computed with, and uint8 where it
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -91,6 +92,14 @@ class LabelSource(Protocol):
     def __call__(self, images: Images, view: View) -> Logits:
         """Labels (b c) of the rendered images (b 3 h w) of a view; with `by_image` they may be a part of its images."""
         ...
+
+    def __getstate__(self) -> Any:
+        """Networks go to other processes by value: tensor by tensor they are more files than a forkserver passes on."""
+        return pickle.dumps(self.__dict__) if self.online else self.__dict__
+
+    def __setstate__(self, state: Any) -> None:
+        """What `__getstate__` gave."""
+        self.__dict__.update(pickle.loads(state) if isinstance(state, bytes) else state)
 
     def size(self) -> int:
         """Bytes of the files that `save` writes."""

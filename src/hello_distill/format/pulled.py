@@ -23,8 +23,6 @@ from hello_distill.system.room import check_room
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-SCRATCH = ".cache"
-"""Where the Hub's client notes what it fetches."""
 AGAIN = "ask its owner to push the artefact again"
 
 
@@ -40,9 +38,9 @@ class State(NamedTuple):
 def pull(repo: str, out: str | Path, revision: str | None = None) -> Path:
     """Bring an artefact from the Hub to a new folder, which appears when all of it is there and checked.
 
-    `repo` is `owner/name[@revision]`, with or without `hf://`. Raises InputError where there is no such repository, it
-    holds no artefact, or `out` exists; MachineError where the Hub does not answer; ArtifactError where its files are
-    not what its manifest says. Then nothing is left at `out`.
+    `repo` is `owner/name[@revision]`, with or without `hf://`. The same call goes on where a stopped one was. Raises
+    InputError where there is no such repository, it holds no artefact, or `out` exists; MachineError where the Hub does
+    not answer; ArtifactError where its files are not what its manifest says. Then nothing is left at `out`.
     """
     named = Repository.of(repo, revision)
     check_absent(Path(out))
@@ -110,23 +108,39 @@ def _state(api: HfApi, named: Repository) -> State:
 
 
 def _bring(state: State, target: Path) -> int:
-    """Publish an artefact's folder; gives its bytes."""
-    api, sizes = hub.client(), state.sizes
+    """Publish an artefact's folder; gives its bytes.
+
+    What is fetched lies beside it, hidden, until all of it is there: a run that was stopped goes on from that.
+    """
+    sizes, fetched = state.sizes, target.with_name(f".{target.name}.fetched")
     for name in (MANIFEST, SUMS):
         if not 0 < sizes.get(name, 0) <= LARGEST_FILE:
             raise ArtifactError(f"{state.named} has no {name} of at most {LARGEST_FILE} bytes; {AGAIN}")
     with publishing.published(target, sizes[MANIFEST]) as partial:
         try:
-            _fetch(api, state.named, MANIFEST, partial)
-            names = [SUMS, *_listed(state, storage.read_manifest(partial))]
-            check_room(target, total := sum(sizes[name] for name in (MANIFEST, *names)))
-            for name in context.track(names, len(names), f"pull {state.named.name}"):
-                _fetch(api, state.named, name, partial)
-            shutil.rmtree(partial / SCRATCH, ignore_errors=True)
+            names = _fetch_all(state, target, fetched)
+            for name in names:
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                (fetched / name).rename(partial / name)
+            shutil.rmtree(fetched)
             verification.check_files(partial)
         except ArtifactError as error:
-            raise ArtifactError(str(error).replace(str(partial), str(state.named))) from None
-    return total
+            shutil.rmtree(fetched, ignore_errors=True)
+            said = str(error).replace(str(partial), str(state.named)).replace(str(fetched), str(state.named))
+            raise ArtifactError(said) from None
+    return sum(sizes[name] for name in names)
+
+
+def _fetch_all(state: State, target: Path, folder: Path) -> list[str]:
+    """Bring the manifest and the files that it lists to a folder, where they are not there yet; gives their names."""
+    api = hub.client()
+    _fetch(api, state.named, MANIFEST, folder)
+    names = [MANIFEST, SUMS, *_listed(state, storage.read_manifest(folder))]
+    there = sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
+    check_room(target, sum(state.sizes[name] for name in names) - there)
+    for name in context.track(names, len(names), f"pull {state.named.name}"):
+        _fetch(api, state.named, name, folder)
+    return names
 
 
 def _listed(state: State, manifest: Mapping[str, Any]) -> list[str]:

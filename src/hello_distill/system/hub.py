@@ -48,6 +48,7 @@ class Repository(NamedTuple):
                 f"{text} names no repository on the Hub; write it as owner/name or hf://owner/name@revision"
             )
         name, behind = match.groups()
+        check_name(name)
         if behind and revision and behind != revision:
             raise InputError(f"{text} and --revision {revision} name two revisions; leave one out")
         return cls(name, behind or revision)
@@ -60,6 +61,16 @@ class Repository(NamedTuple):
         from huggingface_hub import constants
 
         return f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{self.name}"
+
+
+def check_name(name: str) -> None:
+    """Raise InputError for an `owner/name` that the Hub gives to nobody."""
+    from huggingface_hub import errors, utils
+
+    try:
+        utils.validate_repo_id(name)  # type: ignore[attr-defined]
+    except errors.HFValidationError as error:
+        raise InputError(f"{name} is no name on the Hub: {one_line(error)}") from None
 
 
 def client() -> HfApi:
