@@ -172,6 +172,13 @@ def test_a_dry_run_asks_nothing(hub: Hub, artefact: Path, capsys: pytest.Capture
     assert hub.asked == []
 
 
+def test_names_that_the_hub_gives_to_nobody_are_refused_by_a_dry_run(hub: Hub, artefact: Path) -> None:
+    for name in ("me/a--b", "me/a.", "me/a.git", "me/" + 97 * "x", "me/" + 90 * "x"):  # the last with -projector
+        with pytest.raises(hd.InputError, match=r"is no name on the Hub: "):
+            hd.push(artefact, name, dry_run=True)
+    assert not hub.asked
+
+
 def test_other_labels_have_no_model(hub: Hub, kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert [each["kind"] for each in hd.push(kinds["hard"], "me/hard")] == ["data set"]
     assert "has hard labels, and a model" in told(capsys, 2, "push", kinds["hard"], "me/x", "--model-repo", "me/y")
@@ -449,7 +456,4 @@ def test_names_of_repositories() -> None:
     assert str(Repository.of("me/data", "v1")) == "hf://me/data@v1"
     for text in ("../data", "me/../data", "me", "hf://", "me/data@", "a b/c", "me/data@../x"):
         with pytest.raises(hd.InputError, match="names no repository on the Hub"):
-            Repository.of(text)
-    for text in ("me/a--b", "me/a.", "me/a.git", "me/" + 97 * "x"):
-        with pytest.raises(hd.InputError, match=r"is no name on the Hub: "):
             Repository.of(text)

@@ -78,6 +78,8 @@ def push(
     without a token or a network; and what `verify` raises for the artefact.
     """
     shipments = _shipments(pulled.local(folder), Repository.of(repo, revision), model)
+    for shipment in shipments:
+        hub.check_name(shipment.repository.name)
     if dry_run:
         return [_described(shipment, public) for shipment in shipments]
     import huggingface_hub

@@ -43,7 +43,7 @@ def seconds(script: str, *arguments: str) -> float:
 
 
 def test_what_is_not_there_is_told_before_torch_is_imported(tmp_path: Path) -> None:
-    """Of distill and train: data that can be nothing else, and a --config; the rest is left to those who read it."""
+    """Data that can be nothing else, and a --config; the rest is left to those who read it."""
     script = (
         "import sys\n"
         "from hello_distill.cli import main\n"
@@ -51,6 +51,10 @@ def test_what_is_not_there_is_told_before_torch_is_imported(tmp_path: Path) -> N
         "none, here, *taken = sys.argv[1:]\n"
         "assert main(['distill', none, '--out', 'out']) == main(['train', 'a', '--data', none]) == 2\n"
         "assert main(['distill', here, '--config', none, '--out', 'out']) == 2\n"
+        "for words in (['plan', none, '--ipc', '1'], *([name, none] for name in ('compare', 'study', 'continual'))):\n"
+        "    recipe = ['--recipe', 'ranks'] if words[0] == 'study' else []\n"
+        "    assert main([*words, *recipe, '--out', 'out']) == 2\n"
+        "for odd in ('', 300 * 'x'): assert main(['distill', odd, '--out', 'out']) == 2\n"
         "for source in taken: check_there(source)\n"
         f"assert not {HEAVY - {'rich'}} & set(sys.modules), {HEAVY} & set(sys.modules)"
     )
@@ -62,7 +66,9 @@ def test_what_is_not_there_is_told_before_torch_is_imported(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     starts = [line.removeprefix("hello-distill: ").split(":")[0] for line in done.stderr.splitlines()]
     missing = f"config {none} does not exist; name a JSON or YAML file with fields of a recipe"
-    assert starts == [f"no data at {none}", f"no data at {none}", missing]
+    nothing = f"no data at {none}"
+    odd = ["DATA is empty; give a folder, a file or a Hub id (owner/name)", f"no data at {60 * 'x'}..."]
+    assert starts == [nothing, nothing, missing, nothing, nothing, nothing, nothing, *odd]
     assert list(tmp_path.iterdir()) == [here]
 
 

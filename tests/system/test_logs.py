@@ -17,7 +17,7 @@ from hello_distill.format.sizes import num_batches
 from hello_distill.stages import Stages
 from hello_distill.student import train_student
 from hello_distill.system.context import Context
-from hello_distill.system.errors import MachineError
+from hello_distill.system.errors import InputError, MachineError
 from hello_distill.system.logs import Log
 from hello_distill.training.rounds import in_rounds
 from hello_distill.training.scores import Faithfulness, top1
@@ -80,6 +80,13 @@ def test_without_tensorboard_it_is_told_what_to_install(monkeypatch: pytest.Monk
     with pytest.raises(MachineError, match=r"--log needs tensorboard; pip install 'hello-distill\[log\]'"):
         Log(tmp_path)
     Log()
+
+
+def test_a_log_is_a_folder(tmp_path: Path) -> None:
+    (file := tmp_path / "file").touch()
+    for named, said in (("", "--log '' is no folder"), (file, f"--log {str(file)!r} is no folder")):
+        with pytest.raises(InputError, match=said):
+            Log(named)
 
 
 def test_what_stages_reach_on_held_out_images_is_logged_by_steps(

@@ -14,6 +14,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from hello_distill.cli.artefacts import suited_recipe
 from hello_distill.cli.options import READING, ArgumentParser, add_json, add_reading, add_teacher, read_config
 from hello_distill.cli.output import show
+from hello_distill.data.references import check_there
 from hello_distill.system import publishing
 from hello_distill.system.claims import claimed
 from hello_distill.system.context import Context
@@ -76,7 +77,7 @@ def compare_options(parser: ArgumentParser) -> None:
 
 def compare(options: Namespace) -> None:
     """Run `hello-distill compare`."""
-    publishing.check_writable(Path(options.out).parent)
+    check_ready(options)
     from hello_distill.experiments.comparison import compare as run
     from hello_distill.recipes import find_comparison
 
@@ -101,7 +102,7 @@ def continual_options(parser: ArgumentParser) -> None:
 
 def continual(options: Namespace) -> None:
     """Run `hello-distill continual`."""
-    publishing.check_writable(Path(options.out).parent)
+    check_ready(options)
     from hello_distill.experiments.continual import continual as run
     from hello_distill.recipes import find_continual
 
@@ -127,12 +128,18 @@ def study_options(parser: ArgumentParser) -> None:
 
 def study(options: Namespace) -> None:
     """Run `hello-distill study`."""
-    publishing.check_writable(Path(options.out).parent)
+    check_ready(options)
     from hello_distill.experiments.study import study as run
     from hello_distill.recipes import find_study
 
     chosen = {"variants": options.variants, "students": options.students}
     fill("study", options, run, find_study(options.recipe), **chosen)
+
+
+def check_ready(options: Namespace) -> None:
+    """Raise an error for data that are not there, or a result that cannot be written, before torch is imported."""
+    check_there(options.data)
+    publishing.check_writable(Path(options.out).parent)
 
 
 def fill(name: str, options: Namespace, run: Callable[..., dict[str, Any]], recipe: Taught, **chosen: Any) -> None:
@@ -182,6 +189,7 @@ def plan_options(parser: ArgumentParser) -> None:
 
 def plan(options: Namespace) -> None:
     """Run `hello-distill plan`."""
+    check_there(options.data)
     with claimed(options.out):
         from hello_distill.experiments.plan import plan as make
         from hello_distill.labels.sources.budget import parse_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hello_distill.system.errors import InputError, nearest
+from hello_distill.system.errors import InputError, nearest, printable
 from hello_distill.system.hub import MARK, Repository
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -18,8 +18,13 @@ DOWNLOADED = "fashion-mnist"
 def check_there(source: str) -> None:
     """Raise InputError for a source that is nothing here and cannot be on the Hub, which is not asked."""
     whole = parted(source)[0]
+    if not whole:
+        raise InputError("DATA is empty; give a folder, a file or a Hub id (owner/name)")
     folder, _, config = whole.partition(":")
-    here = Path(whole).is_dir() or Path(whole).is_file() or (config and Path(folder).is_dir())
+    try:
+        here = Path(whole).is_dir() or Path(whole).is_file() or (config and Path(folder).is_dir())
+    except OSError as error:  # a name that no folder can have
+        raise InputError(f"no data at {printable(whole)[:60]}...: {error.strerror}; give a shorter path") from None
     if not here and whole != DOWNLOADED and on_hub(whole) is None:
         raise absent(whole)
 

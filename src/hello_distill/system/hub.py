@@ -48,7 +48,6 @@ class Repository(NamedTuple):
                 f"{text} names no repository on the Hub; write it as owner/name or hf://owner/name@revision"
             )
         name, behind = match.groups()
-        check_name(name)
         if behind and revision and behind != revision:
             raise InputError(f"{text} and --revision {revision} name two revisions; leave one out")
         return cls(name, behind or revision)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from hello_distill.system import distributed
-from hello_distill.system.errors import MachineError
+from hello_distill.system.errors import InputError, MachineError
 
 
 @runtime_checkable
@@ -30,12 +30,14 @@ class Nowhere:
 
 
 class Log:
-    """The event files of one run. Raises MachineError where tensorboard is not installed."""
+    """The event files of one run. Raises InputError for what is no folder, MachineError without tensorboard."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = None if folder is None else Path(folder)
         self._latest: dict[str, Curves] = {}
         if self.folder is not None:
+            if str(folder) == "" or self.folder.is_file():
+                raise InputError(f"--log {str(folder)!r} is no folder; name one, or leave it out")
             self._writer = _writer_class()
 
     def begin(self, what: str, first: int = 0) -> Curves:
