@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Iterator
+from itertools import chain, repeat
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -32,13 +33,17 @@ TEXTS = {
 
 
 def tables() -> str:
-    """Every object of the manifest as a table of its fields, in the order in which they are met."""
+    """Every object of the manifest with its fields, as they are met; labels in a table of their own."""
     places: dict[type, dict[str, list[str]]] = {}
     for model, place, kind in _objects():
         kinds = places.setdefault(model, {}).setdefault(place, [])
         if kind not in kinds:
             kinds.append(kind)
-    return "\n\n".join(_table(model, where) for model, where in places.items()) + "\n"
+    parts: dict[bool, list[str]] = {False: [], True: []}
+    for model, where in places.items():
+        parts[any(map(any, where.values()))] += _rows(model, where)
+    head = ["| object | field | type | meaning |", "|---|---|---|---|"]
+    return "\n\n".join("\n".join([*head, *rows]) for rows in parts.values()) + "\n"
 
 
 def _objects() -> Iterator[tuple[type, str, str]]:
@@ -78,16 +83,15 @@ def _own(model: type) -> dict[str, Any]:
     return {name: hints[name] for name in names if known.get(name) != hints[name]}
 
 
-def _table(model: type, places: dict[str, list[str]]) -> str:
-    """The fields of an object: name, type, meaning."""
+def _rows(model: type, places: dict[str, list[str]]) -> list[str]:
+    """The fields of an object: where it stands, beside the first of them, then name, type, meaning."""
     kinds = {place: f" ({', '.join(names)})" if any(names) else "" for place, names in places.items()}
     title = ", ".join(f"`{place or 'hello.json'}`{kinds[place]}" for place in places)
     said = _docstrings(model)
-    rows = [
-        f"| `{name}` | {_words(hint)}{_absent(model, name)} | {said.get(name, '')} |"
-        for name, hint in _own(model).items()
+    return [
+        f"| {beside} | `{name}` | {_words(hint)}{_absent(model, name)} | {said.get(name, '')} |"
+        for beside, (name, hint) in zip(chain([title], repeat("")), _own(model).items(), strict=False)
     ]
-    return "\n".join([f"**{title}**", "", "| field | type | meaning |", "|---|---|---|", *rows])
 
 
 def _absent(model: type, name: str) -> str:

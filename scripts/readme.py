@@ -68,8 +68,8 @@ LABELS = (
 ROOT = Path(__file__).parents[1]
 TRANSCRIPT = ROOT / "results" / "quickstart.txt"
 MARKED = re.compile(
-    r"(<!-- (results/(?:[\w-]+\.json|quickstart\.txt(?: begins)?|tutorial\.txt \d+)|headline|claims|fields|\$ .+?) -->\n)"
-    r".*?(<!-- end -->)",
+    r"(<!-- (results/(?:[\w-]+\.json|quickstart\.txt(?: begins)?|tutorial\.txt \d+)|headline|claims|fields|\$ .+?)"
+    r" -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
 QUICKSTART = (
