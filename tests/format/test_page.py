@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 import torch
 
 import hello_distill as hd
+from conftest import drawn
+from hello_distill.artifact import save_relabelled
 from hello_distill.format import sizes
 from hello_distill.format.codecs import CODECS
 from hello_distill.format.kinds import KINDS
@@ -21,7 +24,9 @@ from hello_distill.format.manifest import IMAGES, Manifest
 from hello_distill.format.precision import packed
 from hello_distill.format.specs import Augment
 from hello_distill.labels.sources.recording import Draw
+from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.relabel import relabel, wanted
+from hello_distill.stages.kept import fingerprint
 from hello_distill.views import sample_views
 
 RECORDED = Path(__file__).parents[1] / "recorded"
@@ -38,6 +43,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "hard": ("hard", {}),
 }
 """Kinds of labels with their options, such that every form of them is there."""
+TWO = "teacher of two networks"
 
 
 def tables(text: str) -> Iterator[list[dict[str, str]]]:
@@ -63,7 +69,8 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pa
     folder = tmp_path_factory.mktemp("forms")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HELLO_DISTILL_ENCODERS", str(RECORDED / "clip"))
-        yield {
+        patch.setattr(sizes, "SHARD", 1)  # an epoch of stored labels for each file
+        made = {
             form: relabel(
                 RECORDED / ("projector" if kind == "projector" else "teacher"),
                 folder / form.replace(" ", "-"),
@@ -71,6 +78,10 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pa
             )
             for form, (kind, options) in FORMS.items()
         }
+        artifact = hd.load(made["teacher int8"])
+        one = artifact.labels
+        two = TeacherLabels(one.networks * 2, one.members * 2, one.side)
+        yield {**made, TWO: save_relabelled(made["hard"], two, artifact.student, folder / "two")}
 
 
 # Fields.
@@ -130,8 +141,8 @@ def test_files_are_those_that_the_page_names(artefacts: dict[str, Path]) -> None
     named = {*re.findall(r"`([^`\n]+)`", TEXT), *re.findall(r"^### ([\w./]+)", TEXT, re.MULTILINE)}
     for folder in artefacts.values():
         for file in (file for file in folder.rglob("*") if file.is_file()):
-            name = file.relative_to(folder).as_posix()
-            assert name in named or {f"{name.partition('/')[0]}/", file.name} <= named, name
+            name = re.sub(r"\b(0*)\d(?=\.safetensors)", r"\g<1>0", file.relative_to(folder).as_posix())
+            assert name in named or {*name.rpartition("/")[::2]} <= {each.rstrip("/") for each in named}, name
 
 
 # Tensors.
@@ -202,11 +213,12 @@ def test_shapes_are_those_of_the_tables(form: str, artefacts: dict[str, Path], r
         "width": labels.get("encoder", {}).get("width"),
         "classes": len(manifest["classes"]),
         "images": manifest["images"]["count"],
-        "views": manifest["images"]["count"] * labels.get("batches", 0) // labels.get("batches_per_epoch", 1),
         "k": labels.get("codec", {}).get("k"),
     }
     column = form_of(labels)
     for tensors in kept.values():
+        if "length" in tensors:
+            sizes |= {"batches": len(tensors["length"]), "views": int(tensors["length"].sum())}
         for name, tensor in tensors.items():
             (row,) = (
                 row
@@ -222,7 +234,7 @@ def test_shapes_are_those_of_the_tables(form: str, artefacts: dict[str, Path], r
 # The page's own code.
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form.startswith(("projector", "teacher"))])
+@pytest.mark.parametrize("form", [*(form for form in FORMS if form.startswith(("projector", "teacher"))), TWO])
 def test_the_page_s_reader_gives_the_numbers_that_are_loaded(
     form: str, artefacts: dict[str, Path], reader: dict[str, Any]
 ) -> None:
@@ -252,10 +264,8 @@ def test_the_page_s_reader_gives_stored_labels_and_their_views(
 ) -> None:
     artifact = hd.load(artefacts[form])
     manifest, _, _, kept = reader["opened"](artefacts[form])
-    (file,) = kept.values()
-    found = reader["logits"](file, len(manifest["classes"]))
     labels, student = manifest["labels"], manifest["student"]
-    ends = np.cumsum(file["length"])
+    assert len(kept) == -(-labels["batches"] // labels["batches_per_file"])
     drawn = [
         view
         for epoch in range(-(-labels["batches"] // labels["batches_per_epoch"]))
@@ -266,11 +276,15 @@ def test_the_page_s_reader_gives_stored_labels_and_their_views(
     ]  # fmt: skip
     for batch in range(labels["batches"]):
         view = artifact.labels.kept.view(batch)
-        rows = slice(ends[batch] - file["length"][batch], ends[batch])
+        file = kept[f"labels/{batch // labels['batches_per_file']:05d}.safetensors"]
+        place = batch % labels["batches_per_file"]
+        end = file["length"][: place + 1].sum()
+        rows = slice(end - file["length"][place], end)
+        found = reader["logits"](file, len(manifest["classes"]))
         images = torch.zeros(len(view.rows), 3, 4, 4)
         assert np.array_equal(found[rows], artifact.labels.kept.labels(images, view).numpy())
         stored = [file[name][rows] for name in ("rows", "box", "flip", "partner")]
-        stored += [file["share"][batch], file["hole"][batch]]
+        stored += [file["share"][place], file["hole"][place]]
         for one, again, third in zip(stored, view[1:], drawn[batch], strict=True):
             assert np.array_equal(one, np.asarray(again)) and np.array_equal(one, third)
 
@@ -313,6 +327,13 @@ def test_the_page_s_row_of_int4() -> None:
 
 
 # Everything else that has bytes.
+
+
+def test_the_hash_of_test_images_is_what_the_field_says() -> None:
+    data = drawn(2, seed=0)
+    names = json.dumps([[len(data), 3, data.side, data.side], *data.classes])
+    pixels, labels = data.images.numpy().tobytes(), data.targets.numpy().astype("<i8").tobytes()
+    assert fingerprint(data) == hashlib.sha256(names.encode() + pixels + labels).hexdigest()
 
 
 def test_columns_are_those_of_the_page(artefacts: dict[str, Path]) -> None:

@@ -130,7 +130,8 @@ class Expected(Part):
     test_images: Few
     """How many images it was measured on."""
     test_sha256: Sha256
-    """Of these images and their classes."""
+    """Of the JSON `[[n, 3, height, width], name of a class, ...]`, with a space behind each comma and ASCII alone; then
+    of their bytes, and of their labels as int64."""
     environment: dict[Line, Line | int | None]
     """Versions, threads and machine that it was measured with."""
 
