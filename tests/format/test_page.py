@@ -350,8 +350,10 @@ def test_columns_are_those_of_the_page(artefacts: dict[str, Path]) -> None:
     assert paths == [f"{number:06d}.png" for number in range(manifest["images"]["count"])]
 
 
-def test_sums_are_written_as_the_page_says(artefacts: dict[str, Path]) -> None:
+def test_json_and_sums_are_written_as_the_page_says(artefacts: dict[str, Path]) -> None:
     for folder in artefacts.values():
+        for text in ((folder / name).read_bytes() for name in ("hello.json", "config.json")):
+            assert text == (json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
         lines = (folder / "SHA256SUMS").read_bytes().decode().split("\n")
         assert lines.pop() == ""
         names = [re.fullmatch(r"[0-9a-f]{64}  (\S+)", line)[1] for line in lines]  # type: ignore[index]
