@@ -12,6 +12,7 @@ Generated text stands between a marker and `<!-- end -->`. Markers:
     <!-- results/tutorial.txt NUMBER -->   what a cell of the tutorial printed when `make tutorial` ran it
     <!-- headline -->             the README's table and its verdict
     <!-- claims -->               the paper's claims, judged
+    <!-- fields -->               the fields of `hello.json`
     <!-- $ hello-distill ... -->  what a command prints, by running it
 """
 
@@ -31,6 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fields
 import tutorial
 from hello_distill.cli import main
 from hello_distill.cli.output import show
@@ -66,8 +68,8 @@ LABELS = (
 ROOT = Path(__file__).parents[1]
 TRANSCRIPT = ROOT / "results" / "quickstart.txt"
 MARKED = re.compile(
-    r"(<!-- (results/(?:[\w-]+\.json|quickstart\.txt(?: begins)?|tutorial\.txt \d+)|headline|claims|\$ .+?) -->\n)"
-    r".*?(<!-- end -->)",
+    r"(<!-- (results/(?:[\w-]+\.json|quickstart\.txt(?: begins)?|tutorial\.txt \d+)|headline|claims|fields|\$ .+?)"
+    r" -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
 QUICKSTART = (
@@ -414,6 +416,8 @@ def generated(marker: str) -> str:
     if marker == "claims":
         results = [result_of(file.stem) for file in sorted((ROOT / "results").glob("*.json"))]
         return f"{markdown(replace(claims.table(results), notes=()), False)}\n"
+    if marker == "fields":
+        return fields.tables()
     if marker.startswith("results/quickstart.txt"):
         text = TRANSCRIPT.read_text(encoding="utf-8")
         return f"```console\n{beginning(text) if marker.endswith('begins') else text}```\n"

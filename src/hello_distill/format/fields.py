@@ -72,10 +72,13 @@ class File(Part):
     """Size and hash of a file."""
 
     bytes: Count
+    """Its size."""
     sha256: Sha256
+    """Of its bytes, in lower-case hexadecimal digits."""
 
 
 class Weights(File):
     """A public weight file that labels rely on."""
 
     name: Line
+    """For people; it is found by its hash."""

@@ -23,6 +23,7 @@ class LabelPart(Part):
     """What a manifest says of labels. A kind derives its own part, with the fields that `LabelSource.save` returns."""
 
     kind: str
+    """Which labels; the other fields depend on it."""
     parameters: Count
     """Numbers that are stored."""
 

@@ -55,8 +55,11 @@ class Images(Part):
     """How many, and how large."""
 
     count: Few
+    """Rows of the Parquet file."""
     side: Pixels
+    """Height and width in pixels of every image."""
     codec: Codec
+    """How each is encoded."""
     made_of: Line
     """Where the pixels come from: a card must say if they are crops of real images."""
 
@@ -69,10 +72,15 @@ class Reading(Part):
     """How the source was read, where that was asked for: test images are read so, too."""
 
     image_column: Line | None = None
+    """Column with the images."""
     label_column: Line | None = None
+    """Column with the classes."""
     train_split: SplitName | None = None
+    """Split that training images are of."""
     test_split: SplitName | None = None
+    """Split that test images are of."""
     revision: Line | None = None
+    """Of a data set on the Hub."""
     own_classes: Classes | None = None
     """What the source itself calls the classes, in their order, where they were given other names."""
 
@@ -81,9 +89,13 @@ class Source(Part):
     """What is known of the data set that the images were made from; its licence is inherited, never assumed."""
 
     name: Line | None
+    """Its id on the Hub; null for a folder of files."""
     license: Line | None
+    """Its licence by the Hub's name, or `other`; null where it states none."""
     license_name: Line | None
+    """What its card calls a licence that is `other`."""
     license_link: Line | None
+    """Where the card says that this licence is."""
     reading: Annotated[Reading, Field(default_factory=Reading)]
     """Not written where nothing was asked for."""
 
@@ -92,8 +104,11 @@ class Summary(Part):
     """Mean, standard deviation (n - 1) and the values, in percent."""
 
     mean: Annotated[float, Field(ge=0, le=100)]
+    """Their mean."""
     sd: Annotated[float, Field(ge=0, le=100)] | None
+    """Null where there is one value."""
     runs: Annotated[list[Annotated[float, Field(ge=0, le=100)]], Field(min_length=1, max_length=10_000)]
+    """One for each seed, in their order."""
 
     @model_validator(mode="after")
     def _sound(self) -> Summary:
@@ -107,11 +122,18 @@ class Expected(Part):
     """The accuracy that students reach by the recorded training, and on which images that was measured."""
 
     seeds: Annotated[list[Count], Field(min_length=1, max_length=10_000)]
+    """Of the students, at least three different ones."""
     top1_last: Summary
+    """Top-1 accuracy after the last epoch."""
     top1_best: Summary
+    """Top-1 accuracy of the best of the epochs that were tested."""
     test_images: Few
+    """How many images it was measured on."""
     test_sha256: Sha256
+    """Of the JSON `[[n, 3, height, width], name of a class, ...]`, with a space behind each comma and ASCII alone; then
+    of their bytes, and of their labels as int64."""
     environment: dict[Line, Line | int | None]
+    """Versions, threads and machine that it was measured with."""
 
     @model_validator(mode="after")
     def _sound(self) -> Expected:
@@ -126,18 +148,26 @@ class Point(Part):
     """A form of the projector: what it takes, and its faithfulness to the teacher (`scores.Faithfulness`)."""
 
     encoder_rank: Rank
+    """LoRA's rank on convolutions."""
     head_rank: Rank
+    """LoRA's rank on the head."""
     precision: Precision
+    """Of the stored matrices."""
     bytes: Count
+    """Of the files in `projector/`."""
     agreement: Real
+    """Views, in percent, of which it names the teacher's class."""
     error: Real
+    """Squared difference of centred logits over the teacher's own squares."""
 
 
 class ShortClasses(Part):
     """Classes with too few training images, and what became of them."""
 
     rule: Literal["repeat", "fewer"]
+    """Images were used more than once, or there are fewer."""
     training_images: dict[Text, Count]
+    """Number of training images by class, of the short classes alone."""
 
 
 class Figures(BaseModel):
@@ -148,9 +178,11 @@ class Figures(BaseModel):
     fidelity: list[Point] = []
     """Faithfulness of each form that was measured; artefacts that exist call it so."""
     knee: Point | None = None
+    """The smallest whose agreement is within half a percent of the best."""
     skipped_images: dict[Line, Count] = {}
     """Training images left out, by reason."""
     short_classes: ShortClasses | None = None
+    """Not written where every class had enough."""
     teacher_bytes: Annotated[Count, Field(strict=False)] = 0
     """Of the classifier that would otherwise have to be passed on; 0 where it is not known. May be written as 5.0."""
 
@@ -165,25 +197,36 @@ class Teacher(Weights):
     """A teacher that was trained elsewhere and brought along: its name without folders, and its file's hash."""
 
     network: Line
+    """Which network its weights are of."""
 
 
 class Manifest(Part, Generic[Labels]):
     """`hello.json` as a whole."""
 
     format: Literal[2]
+    """Version of this format."""
     classes: Classes
+    """Names of the classes, all different; a label is a place in this list, from 0."""
     ipc: Few
+    """Images per class, at most."""
     images: Images
+    """The images."""
     source: Source
+    """The data set that they were made from."""
     labels: Labels
     """The part of the kind that it names."""
     student: StudentSpec
+    """How students are trained on this artefact."""
     expected: Expected | None
+    """What accuracy they reach; null where it was not measured."""
     figures: Figures
+    """What was measured while it was made."""
     teachers: Annotated[list[Teacher], Field(default_factory=list, max_length=64)]
     """That were brought along; not written where teachers were trained for the artefact, or none."""
     versions: dict[Line, Line | int | None]
+    """Of Python and the packages that made it, the machine's type, threads, processes."""
     files: dict[Annotated[str, Field(max_length=200)], File]
+    """Every file by its path with `/`, but `hello.json` and `SHA256SUMS`."""
 
     @model_validator(mode="after")
     def _sound(self) -> Manifest[Labels]:

@@ -40,6 +40,7 @@ class Codec:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     format: Literal["png", "jpeg", "webp"] = "png"
+    """Of the image files."""
     quality: Annotated[int, Field(ge=0, le=100)] = 90
     """Of JPEG and WebP; PNG is lossless."""
     subsampled: bool = False
@@ -80,11 +81,15 @@ class Optim:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     epochs: Few
+    """Passes over the images."""
     batch_size: Few
+    """At most; batches of an epoch differ by one image at most."""
     lr: NotNegative = 1e-3
     """Learning rate at the start (after the warm-up)."""
     name: Literal["adamw", "sgd"] = "adamw"
+    """Optimiser."""
     weight_decay: NotNegative = 0.01
+    """Decoupled for AdamW, added to gradients for SGD."""
     decayed: Literal["matrices", "all"] = "matrices"
     """Matrices and kernels only, as SRe2L, RDED and G_VBSM do, or everything (SRe2L's code for CIFAR). What has two
     dimensions counts; their codes also ask for `weight` in the name, which spares the position tables of transformers.
@@ -113,6 +118,7 @@ class StudentSpec:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     network: Name = "resnet18"
+    """Which network; never one from a public encoder."""
     loss: Literal["mse", "kl", "standardised", "dist"] = "mse"
     """What compares logits with soft labels: MSE (HeLlO, G_VBSM), KL at a temperature (SRe2L, RDED, LPLD), KL of
     standardised logits (Sun et al. 2024), or the correlations of DIST (Huang et al. 2022)."""
@@ -130,6 +136,7 @@ class StudentSpec:
     augment: Augment = field(default_factory=Augment)
     """A of Algorithm 1."""
     optim: Optim = field(default_factory=lambda: Optim(epochs=300, batch_size=50))
+    """Optimiser and schedule."""
     evaluations: Few = 5
     """How often a training is tested, at even distances up to the last epoch."""
 
@@ -147,9 +154,11 @@ class Interface:
     size: Annotated[int, Field(ge=1, le=1024)]
     """Height and width in pixels of its input; images are resized to it (bicubic, antialiased, clamped to [0, 1])."""
     mean: tuple[Real, Real, Real]
+    """Of red, green and blue in [0, 1]."""
     std: tuple[Positive, Positive, Positive]
     """Of red, green and blue in [0, 1]."""
     outputs: Annotated[int, Field(ge=1, le=2**17)]
+    """How many outputs it has."""
     rows: Annotated[tuple[Count, ...], Field(max_length=2**15)]
     """For each class the number of the output, from 0."""
 

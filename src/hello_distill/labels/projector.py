@@ -38,37 +38,59 @@ class EncoderPart(Part):
     """Public facts of an encoder, its preprocessing among them."""
 
     name: Name
+    """`model/pretrained` of open_clip, `lite`, or `local-dir` for one from a folder."""
     size: Pixels
+    """Height and width in pixels of its input."""
     width: Annotated[int, Field(ge=1, le=2**16)]
+    """Number of its features."""
     mean: Annotated[list[Real], Field(min_length=3, max_length=3)]
+    """Of red, green and blue in [0, 1]."""
     std: Annotated[list[Positive], Field(min_length=3, max_length=3)]
+    """Of red, green and blue in [0, 1]."""
     interpolation: Literal["bicubic"]
+    """How images are resized to its input."""
     knows: Line
+    """What it was trained on."""
     weights: Annotated[list[Weights], Field(min_length=1, max_length=8)]
+    """Its public files, which are not shipped."""
 
 
 class BytesByPrecision(Part):
     """Bytes of a projector in each precision."""
 
     float32: Count
+    """In float32."""
     float16: Count
+    """In float16."""
     int8: Count
+    """In int8."""
     int4: Count
+    """In int4."""
 
 
 class ProjectorPart(LabelPart):
     """The projector: what its matrices are low-rank updates of, and how logits follow from it."""
 
     precision: Precision
+    """Of the stored matrices."""
     bytes_by_precision: BytesByPrecision
+    """Of both files in `projector/`, as this projector would take them."""
     encoder: EncoderPart
+    """The public encoder that they adapt."""
     templates: Templates
+    """Prompts, of which the head is made."""
     convolutions: Annotated[list[Name], Field(max_length=4096)]
+    """Names, inside the image tower, of the convolutions that LoRA adapts, sorted."""
     encoder_rank: Rank
+    """LoRA's rank on convolutions."""
     head_rank: Rank
+    """LoRA's rank on the head."""
     scale: Positive
+    """Factor from the head's output to logits."""
     normalize: bool
+    """Whether features are made unit vectors."""
     formula: Line
+    """How logits follow from an image, for people."""
 
     def files(self) -> set[str]:
         return {f"{FOLDER}/{name}" for name in (ADAPTER_CONFIG, adapter_file(self.precision))}

@@ -18,7 +18,9 @@ class CodecPart(Part):
     """How a stored row of logits is kept."""
 
     name: Literal["float32", "float16", "float8", "int8", "topk"]
+    """Form of a row of logits."""
     k: Annotated[int, Field(ge=1, le=2**15 - 1)] = 0
+    """Logits that `topk` keeps; not written for others."""
 
     @model_validator(mode="after")
     def _k_of_topk(self) -> CodecPart:
@@ -31,21 +33,32 @@ class DrawPart(Part):
     """Which stored batches an epoch takes."""
 
     replacement: bool
+    """Whether a batch may come twice in an epoch."""
     seed: Count
+    """Of the draw."""
     rounds: bool = False
+    """Whether every batch comes once before any comes again; not written where not."""
 
 
 class RecordedPart(LabelPart):
     """Labels stored view by view."""
 
     draw: DrawPart | None
+    """Null where an epoch takes its own batches, in order."""
     batches: Few
+    """Batches that are stored."""
     batches_per_epoch: Few
+    """Batches of an epoch of the training."""
     batches_per_file: Few
+    """Batches of every file but the last."""
     classes: Few
+    """As many as the artefact has."""
     codec: CodecPart
+    """How labels are kept."""
     seed: Count
+    """The student whose views these are."""
     images: Few
+    """As many as the artefact has."""
 
     @model_validator(mode="after")
     def _sound(self) -> RecordedPart:

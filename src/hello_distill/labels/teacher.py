@@ -22,10 +22,15 @@ class TeacherPart(LabelPart):
     """Classifiers' weights."""
 
     networks: Annotated[list[Name], Field(min_length=1, max_length=64)]
+    """Names of the classifiers; the weights of the first lie in `teacher/0.safetensors`."""
     side: Pixels
+    """Height and width in pixels of the images that they see."""
     weights: Annotated[list[Weights], Field(max_length=64)]
+    """Public files that an `encoder/` network starts from; not shipped."""
     combine: Literal["mean", "norm"]
+    """`mean` of the logits; with `norm` each brought to the mean Frobenius norm of all first."""
     batch_statistics: bool
+    """Whether batch normalisation works as in training."""
     precision: TeacherPrecision = "float16"
     """Not written where it is float16, as in artefacts of 0.1.0."""
     interfaces: Annotated[list[Interface | None], Field(default_factory=list, max_length=64)]
