@@ -14,9 +14,12 @@ from hello_distill.data import archives, values
 from hello_distill.data.folders import TEST_WORDS, TRAIN_WORDS, by_split, split_names
 from hello_distill.data.images import Split
 from hello_distill.data.listings import PICTURES
+from hello_distill.data.names import check_names
 from hello_distill.system import context
-from hello_distill.system.errors import InputError, listed
+from hello_distill.system.errors import InputError, listed, one_line
 
+CLASSES = "classes.json"
+"""The file beside shards that lists what the numbers of their classes mean, as `export --to webdataset` writes it."""
 TEXTS = ("cls", "label", "txt", "text", "class")
 """Fields of a sample that hold its class as text; of a `json` one it is the field that `--label-column` names."""
 
@@ -82,11 +85,27 @@ class Shards(NamedTuple):
             raise InputError(f"{self.source}, split {name}: no images in it; fill it or choose another data set")
         column = _label_field(self.source, samples)
         found = values.single(self.source, column, [_value(sample.fields, column) for sample in samples])
-        known = values.classes_of(self.source, column, found) if names is None else names
+        if listed_names := self._listed(found):
+            found = [None if value is None else listed_names[int(value)] for value in values.as_names(found)]
+        known = names or listed_names or values.classes_of(self.source, column, found)
         targets = values.targets_of(f"{self.source}, split {name}", found, known)
         paths = (sample.path for sample in samples)
         split = values.split_at(self.source, name, paths, targets, known, *(file.resolve() for file in self.files))
         return values.without_unlabelled(split.noting(values.said(column, known)))
+
+    def _listed(self, found: Sequence[Any]) -> tuple[str, ...] | None:
+        """The names of classes that are numbers, where a file beside the shards lists them."""
+        file, numbers = Path(self.source) / CLASSES, {name for name in values.as_names(found) if name is not None}
+        try:
+            content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{file} cannot be read ({one_line(error)[:200]}); write it again, or remove it") from None
+        if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+            return None
+        if not all(name.isdecimal() and int(name) < len(content) for name in numbers):
+            return None
+        check_names(str(file), content)
+        return tuple(content)
 
 
 def _samples(shard: Path) -> Iterator[Sample]:

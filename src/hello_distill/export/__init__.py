@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple, get_args
 
 from hello_distill import artifact as artifacts
 from hello_distill.data import parquet
+from hello_distill.data.shards import CLASSES
 from hello_distill.format import pulled
 from hello_distill.system.errors import InputError, nearest
 
 Form = Literal["imagefolder", "webdataset", "onnx"]
 FORMS: tuple[Form, ...] = get_args(Form)
-CLASSES = "classes.json"
 ENDINGS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 LINE = 100
 """Bytes of a file's line among the sums, roughly."""

@@ -8,7 +8,8 @@ import tarfile
 from pathlib import Path
 
 from hello_distill import artifact as artifacts
-from hello_distill.export import CLASSES, Stored, width
+from hello_distill.data.shards import CLASSES
+from hello_distill.export import Stored, width
 
 SHARD = "train-000000.tar"
 BLOCK = 512
