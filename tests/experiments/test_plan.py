@@ -16,7 +16,7 @@ from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison
 from hello_distill.experiments.ledger import Cell
-from hello_distill.experiments.plan import FAR, Way, distill_planned, plan, recommended
+from hello_distill.experiments.plan import FAR, Way, distill_planned, may_be_best, plan, recommended
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Bytes
 from hello_distill.projector import ProjectorSpec
@@ -39,6 +39,12 @@ def test_the_cheapest_within_a_point_of_the_best_that_fits_is_recommended() -> N
     assert recommended(ways, 100) is ways[0]
     with pytest.raises(InputError, match="--bytes 99 is too little: the least that was tried takes 100"):
         recommended(ways, 99)
+
+
+def test_more_students_tell_apart_what_fits_and_may_be_best() -> None:
+    ways = [way(100, 50.0), way(150, 48.1), way(160, 47.9), way(300, 60.0)]
+    assert may_be_best(ways, None) == ways[3:]
+    assert may_be_best(ways, 200) == ways[:2]
 
 
 def test_none_beats_the_front_in_bytes_and_accuracy() -> None:
@@ -74,7 +80,7 @@ def test_a_plan_of_every_way(
     assert making in printed
     assert cli.main([*making.split()[1:-1], str(tmp_path / "made")]) == 0
     made = load(tmp_path / "made")
-    assert made.labels.kind == chosen["labels"].partition("-")[0] and "RECOMMENDED" in printed
+    assert made.labels.kind == chosen["labels"].partition("-")[0] and " ship " in printed
     assert made.student.optim.epochs == recipe.student.optim.epochs, "students train as the recipe says"
     by_name = {(w["images"], w["labels"], w.get("encoder_rank")): w["bytes"] for w in ways}
     full, low = (by_name["hello", "projector-int8", rank]["labels"] for rank in (2, 1))

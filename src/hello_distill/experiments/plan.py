@@ -201,9 +201,9 @@ def _planned(
             stage.figure = "none of the teacher are tried: an artefact holds networks of torchvision and timm only"
     students = _Students(bench, steps)
     ways = list(_tried(bench, recipe, labels, students, seeds[:1]))
-    near = max(way.top1.mean for way in ways) - FAR
+    close = may_be_best(ways, limit)
     for number, way in enumerate(ways):
-        if way.top1.mean >= near:
+        if way in close:
             with _other(bench, way.comparison.projector):
                 ways[number] = students.way(way.cell, seeds)
     return bench, ways, recommended(ways, limit)
@@ -240,12 +240,24 @@ def _makers(recipe: Recipe) -> set[str | None]:
 
 def recommended(ways: Sequence[Way], limit: int | None) -> Way:
     """Of the ways that fit, and are within `MARGIN` of the best of these, that with the fewest bytes."""
-    fitting = [way for way in ways if limit is None or way.total <= limit]
-    if not fitting:
-        least = min(way.total for way in ways)
-        raise InputError(f"--bytes {limit} is too little: the least that was tried takes {least}; lower --ipc")
+    fitting = _fitting(ways, limit)
     best = max(way.top1.mean for way in fitting)
     return min((way for way in fitting if way.top1.mean >= best - MARGIN), key=lambda way: way.total)
+
+
+def may_be_best(ways: Sequence[Way], limit: int | None) -> list[Way]:
+    """The ways that fit, and are within `FAR` of the best of these: further seeds tell them apart."""
+    fitting = _fitting(ways, limit)
+    best = max(way.top1.mean for way in fitting)
+    return [way for way in fitting if way.top1.mean >= best - FAR]
+
+
+def _fitting(ways: Sequence[Way], limit: int | None) -> list[Way]:
+    """The ways that take no more bytes than the limit. Raises InputError where there is none."""
+    if fitting := [way for way in ways if limit is None or way.total <= limit]:
+        return fitting
+    least = min(way.total for way in ways)
+    raise InputError(f"--bytes {limit} is too little: the least that was tried takes {least}; lower --ipc")
 
 
 def _comparison(recipe: Recipe, labels: Mapping[str, LabelKind]) -> Comparison:

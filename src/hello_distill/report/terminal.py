@@ -37,21 +37,18 @@ def drawn(block: page.Table | page.Text) -> Table | Text:
 
 def plan(result: dict[str, Any]) -> Group:
     """What `hello-distill plan` prints: every way that was tried, the fewest bytes first."""
-    head = ("images", "labels", "top-1 on held-out images", "n", "images' size", "labels' size", "in all", "")
+    head = ("images, labels", "top-1", "n", "labels", "in all", "")
     rows = []
     for way in result["ways"]:
-        labels = way["labels"] + (
-            f", ranks {way['encoder_rank']} and {way['head_rank']}" if way.get("head_rank") else ""
-        )
-        top1, size_of = Summary.model_validate(way["held_top1"]), way["bytes"]
-        sizes = [page.weight(size_of[name]) for name in ("images", "labels")]
-        sizes[1] = page.weight(size_of["labels"] + size_of["teacher"])
-        mark = "RECOMMENDED" if way["recommended"] else "front" if way["front"] else ""
-        rows.append(page.row(way["images"], labels, top1, len(top1.runs), *sizes, page.weight(way["total"]), mark))
+        ranks = f", ranks {way['encoder_rank']} and {way['head_rank']}" if way.get("head_rank") else ""
+        top1, labels = Summary.model_validate(way["held_top1"]), way["bytes"]["labels"] + way["bytes"]["teacher"]
+        mark = "ship" if way["recommended"] else "front" if way["front"] else ""
+        sizes = page.weight(labels), page.weight(way["total"])
+        rows.append(page.row(f"{way['images']}, {way['labels']}{ranks}", top1, len(top1.runs), *sizes, mark))
     notes = (
         f"n students of {result['steps']} steps, tested on {result['held_images']} held-out training images. Of what "
-        "comes within a point of the best, the fewest bytes are recommended; `front` is what nothing beats in both. "
-        "Public weights are not shipped.",
+        "comes within a point of the best, the fewest bytes are recommended: `ship`; `front` is what nothing beats in "
+        "both. In all are images and labels; public weights are not shipped.",
     )
     title = f"What to ship of {result['data']} at {result['ipc']} images per class"
     return Group(drawn(page.Table(title, head, rows, notes)), _instead(result))
