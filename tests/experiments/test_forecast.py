@@ -12,11 +12,13 @@ import pytest
 
 from conftest import SIDE
 from hello_distill import api, cli
+from hello_distill.artifact import load
 from hello_distill.data.sources import open_training
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.forecast import Timed, _faithfulness, beside_truth, forecast, slope
 from hello_distill.format import costs
+from hello_distill.format.sizes import num_batches
 from hello_distill.system import context
 from hello_distill.training import fit
 
@@ -45,6 +47,9 @@ def test_steps_and_bytes_are_those_of_the_run(
     for name, folder in (("artefact", out), ("stages", tmp_path / "stages")):
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         assert said["disk"][name] / size == pytest.approx(1, abs=0.5), name  # heads of files are half of so little
+    made = load(out)
+    batches = num_batches(len(made.data), made.student.optim.batch_size)
+    assert said["student"]["least"] == said["student"]["most"] == made.student.optim.epochs * batches
     ladder = {rung["labels"]: rung["bytes"] for rung in costs.info(out)["ladder"]}
     assert said["labels"]["stored float16"] == ladder["stored float16"]
     assert said["labels"]["projector in float16"] == costs.info(out)["labels"]["bytes"]

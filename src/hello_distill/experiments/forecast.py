@@ -28,15 +28,18 @@ from hello_distill.distillers.short_classes import Rule, check_classes
 from hello_distill.format import costs, sizes
 from hello_distill.format.sizes import num_batches
 from hello_distill.labels.sources import budget
-from hello_distill.labels.sources.projector import adapter_bytes
+from hello_distill.labels.sources.projector import ProjectorLabels, adapter_bytes
+from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import Adapter, Projector, fit_projector, lora_numbers, restore, untrained, zero_shot
 from hello_distill.queries import VIEWS, fit_queries
+from hello_distill.student import train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 from hello_distill.system.machine import environment
 from hello_distill.system.progress import Stopwatch
 from hello_distill.teachers import Ensemble, network, train_teachers, weights_bytes
-from hello_distill.types import Classifier
+from hello_distill.training.training_set import TrainingSet
+from hello_distill.types import Classifier, LabelSource
 from hello_distill.views import whole
 
 FEW, MORE = 2, 6
@@ -97,13 +100,15 @@ def forecast(data: str, recipe: Recipe, assume: list[str], short_class: Rule = "
     size = assumed(Size(used - held, len(split.classes), recipe.ipc), assume)
     with context.stage("sample"):
         sample, decoding = _read(split, recipe, side)
-    timed = [Timed("data", size.images, size.images, "images", decoding), *_method(sample, recipe, size)]
+    *stages, student = _method(sample, recipe, size)
+    timed = [Timed("data", size.images, size.images, "images", decoding), *stages]
     grown = size.images * 3 * side**2
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "size": size._asdict(),
         "side": side,
         "stages": [each._asdict() for each in timed],
+        "student": student._asdict(),
         "seconds": [sum(each.seconds * getattr(each, bound) for each in timed) for bound in ("least", "most")],
         "memory": {"decoded_images": grown, "process": peak},
         "disk": disk(sample, recipe, size),
@@ -169,7 +174,7 @@ def _batches(sample: ImageSet, count: int, batch_size: int) -> ImageSet:
 
 
 def _method(sample: ImageSet, recipe: Recipe, size: Size) -> list[Timed]:
-    """The stages of HeLlO, or those of RDED."""
+    """The stages of HeLlO, or those of RDED; the last is a student, which is trained afterwards."""
     spec = recipe.teachers.for_images(size.images)
     short = replace(spec, weak_epochs=(1,), optim=replace(spec.optim, epochs=1), steps=None)
     batch_size = spec.optim.batch_size
@@ -184,8 +189,8 @@ def _method(sample: ImageSet, recipe: Recipe, size: Size) -> list[Timed]:
     assert isinstance(method, HeLlO | RDED)
     timed.append(_patches(sample, method.patches, observer, size))
     if isinstance(method, HeLlO):
-        timed += _projector(sample, method, recipe, observer, size)
-    return timed
+        return timed + _projector(sample, method, recipe, observer, size)
+    return [*timed, _student(sample, recipe, TeacherLabels([spec.network], [observer], sample.side), size)]
 
 
 def _patches(sample: ImageSet, patches: Patches, observer: torch.nn.Module, size: Size) -> Timed:
@@ -204,7 +209,7 @@ def _patches(sample: ImageSet, patches: Patches, observer: torch.nn.Module, size
 
 
 def _projector(sample: ImageSet, method: HeLlO, recipe: Recipe, observer: Any, size: Size) -> list[Timed]:
-    """Eq. 5, Eq. 7 and query fitting."""
+    """Eq. 5, Eq. 7 and query fitting, faithfulness, and a student."""
     spec, distilled = method.projector, size.classes * size.ipc
     encoder = encoders.load(spec.encoder, spec.size)
     start = zero_shot(encoder, sample.classes, spec).to(sample.images.device)
@@ -227,7 +232,7 @@ def _projector(sample: ImageSet, method: HeLlO, recipe: Recipe, observer: Any, s
         timed.append(_queries(sample, method, recipe, (start, first), teacher, distilled))
     forms = budget.as_fitted(first) if method.label_bytes is None else budget.halved(first)
     timed.append(_faithfulness(sample, restore(start, first), weak, len(forms)))
-    return timed
+    return [*timed, _student(sample, recipe, ProjectorLabels(start, first, {}, ()), size)]
 
 
 def _update(sample: ImageSet, method: HeLlO, projector: Projector, distilled: int) -> Timed:
@@ -271,6 +276,22 @@ def _faithfulness(sample: ImageSet, labeller: Classifier, teacher: Classifier, f
         seconds = of(teacher) + forms * of(labeller)
         stage.figure = f"{seconds:.3g} s for a view in {forms} forms"
     return Timed("faithfulness", VIEWS, VIEWS, "views", seconds)
+
+
+def _student(sample: ImageSet, recipe: Recipe, labels: LabelSource, size: Size) -> Timed:
+    """A student of the recipe, with the artefact's own kind of labels."""
+    spec = recipe.student_for(distilled := size.classes * size.ipc)
+    batch = _batches(sample, 1, min(spec.optim.batch_size, distilled))
+
+    def train(steps: int) -> object:
+        short = replace(spec, optim=replace(spec.optim, epochs=steps), evaluations=1)
+        return train_student(TrainingSet(batch, labels, short), sample.rows(torch.arange(0)), 0)
+
+    with context.stage("a few steps of a student") as stage:
+        seconds = slope(train, FEW, MORE)
+        stage.figure = f"{seconds:.3g} s a step"
+    steps = spec.optim.epochs * num_batches(distilled, spec.optim.batch_size)
+    return Timed(f"a student ({spec.network})", steps, steps, "steps", seconds)
 
 
 def disk(sample: ImageSet, recipe: Recipe, size: Size) -> Mapping[str, int]:

@@ -54,19 +54,17 @@ def plan(result: dict[str, Any]) -> Group:
     return Group(drawn(page.Table(title, head, rows, notes)), _instead(result))
 
 
-FOUND = (
-    "What an earlier run has left takes nothing. Tests of teachers and projector, and training students, come on top."
-)
+FOUND = "What an earlier run has left takes nothing. Tests of teachers and projector come on top."
 
 
 def forecast(result: dict[str, Any]) -> Group:
     """What `hello-distill distill --dry-run` prints: time by stage, memory, disk, and labels of every kind."""
     rows = []
-    for stage in result["stages"]:
+    for stage in [*result["stages"], result["student"]]:
         numbers = " to ".join(f"{number:,}" for number in dict.fromkeys((stage["least"], stage["most"])))
         lengths = _lengths([stage["seconds"] * stage[bound] for bound in ("least", "most")])
         rows.append(page.row(stage["stage"], f"{numbers} {stage['unit']}", lengths))
-    rows.append(page.row("in all", "", _lengths(result["seconds"])))
+    rows.insert(-1, page.row("in all", "", _lengths(result["seconds"])))
     size, memory, disk = result["size"], result["memory"], result["disk"]
     title = (
         f"{size['images']:,} training images of {size['classes']:,} classes at {result['side']} pixels, {size['ipc']} "
