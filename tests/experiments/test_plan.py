@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hello_distill import cli
+from hello_distill.api import distill
 from hello_distill.artifact import Artifact, load
 from hello_distill.data import sources
 from hello_distill.distillers.random import RandomImages
@@ -169,3 +171,19 @@ def test_labels_of_another_kind_are_asked_for_by_name(tree: Path, recipe: Recipe
     with pytest.raises(InputError, match="--labels projector-int8: this recipe has no projector; choose others"):
         distill_planned(str(tree), tmp_path / "b", asked, PLANNED, asked="projector-int8")
     assert not (tmp_path / "b").exists()
+
+
+def test_labels_of_another_kind_go_with_the_same_images_and_teachers(
+    tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of stages that both runs name is shared, so nothing is trained again."""
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("training began")
+
+    stages = tmp_path / "stages"
+    own = load(distill(str(tree), tmp_path / "own", recipe, stages))
+    for name in ("hello_distill.stages.train_teachers", "hello_distill.stages.fit_projector"):
+        monkeypatch.setattr(name, never)
+    taught = load(distill_planned(str(tree), tmp_path / "taught", recipe, PLANNED, stages, "teacher"))
+    assert torch.equal(taught.data.images, own.data.images) and taught.labels.kind == "teacher"

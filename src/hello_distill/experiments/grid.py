@@ -136,10 +136,12 @@ def _with_projector(contender: Contender, old: ProjectorSpec, new: ProjectorSpec
 class Bench:
     """The grid at work: what is shared between cells, and where things are kept."""
 
-    def __init__(self, data: str, comparison: Comparison, work: Path) -> None:
+    def __init__(self, data: str, comparison: Comparison, work: Path, stages: Path | None = None) -> None:
         self.data = data
         self.comparison = comparison
         self.work = work
+        self.kept = work / "stages" if stages is None else stages
+        """Where teachers and projectors are kept, as `distill --stages` keeps them."""
         self.material, _, self.source = training_images(data, comparison.base)
         self._stages: dict[TeacherSpec, Stages] = {}
         self._whole: tuple[Bench, Sequence[int]] | None = None
@@ -149,10 +151,10 @@ class Bench:
         """Teachers and projectors, shared by all that ask for the same."""
         spec = spec or self.comparison.base.teachers
         if spec not in self._stages:
-            seed, kept = self.comparison.base.seed, self.work / "stages"
-            augment = self.comparison.base.student.augment
+            base = self.comparison.base
             more, own = self._epochs(spec), self._own(spec)
-            self._stages[spec] = Stages(self.material, spec, seed, kept, more, augment, own, self.comparison.base.codec)
+            chosen = more, base.student.augment, own, base.codec
+            self._stages[spec] = Stages(self.material, spec, base.seed, self.kept, *chosen)
         return self._stages[spec]
 
     def _own(self, spec: TeacherSpec) -> Sequence[OwnTeacher] | None:

@@ -191,7 +191,7 @@ def _planned(
     check_seeds(seeds)
     check(recipe)
     recipe = _shortened(recipe)
-    bench = Bench(data, _comparison(recipe, labels), work)
+    bench = Bench(data, _comparison(recipe, labels), work, stages=work)
     if not len(bench.material.held):
         raise InputError("a plan is made on held-out training images, and there are none; set `held_share` above 0")
     check_counts(bench.material.train, recipe.ipc)
@@ -336,7 +336,7 @@ def _ship(
 ) -> None:
     """Write the artefact of a way that was described, fitted as the recipe says and with its training of students."""
     check(recipe)
-    bench = Bench(data, _comparison(recipe, labels), work)
+    bench = Bench(data, _comparison(recipe, labels), work, stages=work)
     ranks = {name: chosen[name] for name in ("encoder_rank", "head_rank") if name in chosen}
     cell = Cell(chosen["images"], chosen["labels"], recipe.ipc, recipe.student.network)
     student = recipe.student_for(recipe.ipc * len(bench.material.train.classes))
