@@ -11,14 +11,15 @@ return [getComputedStyle(part).color, getComputedStyle(ground ?? document.body).
 """
 
 
-def beyond(browser: Any, width: int) -> list[str]:
+def beyond(browser: Any, width: int, scrolling: str = ".scroll, pre") -> list[str]:
     """Beginnings of elements that stick out of a page of so many pixels on the right, but for those that scroll."""
     inner, scroll = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
     assert inner == width and scroll <= width
     return browser.execute_script(
-        "return [...document.body.querySelectorAll('*')].filter(e => !e.closest('.scroll, pre') || "
-        "e.matches('.scroll, pre')).filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth"
-        " + .5).map(e => e.outerHTML.slice(0, 200))"
+        "return [...document.body.querySelectorAll('*')].filter(e => !e.closest(arguments[0]) || "
+        "e.matches(arguments[0])).filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth"
+        " + .5).map(e => e.outerHTML.slice(0, 200))",
+        scrolling,
     )
 
 
