@@ -303,7 +303,7 @@ def student_settings(settings: dict[str, Any]) -> str:
 
 def measured(stages: dict[str, Any], network: str) -> list[str]:
     """Accuracies of teachers and projector on held-out training images; `network` is the projector's teacher."""
-    names = {**STAGES, "ensemble_top1": "ensemble that the projector learns from"}
+    names = {**STAGES, "ensemble_top1": "mean of the weak teachers, which Eq. 5 imitates"}
     sentences = []
     for name, values in stages.items():
         known = {key: text for key, text in names.items() if values.get(key) is not None}

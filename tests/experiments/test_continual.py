@@ -480,7 +480,7 @@ def test_named_experiments_can_be_written_down(name: str) -> None:
     ablation = recipes.find_study({"small": "ablation", "many": "ablation-many"}[name]).comparison
     method, same = made.comparison.contenders["hello"].distiller, ablation.contenders["+ query fitting"].distiller
     short = recipes.find("hello-small")
-    projector = replace(short.distiller.projector, steps=200, rounds=3, queries=Queries(target="observer", steps=300))
+    projector = replace(short.distiller.projector, steps=200, rounds=3, queries=Queries(steps=300))
     assert method == replace(same, projector=projector, patches=short.distiller.patches)
     assert made.comparison.projector == projector
     base = replace(made.comparison.base, train_limit=ablation.base.train_limit)

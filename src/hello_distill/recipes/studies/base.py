@@ -40,7 +40,7 @@ def small() -> Recipe:
     fitting makes up for some of it. Images are RDED's single crops, the paper's choice.
     """
     recipe = hello_small()
-    method = projecting(in_epochs(hello_of(recipe), 2), queries=Queries(target="observer", steps=300))
+    method = projecting(in_epochs(hello_of(recipe), 2), queries=Queries(steps=300))
     method = replace(method, patches=SINGLE)
     optim = replace(recipe.teachers.optim, epochs=20)
     teachers = replace(recipe.teachers, network=NETWORK, weak_epochs=(8, 14, 20), optim=optim)
