@@ -461,16 +461,16 @@ def test_the_command_passes_on_what_is_given(
     monkeypatch.setattr(importlib.import_module("hello_distill.experiments.study"), "study", ran)
     out = str(tmp_path / "r.json")
     given = ["--recipe", "ablation", "--variants", "+ LoRA", "--ipc", "10", "--seeds", "4"]
-    assert cli.main(["study", "DATA", "--out", out, *given]) == 0
+    assert cli.main(["study", "me/DATA", "--out", out, *given]) == 0
     data, file, wanted, chosen = calls[0]
-    assert (data, file, wanted) == ("DATA", out, STUDIES["ablation"]())
+    assert (data, file, wanted) == ("me/DATA", out, STUDIES["ablation"]())
     assert chosen == {"variants": ["+ LoRA"], "ipcs": [10], "students": None, "seeds": [4]}
     named = (
         "hello-distill study DATA --out r.json --recipe ablation --variants '+ LoRA' --ipc 10 --seeds 4 --max-bad 0.01"
     )
     assert json.loads((tmp_path / "r.json").read_text())["commands"] == [named]
     assert "Which?" in capsys.readouterr().out
-    assert cli.main(["study", "DATA", "--out", out, "--recipe", "ablations"]) == 2
+    assert cli.main(["study", "me/DATA", "--out", out, "--recipe", "ablations"]) == 2
     assert "unknown study 'ablations': did you mean 'ablation'" in capsys.readouterr().err
 
 

@@ -6,6 +6,7 @@ import copy
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -110,14 +111,19 @@ def _images(folder: Path, side: int, number: int) -> Iterator[Pair]:
 
     count = CLASSES * number
     yield Pair(f"decode and crop, {side} px", cut, cut_plainly, count, "images", 1.0)
-    yield Pair(
-        f"choose patches, {side} px",
-        lambda: spec(read(), network, IPC, 0),
-        lambda: plain.patches(files, network, IPC, FACTOR, CROPS, side),
-        count,
-        "images",
-        4.0,
-    )
+
+    def choose(chosen: Patches) -> object:
+        return chosen(read(), network, IPC, 0)
+
+    for what, chosen in (("choose padded patches", spec), ("choose patches", replace(spec, padded=False))):
+        yield Pair(
+            f"{what}, {side} px",
+            partial(choose, chosen),
+            lambda: plain.patches(files, network, IPC, FACTOR, CROPS, side),
+            count,
+            "images",
+            4.0,
+        )
 
 
 def _teacher(data: ImageSet) -> Pair:

@@ -54,6 +54,9 @@ def images(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
 def images_photographs() -> Study:
     """The same for photographs of 64 pixels, IPC 10: any, `cpu`'s own, RDED's single crops, and mosaics of four.
 
+    Of mosaics two more, by a network that takes patches as they are: padded, as RDED's code shows them, and unpadded,
+    which is a quarter of the work.
+
     The recipe `cpu` scaled down: `convnet4_w64` for ResNet-18, 5,000 images for 10,000, students of 150 epochs for 240,
     tested once.
 
@@ -63,11 +66,14 @@ def images_photographs() -> Study:
     teachers = replace(recipe.teachers, network="convnet4_w64")
     student = replace(recipe.student, network=teachers.network, evaluations=1)
     recipe = replace(recipe, train_limit=5_000, teachers=teachers, student=student, student_steps=None)
+    mosaics, larger = replace(SINGLE, factor=2), replace(teachers, network="resnet18")
     contenders = {
         "any whole images": Contender(RandomImages()),
         "easy of a small pool": Contender(RDED(EASY)),
         "easy crops": Contender(RDED(SINGLE)),
-        "mosaics": Contender(RDED(replace(SINGLE, factor=2))),
+        "mosaics": Contender(RDED(mosaics)),
+        "mosaics, chosen by ResNet-18": Contender(RDED(mosaics), teachers=larger),
+        "mosaics, chosen by ResNet-18 unpadded": Contender(RDED(replace(mosaics, padded=False)), teachers=larger),
         "herding": Contender(Coreset("herding", "lite", 96)),
         "k-centre": Contender(Coreset("k-centre", "lite", 96)),
     }
