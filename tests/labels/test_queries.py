@@ -238,6 +238,29 @@ def test_eq_5_goes_on_in_rounds_for_as_long_as_one_pays(
     assert adapter.scale == once.scale
 
 
+def test_a_round_is_found_again_whatever_ends_the_rounds(
+    material: Material, recipe: Recipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = replace(recipe.distiller.projector, queries=None)
+    ended = replace(spec, rounds=2, gain=0.0)
+    measured = iter([0.9, 0.5, 0.3] * 2)
+    monkeypatch.setattr(Stages, "_judged", lambda *_: lambda adapter: Faithfulness(50.0, next(measured)))
+    fits: list[str] = []
+
+    def counted(*given: Any) -> Adapter:
+        fits.append(given[-1])
+        return fit_projector(*given)
+
+    monkeypatch.setattr("hello_distill.stages.fit_projector", counted)
+    whole = Stages(material, recipe.teachers, 0, tmp_path / "whole", augment=VIEWS).projector(ended).adapter
+    assert fits == ["projector, round 1", "projector, round 2"]
+    kept = tmp_path / "in two"
+    Stages(material, recipe.teachers, 0, kept, augment=VIEWS).projector(spec)
+    adapter = Stages(material, recipe.teachers, 0, kept, augment=VIEWS).projector(ended).adapter
+    assert fits[2:] == ["projector", "projector, round 2"], "a fit without rounds is the first of them"
+    assert adapter.fingerprint() == whole.fingerprint()
+
+
 def test_rounds_are_judged_by_the_ensemble_on_views_of_held_out_images(material: Material, recipe: Recipe) -> None:
     stages = Stages(material, recipe.teachers, 0, augment=VIEWS)
     fitted = stages.projector(replace(recipe.distiller.projector, queries=None))

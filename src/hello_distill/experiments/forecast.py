@@ -308,7 +308,7 @@ def disk(sample: ImageSet, recipe: Recipe, size: Size) -> Mapping[str, int]:
     if isinstance(recipe.distiller, HeLlO):
         assert encoder is not None and projector is not None
         stages += (recipe.distiller.update is not None) * size.classes * size.ipc * 3 * sample.side**2
-        fits = 1 + (projector.queries is not None)
+        fits = 1 + projector.rounds + (projector.queries is not None)
         stages += fits * 4 * lora_numbers(encoder, projector, size.classes)
     return {"artefact": api.expected_bytes(sized, replace(recipe, ipc=size.ipc), encoder), "stages": stages}
 

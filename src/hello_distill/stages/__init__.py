@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from hello_distill.projector import (
     zero_shot,
 )
 from hello_distill.queries import ROUND, UNSEEN, Views, fit_queries, labelled_views, on_views
-from hello_distill.stages.given import Fitted, Probed, length, log_held_out, steps_taken
+from hello_distill.stages.given import Fitted, Probed, alone, length, log_checkpoints, log_held_out, steps_taken
 from hello_distill.stages.kept import Computed, Kept, fingerprint, read, write
 from hello_distill.system import context, room
 from hello_distill.system.errors import DivergedError
@@ -106,7 +106,7 @@ class Stages:
             with self._failing_again(repr(spec)), context.stage(f"teachers {name or ''}".strip()) as stage:
                 self._teachers[spec.network] = self._cached_teachers(spec)
                 measured = self._measure(self._teachers[spec.network])
-                self._log_checkpoints(spec, self._teachers[spec.network])
+                log_checkpoints(spec, self._teachers[spec.network], self.material)
                 stage.figure = summary(spec, measured, len(self.material.train))
             if name is None:
                 self.figures |= measured
@@ -140,13 +140,6 @@ class Stages:
             "ensemble_top1": top1(teachers.ensemble, held),
             "teacher_bytes": weights_bytes(teachers.observer),
         }
-
-    def _log_checkpoints(self, spec: TeacherSpec, teachers: Teachers) -> None:
-        """How accurate each weak teacher is on held-out images: measured for the run's curves alone."""
-        if context.current().log.folder is not None and not spec.sources:
-            batches, held = sizes.num_batches(len(self.material.train), spec.optim.batch_size), self.material.held
-            members = zip(spec.weak_epochs, teachers.ensemble.members, strict=True)
-            log_held_out("teachers", {epoch * batches: top1(member, held) for epoch, member in members})
 
     def _cached_teachers(self, spec: TeacherSpec) -> Teachers:
         """A training's checkpoints, each in a folder of its own; the observer is that of the last epoch.
@@ -195,7 +188,7 @@ class Stages:
         """
         origin = (*([] if data is None else [fingerprint(data)]), *([] if earlier is None else [earlier.fingerprint()]))
         data = self.material.train if data is None else data
-        key = repr((replace(spec, precision="float32", queries=None), *origin))
+        key = repr((alone(spec), *origin))
         if key not in self._fitted:
             encoder = encoders.load(spec.encoder, spec.size)
             start = zero_shot(encoder, self.material.train.classes, spec).to(self.material.train.images.device)
@@ -234,6 +227,8 @@ class Stages:
         origin: Sequence[str],
     ) -> tuple[Adapter, list[float]]:
         """The adapter, and the relative errors on views of held-out images where there are rounds: see `in_rounds`."""
+        specs = alone(spec), self.taught_by, [w.sha256 for w in encoder.weights], *origin
+        needed = 4 * lora_numbers(encoder, spec, len(start.label_head.weight))
 
         def compute() -> Computed:
             ensemble = Ensemble([*self.teachers().ensemble.members], spec.match)  # of the spec's own mean
@@ -242,7 +237,10 @@ class Stages:
             def fitted(number: int, best: Adapter) -> Adapter:
                 seed = self.seed + (number - 1) * ROUND
                 what = "projector" if spec.rounds == 1 else f"projector, round {number}"
-                return fit_projector(start, encoder, data, ensemble, spec, seed, best, what)
+                one = replace(alone(spec), rounds=1, gain=0.0), *specs[1:], number, best.fingerprint()
+                fit = partial(fit_projector, start, encoder, data, ensemble, spec, seed, best, what)
+                matrices, _ = self._kept.computed("rounds", one, needed, lambda: (fit().matrices, {}))
+                return replace(best, kept=matrices, matrices=matrices, precision="float32")
 
             if spec.rounds == 1:
                 adapter, errors = fitted(1, first), list[float]()
@@ -251,9 +249,6 @@ class Stages:
                 adapter, errors = in_rounds(first, fitted, judged, spec.rounds, spec.gain, "projector")
             return adapter.matrices, {**{name: getattr(adapter, name) for name in ADAPTER_FACTS}, "errors": errors}
 
-        weights = [w.sha256 for w in encoder.weights]
-        specs = replace(spec, precision="float32", queries=None), self.taught_by, weights, *origin
-        needed = 4 * lora_numbers(encoder, spec, len(start.label_head.weight))
         matrices, facts = self._kept.computed("projectors", specs, needed, compute)
         errors = facts.pop("errors")
         return Adapter(matrices, matrices, "float32", **{**facts, "convolutions": tuple(facts["convolutions"])}), errors
@@ -325,8 +320,7 @@ class Stages:
             return dict(trained.state_dict()), {"fitted_numbers": fitted}
 
         weights = [w.sha256 for w in encoder.weights]
-        fitting = replace(spec, precision="float32", queries=None)
-        specs = fitting, self.taught_by if taught else None, lora, weights
+        specs = alone(spec), self.taught_by if taught else None, lora, weights
         with self._failing_again(repr((spec, taught, lora))), context.stage("probe") as stage:
             state, figures = self._kept.computed("probes", specs, 0, compute)
             model = self._network(encoder_name(spec), state)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import nn
 
+from hello_distill.data.images import Material
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format import sizes
 from hello_distill.projector import Adapter, Projector, ProjectorSpec
 from hello_distill.system import context
+from hello_distill.teachers import Teachers, TeacherSpec
 from hello_distill.training.rounds import described
+from hello_distill.training.scores import top1
 
 
 class Fitted(NamedTuple):
@@ -34,6 +38,11 @@ class Probed(NamedTuple):
     figures: dict[str, Any]
 
 
+def alone(spec: ProjectorSpec) -> ProjectorSpec:
+    """What Eq. 5 depends on: neither how the matrices are stored nor what comes after it."""
+    return replace(spec, precision="float32", queries=None)
+
+
 def length(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> str:
     """How long a fit on so many images lasted and, where it has rounds, why it ended, in words."""
     ended = f", {described(errors, spec.gain)}" if errors else ""
@@ -52,3 +61,11 @@ def log_held_out(what: str, accuracies: Mapping[int, float | None]) -> None:
     for step, accuracy in accuracies.items():
         if accuracy is not None:
             curves.add_scalar("top1", accuracy, step)
+
+
+def log_checkpoints(spec: TeacherSpec, teachers: Teachers, material: Material) -> None:
+    """How accurate each weak teacher is on held-out images: measured for the run's curves alone."""
+    if context.current().log.folder is not None and not spec.sources:
+        batches = sizes.num_batches(len(material.train), spec.optim.batch_size)
+        members = zip(spec.weak_epochs, teachers.ensemble.members, strict=True)
+        log_held_out("teachers", {epoch * batches: top1(member, material.held) for epoch, member in members})
