@@ -62,6 +62,23 @@ def test_samplers_and_subsets_work(artefact: Path) -> None:
     assert torch.equal(batch.soft, opened.labels(batch.images, still_view(6, SIDE)))
 
 
+def test_samples_that_a_transform_changed_are_not_collated(artefact: Path) -> None:
+    """Floats would be divided by 255 once more, and every view black."""
+    opened = hd.load(artefact)
+    image, target = opened.dataset()[0]
+    floats, other = (image / 255, target), (image, 4)
+    for samples in (
+        [floats],
+        [(image[:1], target)],
+        [other],
+        [(image, target), (image[:, 1:, 1:], target)],
+        [image],
+        [],
+    ):
+        with pytest.raises(hd.InputError, match=r"^samples to collate are as `dataset\(\)` gives them"):
+            opened.collate()(samples)
+
+
 @pytest.mark.parametrize("kind", ["static", "stored", "pruned", "quantized"])
 def test_labels_of_an_order_of_their_own_are_not_collated(kind: str, kinds: dict[str, Path]) -> None:
     opened = hd.load(kinds[kind])
