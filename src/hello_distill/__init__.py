@@ -13,6 +13,7 @@ Names are imported on first use, so that `hello-distill --help` need not wait fo
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from hello_distill.system.context import Context
     from hello_distill.system.errors import ArtifactError, HelloError, InputError, MachineError
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+"""Threads that wait for each other sleep. By default they spin, and a training step on all cores takes many times as
+long as alone once another process runs; read when torch is imported, so an earlier import leaves it as it is."""
 _HOMES = {
     **dict.fromkeys(("distill", "record", "reproduce", "train", "verify"), "api"),
     **dict.fromkeys(("Artifact", "load"), "artifact"),
