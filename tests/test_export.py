@@ -23,7 +23,7 @@ from torch import nn
 import hello_distill as hd
 from conftest import SIDE
 from hello_distill import cli, export
-from hello_distill.data.sources import open_training
+from hello_distill.data.sources import open_test, open_training
 from hello_distill.distillers.random import RandomImages
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.export import onnx
@@ -145,6 +145,19 @@ def test_shards_are_read_back_with_the_classes_in_the_artefacts_order(odd_names:
     read, skipped = open_training(str(out)).read(opened.data.side)
     assert not skipped.bad and list(read.classes) == NAMES
     assert torch.equal(read.images, opened.data.images) and torch.equal(read.targets, opened.data.targets)
+    for name in ("train", "test"):
+        shutil.copytree(out, tmp_path / "both" / name)
+    both = str(tmp_path / "both")
+    assert list(open_training(str(out / "train-000000.tar")).classes) == NAMES, "of a shard by itself"
+    assert list(open_training(both).classes) == list(open_test(both).classes) == NAMES, "of shards in folders"
+    assert "classes are those of classes.json: " in " ".join(open_training(both).notes), "they are not sorted"
+
+
+def test_a_list_of_too_few_classes_beside_shards_is_refused(odd_names: Path, tmp_path: Path) -> None:
+    out = export.export(odd_names, tmp_path / "shards", to="webdataset")
+    (out / "classes.json").write_text(json.dumps(NAMES[:-1]), encoding="utf-8")
+    with pytest.raises(hd.InputError, match=r"classes.json lists \d+ names, and the shards have a class \d+; list"):
+        open_training(str(out))
 
 
 def test_shards_of_a_part_and_of_other_formats(tree: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -201,6 +202,10 @@ def save(
     return Path(out)
 
 
+OF_LABELS = {"fidelity", "knee", "labels_on_held_out", "view_agreement", "view_error"}
+"""Figures of a manifest that are measured on its labels, and say nothing of others."""
+
+
 def save_relabelled(
     folder: str | Path,
     labels: LabelSource,
@@ -212,7 +217,7 @@ def save_relabelled(
     """Write an artefact with the images of another, byte for byte, and other labels.
 
     `teachers` were brought along to make these labels, `source` is where the images come from (None: as the other
-    says). What accuracy to expect of it is not known.
+    says). What accuracy to expect of it is not known, nor, unless the labels are the same, how faithful they are.
     """
     root, manifest = Path(folder), verification.check_files(folder)
     manifest |= {} if source is None else {"source": _stated(source)}
@@ -226,8 +231,17 @@ def save_relabelled(
             "student": dataclasses.asdict(student),
             "versions": distributed.made_with(),
         }
+        if not _same(root, partial, set(manifest["files"]) - {*copied, CARD}, copied):
+            figures = {name: value for name, value in manifest["figures"].items() if name not in OF_LABELS}
+            manifest |= {"figures": figures}
         _describe(partial, {**manifest, "expected": None})
     return Path(out)
+
+
+def _same(root: Path, partial: Path, names: set[str], others: Sequence[str]) -> bool:
+    """Whether what is in a folder beside `others` is, byte for byte, what another has under these names."""
+    written = {file.relative_to(partial).as_posix() for file in partial.rglob("*") if file.is_file()} - set(others)
+    return written == names and len(filecmp.cmpfiles(root, partial, names, shallow=False)[0]) == len(names)
 
 
 def save_measured(folder: str | Path, expected: dict[str, Any], out: str | Path) -> Path:

@@ -353,6 +353,8 @@ def test_a_broken_artefact_ends_with_4(capsys: pytest.CaptureFixture[str], artef
         ("labels a --kind pruned --out y --keep all", "--keep must be a number, not 'all'"),
         ("labels a --kind pruned --out y --replacement maybe", "--replacement must be true or false, not 'maybe'"),
         ("info a --json=1", "--json takes no value"),
+        ("export a --out y --to png", "--to must be imagefolder or webdataset or onnx, not 'png'"),
+        ("distill x --out y --square round", "--square must be crop or pad or squash, not 'round'"),
     ],
 )
 def test_wrong_options_are_told_in_one_sentence(arguments: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,18 @@ def test_a_student_of_stored_labels_is_that_of_online_labels_bit_for_bit(
     assert any(not torch.equal(other[name], value) for name, value in expected.items())
 
 
+def test_figures_of_labels_are_not_said_of_others(artefact: Path, tmp_path: Path) -> None:
+    """`info` would call the projector's agreement that of a single label for each image."""
+    made, opened = hd.info(artefact)["figures"], artifacts.load(artefact)
+    same = artifacts.save_relabelled(artefact, opened.labels, opened.student, tmp_path / "same")
+    assert hd.info(same)["figures"] == made and {"view_agreement", "labels_on_held_out", "fidelity"} <= made.keys()
+    for kind in ("hard", "static"):
+        kept = hd.info(relabel(artefact, tmp_path / kind, wanted(kind)))["figures"]
+        assert kept == {name: value for name, value in made.items() if name not in artifacts.OF_LABELS} and kept
+    rounded = artifacts.save_relabelled(artefact, opened.labels.rounded("int8"), opened.student, tmp_path / "rounded")
+    assert "view_agreement" not in hd.info(rounded)["figures"]
+
+
 FORMS = {
     "stored": (wanted("stored"), {}),
     "one": (wanted("stored", views=1), {"epochs": 1}),

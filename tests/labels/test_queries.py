@@ -100,6 +100,7 @@ def test_query_fitting_halves_the_error_on_views_that_no_fit_has_seen(
         ([1.0, 0.4, 0.39], 2, 2, "the last round lowered it by less than 20 %"),
         ([1.0, 0.4, 0.5], 2, 1, "the last round lowered it by less than 20 %"),
         ([1.0, 2.0], 1, 0, "the last round lowered it by less than 20 %"),
+        ([1.0, 0.5], 1, 1, "one round is the most, though the last one paid"),
         ([1.0, 0.5, 0.2, 0.1], 3, 3, "3 rounds are the most, though the last one paid"),
     ],
 )

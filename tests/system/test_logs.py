@@ -84,9 +84,14 @@ def test_without_tensorboard_it_is_told_what_to_install(monkeypatch: pytest.Monk
 
 def test_a_log_is_a_folder(tmp_path: Path) -> None:
     (file := tmp_path / "file").touch()
-    for named, said in (("", "--log '' is no folder"), (file, f"--log {str(file)!r} is no folder")):
-        with pytest.raises(InputError, match=said):
+    for named in ("", file, file / "below"):
+        with pytest.raises(InputError, match=f"--log {str(named)!r} is no folder"):
             Log(named)
+
+
+def test_a_log_that_cannot_be_written_is_told_by_its_option() -> None:
+    with pytest.raises(MachineError, match="--log /proc/log cannot be written: No such file or directory; name"):
+        Log("/proc/log").begin("teachers")
 
 
 def test_what_stages_reach_on_held_out_images_is_logged_by_steps(

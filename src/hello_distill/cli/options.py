@@ -163,8 +163,8 @@ def sentence(parser: argparse.ArgumentParser, message: str) -> str:
     message = one_line(message)
     if match := re.match(r"unrecognized arguments: (.*)", message):
         return _unknown(parser, match[1].split())
-    if match := re.match(r"argument \S+: invalid choice: '(.*?)'", message):
-        return f"unknown command {match[1]!r}: {nearest(match[1], _commands(parser))}"
+    if match := re.match(r"argument (?:-\w/)?(\S+): invalid choice: '(.*?)'", message):
+        return _no_choice(parser, match[1], match[2])
     if message.startswith('expected "subcommand" to be one of'):
         return f"no command given; there are {', '.join(_commands(parser))}; `{parser.prog} --help` says what each does"
     if match := re.match(r"the following arguments are required: (.*)", message):
@@ -183,6 +183,13 @@ def _unknown(parser: argparse.ArgumentParser, arguments: list[str]) -> str:
     name = wrong.partition("=")[0]
     known = [option for option in parser._option_string_actions if option.startswith("--")]
     return f"unknown option {name}: {nearest(name, known)}"
+
+
+def _no_choice(parser: argparse.ArgumentParser, name: str, value: str) -> str:
+    """A value that an option does not have, or a command that there is not."""
+    if (option := parser._option_string_actions.get(name)) and option.choices:
+        return f"{name} must be {' or '.join(map(str, option.choices))}, not {value!r}"
+    return f"unknown command {value!r}: {nearest(value, _commands(parser))}"
 
 
 def _missing(parser: argparse.ArgumentParser, names: list[str]) -> str:

@@ -91,19 +91,30 @@ class Shards(NamedTuple):
         targets = values.targets_of(f"{self.source}, split {name}", found, known)
         paths = (sample.path for sample in samples)
         split = values.split_at(self.source, name, paths, targets, known, *(file.resolve() for file in self.files))
-        return values.without_unlabelled(split.noting(values.said(column, known)))
+        note = f"classes are those of {CLASSES}: {listed(known)}" if listed_names else values.said(column, known)
+        return values.without_unlabelled(split.noting(note))
 
     def _listed(self, found: Sequence[Any]) -> tuple[str, ...] | None:
-        """The names of classes that are numbers, where a file beside the shards lists them."""
-        file, numbers = Path(self.source) / CLASSES, {name for name in values.as_names(found) if name is not None}
+        """The names of classes that are numbers, where a file beside the shards, or above their folders, lists them.
+
+        Raises InputError where it cannot be read, or lists too few names or such as no class has.
+        """
+        numbers = {name for name in values.as_names(found) if name is not None}
+        folders = dict.fromkeys([Path(self.source), *(file.parent for file in self.files)])
+        file = next((folder / CLASSES for folder in folders if (folder / CLASSES).is_file()), None)
+        if file is None or not all(map(str.isdecimal, numbers)):
+            return None
         try:
-            content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+            content = json.loads(file.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{file} cannot be read ({one_line(error)[:200]}); write it again, or remove it") from None
         if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
             return None
-        if not all(name.isdecimal() and int(name) < len(content) for name in numbers):
-            return None
+        if (last := max(map(int, numbers), default=0)) >= len(content):
+            raise InputError(
+                f"{file} lists {len(content)} names, and the shards have a class {last}; list one for each number from "
+                "0, or remove it"
+            )
         check_names(str(file), content)
         return tuple(content)
 

@@ -71,8 +71,9 @@ class Way:
         return self.bytes.total
 
     def described(self, ways: Sequence[Way], best: Way) -> dict[str, Any]:
-        """As it is written down; `front` are those that none beats in both bytes and accuracy."""
-        beaten = any(w.total <= self.total and w.top1.mean > self.top1.mean for w in ways)
+        """As it is written down; `front` are those that none beats in bytes or accuracy without losing in the other."""
+        mine = self.total, self.top1.mean
+        beaten = any(w.total <= mine[0] and w.top1.mean >= mine[1] and (w.total, w.top1.mean) != mine for w in ways)
         names = {"images": self.cell.method, "labels": self.cell.labels}
         spec = self.comparison.projector
         ranks = {"encoder_rank": spec.encoder_rank, "head_rank": spec.head_rank} if self.bytes.public else {}

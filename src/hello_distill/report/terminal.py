@@ -47,8 +47,8 @@ def plan(result: dict[str, Any]) -> Group:
         rows.append(page.row(f"{way['images']}, {way['labels']}{ranks}", top1, len(top1.runs), *sizes, mark))
     notes = (
         f"n students of {result['steps']} steps, tested on {result['held_images']} held-out training images. Of what "
-        "comes within a point of the best, the fewest bytes are recommended: `ship`; `front` is what nothing beats in "
-        "both. In all are images and labels; public weights are not shipped.",
+        "comes within a point of the best, the fewest bytes are recommended: `ship`; `front` is what nothing "
+        "beats in one without losing in the other. In all are images and labels; public weights are not shipped.",
     )
     title = f"What to ship of {result['data']} at {result['ipc']} images per class"
     return Group(drawn(page.Table(title, head, rows, notes)), _instead(result))

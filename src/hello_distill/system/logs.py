@@ -36,21 +36,31 @@ class Log:
         self.folder = None if folder is None else Path(folder)
         self._latest: dict[str, Curves] = {}
         if self.folder is not None:
-            if str(folder) == "" or self.folder.is_file():
+            there = next(path for path in (self.folder, *self.folder.absolute().parents) if path.exists())
+            if str(folder) == "" or not there.is_dir():
                 raise InputError(f"--log {str(folder)!r} is no folder; name one, or leave it out")
             self._writer = _writer_class()
 
     def begin(self, what: str, first: int = 0) -> Curves:
-        """Curves of a training that begins, or goes on at step `first`: what was logged from there on goes."""
+        """Curves of a training that begins, or goes on at step `first`: what was logged from there on goes.
+
+        Raises MachineError where they cannot be written.
+        """
         if self.folder is None or not distributed.first():
             return Nowhere()
         name = re.sub(r"\W+", "-", what).strip("-")
         taken = [path.name for path in self.folder.glob(f"{name}*")]
         free = next(n for n in range(1, len(taken) + 2) if _numbered(name, n) not in taken)
         number = max(1, free - 1) if first else free  # what goes on is the last that began
-        curves: Curves = self._writer(self.folder / _numbered(name, number), purge_step=first or None, flush_secs=10)
-        self._latest[what] = curves
-        return curves
+        try:
+            self._latest[what] = self._writer(
+                self.folder / _numbered(name, number), purge_step=first or None, flush_secs=10
+            )
+        except OSError as error:
+            raise MachineError(
+                f"--log {self.folder} cannot be written: {error.strerror}; name another folder"
+            ) from None
+        return self._latest[what]
 
     def latest(self, what: str) -> Curves:
         """Curves of the training of this name that began last."""

@@ -55,7 +55,8 @@ def paid(errors: Sequence[float], gain: float) -> bool:
 def why_ended(errors: Sequence[float], gain: float) -> str:
     """Why there were no more rounds, in words."""
     if paid(errors, gain):
-        return f"{len(errors) - 1} rounds are the most, though the last one paid"
+        most = "one round is" if len(errors) == 2 else f"{len(errors) - 1} rounds are"
+        return f"{most} the most, though the last one paid"
     return f"the last round lowered it by less than {100 * gain:g} %"
 
 
