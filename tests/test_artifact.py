@@ -336,6 +336,17 @@ def test_a_recipe_survives_json(recipe: Recipe) -> None:
         assert recipe.with_changes(written) == make(), name
 
 
+def test_epochs_of_a_config_count_in_the_place_of_a_recipe_s_steps() -> None:
+    recipe, optim = hd.recipe("cpu"), {"optim": {"epochs": 12}}
+    assert recipe.student_steps and recipe.teachers.steps and recipe.distiller.projector_spec.steps
+    changed = recipe.with_changes({"student": optim, "teachers": optim, "distiller": {"projector": optim}})
+    assert changed.student_for(100).optim.epochs == changed.teachers.for_images(9000).optim.epochs == 12
+    assert changed.distiller.projector_spec.steps is None
+    assert recipe.with_changes({"student": {"optim": {"lr": 0.1}}}).student_steps == recipe.student_steps
+    both = recipe.with_changes({"student": optim, "student_steps": 50})
+    assert both.student_for(100).optim.epochs == 10, "50 steps of 20 images"
+
+
 def test_another_encoder_comes_at_its_own_size() -> None:
     changed = hd.recipe("demo").with_encoder("ViT-B-32/openai")
     assert (changed.distiller.projector.encoder, changed.distiller.projector.size) == ("ViT-B-32/openai", None)

@@ -24,7 +24,7 @@ from hello_distill.format import results
 from hello_distill.format.results.entries import Data, Summary
 from hello_distill.format.results.grids import Bytes, Comparison, GridCell
 from hello_distill.labels.sources.static import static
-from hello_distill.report import grids, plot, published, report
+from hello_distill.report import grids, pictures, plot, published, report
 from hello_distill.report.page import Figure, plain
 from hello_distill.report.parts import mean_by_epoch
 from hello_distill.system.errors import InputError
@@ -442,3 +442,11 @@ def test_a_chart_takes_no_text_for_a_formula() -> None:
     cell = GridCell(**names, seeds=[0], commits=[], bytes=size, top1_last=top1, top1_best=top1)
     drawn = plot.picture(Data(name="$x$"), [cell], "svg", ["a$b$"], [1])
     assert drawn.startswith(b"<?xml") and b"(projector: and a public encoder of 110 MB)" in drawn
+
+
+def test_an_artefact_is_said_to_be_made_with_its_own_labels(kinds: dict[str, Path]) -> None:
+    """By the command that `distill` has for them; of labels that it has none for, no command is shown."""
+    shown = {kind: pictures._made(folder, load(folder, "hard"), "a") for kind, folder in kinds.items()}
+    own = "hello-distill distill DATA --config a/config.json --out a"
+    assert shown["projector"] == [own] and shown["static"] == [f"{own} --labels static"]
+    assert shown["stored"] == shown["pruned"] == []

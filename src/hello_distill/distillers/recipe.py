@@ -106,9 +106,10 @@ class Recipe:
         """The same recipe with some fields changed, given as nested dictionaries (a --config file).
 
         `method` names another method, which then starts from its defaults. Raises InputError, naming the field,
-        for one that does not exist or has the wrong type.
+        for one that does not exist or has the wrong type. Epochs of a training count in the place of the recipe's
+        steps, unless steps are given, too.
         """
-        changes = dict(changes)
+        changes = _in_epochs(changes)
         if (name := changes.pop("method", self.distiller.name)) != self.distiller.name:
             return replace(self, distiller=distillers.method(str(name))()).with_changes(changes)
         kinds = {**get_type_hints(Recipe), "distiller": type(self.distiller)}
@@ -120,6 +121,34 @@ class Recipe:
         except jsonargparse.ArgumentError as error:
             raise InputError(f"config: {mistake(changes, kinds, MEANT) or ' '.join(str(error).split())}") from None
         return Recipe(**vars(parser.instantiate(parsed)))
+
+
+LENGTHS = {
+    ("student", "optim", "epochs"): ("student_steps",),
+    ("teachers", "optim", "epochs"): ("teachers", "steps"),
+    ("distiller", "projector", "optim", "epochs"): ("distiller", "projector", "steps"),
+}
+"""Fields that say the length of a training in epochs, and those that say it in steps, which count where both do."""
+
+
+def _in_epochs(changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes that say a length in epochs alone, with no steps in their place."""
+    for epochs, steps in LENGTHS.items():
+        if _given(changes, epochs) and not _given(changes, steps):
+            nothing: dict[str, Any] | None = None
+            for name in reversed(steps):
+                nothing = {name: nothing}
+            changes = _merged(changes, nothing or {})
+    return dict(changes)
+
+
+def _given(changes: Any, path: Sequence[str]) -> bool:
+    """Whether nested dictionaries have a field."""
+    for name in path:
+        if not isinstance(changes, dict) or name not in changes:
+            return False
+        changes = changes[name]
+    return True
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from hello_distill import artifact as artifacts
+from hello_distill import distillers
 from hello_distill import labels as label_kinds
 from hello_distill.artifact import Artifact
 from hello_distill.data.images import ImageSet
@@ -24,6 +25,7 @@ from hello_distill.data.sources import read_test_split
 from hello_distill.format import costs, pulled, storage
 from hello_distill.format.manifest import CONFIG
 from hello_distill.labels.sources.static import static
+from hello_distill.recipes import PLANNED
 from hello_distill.report.page import Figure, Gallery, Picture, Section, Table, Text, number, row, weight
 from hello_distill.system.errors import InputError, printable
 from hello_distill.training.scores import confusion
@@ -70,7 +72,7 @@ def sections_of(shown: Shown, command: str) -> list[Section]:
 
 def _section(folder: Path, before: Path | None, shown: Shown, command: str) -> Section:
     artifact, name = artifacts.load(folder, "hard"), pulled.title(folder)
-    blocks: list[Table | Gallery | Text] = [_held(folder, artifact, name), _images(artifact, name)]
+    blocks: list[Table | Gallery | Text] = [_held(folder, artifact, name), _images(folder, artifact, name)]
     if before is not None:
         blocks.append(_update(artifact, artifacts.load(before, "hard"), before, command))
     elif _updated(folder):
@@ -103,20 +105,29 @@ def _held(folder: Path, artifact: Artifact, name: str) -> Table:
         if isinstance(value, float):
             rows.append(row(key.replace("_", " "), number(value, ".4g")))
     rows.append(row("versions", ", ".join(f"{key} {value}" for key, value in sorted(versions.items()))))
-    return Table("What it holds", ("what", "value"), rows, [], [_made(name)])
+    return Table("What it holds", ("what", "value"), rows, [], _made(folder, artifact, name))
 
 
-def _made(name: str) -> str:
-    return shlex.join(["hello-distill", "distill", "DATA", "--config", f"{name}/{CONFIG}", "--out", name])
+def _made(folder: Path, artifact: Artifact, name: str) -> list[str]:
+    """The command that makes it again, where one does: labels of other kinds than the method's own are named."""
+    labels, own = artifact.manifest["labels"], distillers.method(str(_settings(folder).get("method"))).labels
+    words = ["hello-distill", "distill", "DATA", "--config", f"{name}/{CONFIG}", "--out", name]
+    if labels["kind"] != own:
+        precision = labels.get("precision", "float16")
+        asked = labels["kind"] + ("" if precision == "float16" else f"-{precision}")
+        if asked not in PLANNED:
+            return []
+        words += ["--labels", asked]
+    return [shlex.join(words)]
 
 
-def _images(artifact: Artifact, name: str) -> Gallery:
+def _images(folder: Path, artifact: Artifact, name: str) -> Gallery:
     """A strip of images for each class."""
     strips = [
         (printable(artifact.classes[target]), [_picture(images, f"distilled images of {artifact.classes[target]}")])
         for target, images in _rows(artifact.data)
     ]
-    return Gallery("Distilled images", strips, [_limits(artifact.data)], [_made(name)])
+    return Gallery("Distilled images", strips, [_limits(artifact.data)], _made(folder, artifact, name))
 
 
 def _update(after: Artifact, before: Artifact, folder: Path, command: str) -> Gallery:
