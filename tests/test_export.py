@@ -60,6 +60,10 @@ def test_three_readers_see_the_classes_in_the_artefacts_order(odd_names: Path, t
     labels = [label for label, _ in stored(odd_names)]
     assert by_datasets["label"][:] == by_torchvision.targets == labels
     assert [label for _, label in by_timm.reader.samples] == labels
+    read, skipped = open_training(str(out)).read(hd.load(odd_names, "hard").data.side)
+    assert not skipped.bad and list(read.classes) == NAMES and read.targets.tolist() == labels, (
+        "as DATA, by exact names"
+    )
 
 
 def test_the_files_are_the_stored_bytes_and_lie_inside(odd_names: Path, tmp_path: Path) -> None:

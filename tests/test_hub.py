@@ -440,7 +440,7 @@ def test_data_behind_hf_is_the_same_hub_id(monkeypatch: pytest.MonkeyPatch) -> N
         ("me/data", "small", "v1"),
         ("me/data", "small", None),
     ]
-    with pytest.raises(hd.InputError, match="hf://data names no repository"):
+    with pytest.raises(hd.InputError, match="'hf://data' names no repository"):
         sources.open_training("hf://data")
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", load_dataset_card)
     assert source_of("hf://me/data@v1:small") == Origin("me/data")

@@ -20,6 +20,9 @@ nor RDED says which is theirs: this is the one that needs no list to be made aga
 
 CIFAR = {10: "cifar10", 100: "cifar100"}
 """Sets whose numbers are known by what a source is called, by their number of classes: files of `class_names`."""
+CLASSES = "classes.json"
+"""The file beside images that says what their classes are called, as `export` writes it: a list, whose places are the
+numbers in shards, or an object, whose keys are the names of class folders."""
 WORDNET_ID = re.compile(r"n\d{8}")
 OPAQUE = re.compile(r"n\d{8}|\d+|[a-z]|(class|label|cat|category|id|c)[-_ ]?\d+|[0-9a-f]{8,}|true|false", re.IGNORECASE)
 """Names that say nothing of what is to be seen."""
@@ -46,6 +49,9 @@ def named(source: str, classes: Sequence[str], given: str | Mapping[str, str] | 
         names = tuple(given.get(name, name) for name in classes)
         check_names(source, names)
         return Named(names, "classes are named as in the artefact")
+    if beside := _beside(source, classes):
+        check_names(f"{source}, {CLASSES}", beside)
+        return Named(beside, f"classes are named by {CLASSES}")
     if all(WORDNET_ID.fullmatch(name) for name in classes) and (known := _by_wordnet(classes)):
         return Named(known, "WordNet ids are named as ImageNet's classes")
     if known := _by_number(source, classes):
@@ -90,6 +96,17 @@ def _by_number(source: str, classes: Sequence[str]) -> tuple[str, ...] | None:
     else:
         return None
     return tuple(names[int(name)] for name in classes)
+
+
+def _beside(source: str, classes: Sequence[str]) -> tuple[str, ...] | None:
+    """Names of class folders, where an object in a file beside them has one for each."""
+    try:
+        content = json.loads((Path(source) / CLASSES).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):  # it may be anything that is called so
+        return None
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), str) for name in classes):
+        return None
+    return tuple(content[name] for name in classes)
 
 
 def _by_file(file: str, classes: Sequence[str]) -> tuple[str, ...]:

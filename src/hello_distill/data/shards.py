@@ -14,12 +14,10 @@ from hello_distill.data import archives, values
 from hello_distill.data.folders import TEST_WORDS, TRAIN_WORDS, by_split, split_names
 from hello_distill.data.images import Split
 from hello_distill.data.listings import PICTURES
-from hello_distill.data.names import check_names
+from hello_distill.data.names import CLASSES, check_names
 from hello_distill.system import context
 from hello_distill.system.errors import InputError, listed, one_line
 
-CLASSES = "classes.json"
-"""The file beside shards that lists what the numbers of their classes mean, as `export --to webdataset` writes it."""
 TEXTS = ("cls", "label", "txt", "text", "class")
 """Fields of a sample that hold its class as text; of a `json` one it is the field that `--label-column` names."""
 

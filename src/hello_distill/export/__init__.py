@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, get_args
 
 from hello_distill import artifact as artifacts
 from hello_distill.data import parquet
-from hello_distill.data.shards import CLASSES
+from hello_distill.data.names import CLASSES
 from hello_distill.format import pulled
 from hello_distill.system.errors import InputError, nearest
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from hello_distill import artifact as artifacts
 from hello_distill.artifact import Artifact
-from hello_distill.data.shards import CLASSES
+from hello_distill.data.names import CLASSES
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.types import Images
 from hello_distill.views import whole

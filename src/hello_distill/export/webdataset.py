@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 from hello_distill import artifact as artifacts
-from hello_distill.data.shards import CLASSES
+from hello_distill.data.names import CLASSES
 from hello_distill.export import Stored, width
 
 SHARD = "train-000000.tar"

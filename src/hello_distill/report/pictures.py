@@ -26,7 +26,8 @@ from hello_distill.format import costs, pulled, storage
 from hello_distill.format.manifest import CONFIG
 from hello_distill.labels.sources.static import static
 from hello_distill.recipes import PLANNED
-from hello_distill.report.page import Figure, Gallery, Picture, Section, Table, Text, number, row, weight
+from hello_distill.report import terminal
+from hello_distill.report.page import Figure, Gallery, Picture, Section, Table, Text, row, weight
 from hello_distill.system.errors import InputError, printable
 from hello_distill.training.scores import confusion
 
@@ -101,9 +102,7 @@ def _held(folder: Path, artifact: Artifact, name: str) -> Table:
             sd = "" if stated["sd"] is None else f" ± {stated['sd']:.1f}"
             shown = f"{stated['mean']:.1f}{sd} % (n = {len(stated['runs'])})"
             rows.append(row(text, (Figure(stated["mean"], shown),)))
-    for key, value in sorted(artifact.manifest["figures"].items()):
-        if isinstance(value, float):
-            rows.append(row(key.replace("_", " "), number(value, ".4g")))
+    rows += [row(*each) for each in terminal.figures(artifact.manifest["figures"])]
     rows.append(row("versions", ", ".join(f"{key} {value}" for key, value in sorted(versions.items()))))
     return Table("What it holds", ("what", "value"), rows, [], _made(folder, artifact, name))
 

@@ -213,10 +213,11 @@ def info(facts: dict[str, Any]) -> Table:
     table.add_section()
     for name, text in left_out_or_short(facts["figures"]).items():
         table.add_row(name, text)
-    for name in dict.fromkeys([*FIGURES, *facts["figures"]]):
-        if name in facts["figures"] and name not in TOLD_APART:
-            value, (what, form) = facts["figures"][name], FIGURES.get(name, (name.replace("_", " "), "{:.4g}"))
-            table.add_row(what, "unknown" if value is None else form.format(value))
+    if facts["expected"]:
+        top1 = Summary.model_validate(facts["expected"]["top1_last"])
+        table.add_row("students, on test images", f"{page.plain(page.row(top1)[0])} % (n = {len(top1.runs)})")
+    for row in figures(facts["figures"]):
+        table.add_row(*row)
     points = facts["figures"].get("fidelity", [])
     if points:
         table.add_row("forms to choose from", "on another draw of new views; agreement is known to about 2 points")
@@ -226,6 +227,16 @@ def info(facts: dict[str, Any]) -> Table:
         knee = "; from here on more bytes buy little" if point == facts["figures"].get("knee") else ""
         table.add_row(ranks, f"{size(point['bytes'])}, {faithful}{knee}")
     return table
+
+
+def figures(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Figures of a manifest as people read them: what each is, and its value."""
+    rows = []
+    for name in dict.fromkeys([*FIGURES, *found]):
+        if name in found and name not in TOLD_APART:
+            value, (what, form) = found[name], FIGURES.get(name, (name.replace("_", " "), "{:.4g}"))
+            rows.append((what, "unknown" if value is None else form.format(value)))
+    return rows
 
 
 def left_out_or_short(figures: dict[str, Any]) -> dict[str, str]:

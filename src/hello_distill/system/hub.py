@@ -45,7 +45,7 @@ class Repository(NamedTuple):
         """
         if (match := FORM.fullmatch(text)) is None:
             raise InputError(
-                f"{text} names no repository on the Hub; write it as owner/name or hf://owner/name@revision"
+                f"{text!r} names no repository on the Hub; write it as owner/name or hf://owner/name@revision"
             )
         name, behind = match.groups()
         if behind and revision and behind != revision:
