@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV ?= uv
 SECONDS ?= 60
 
-.PHONY: setup demo bench test installed slow check docs screenshots tutorial figures fuzz lock release experiments results clean
+.PHONY: setup demo bench test installed slow check docs screenshots tutorial figures forecast fuzz lock release experiments results clean
 
 setup: .venv/ready
 
@@ -69,6 +69,9 @@ fuzz: setup
 
 release: setup
 	$(BIN)/python scripts/release.py
+
+forecast: setup
+	$(BIN)/python scripts/forecast.py $(PHOTOGRAPHS)
 
 bench: setup
 	$(BIN)/hello-distill bench --out results/bench.json

@@ -9,6 +9,7 @@ Generated text stands between a marker and `<!-- end -->`. Markers:
     <!-- results/NAME.json -->    the tables of a result file
     <!-- results/quickstart.txt -->   commands of the README with what they printed when they were recorded
     <!-- results/quickstart.txt begins -->   the same, cut after the first part of the last table
+    <!-- results/forecast.txt -->   what `make forecast` printed
     <!-- results/tutorial.txt NUMBER -->   what a cell of the tutorial printed when `make tutorial` ran it
     <!-- headline -->             the README's table and its verdict
     <!-- claims -->               the paper's claims, judged
@@ -67,8 +68,9 @@ LABELS = (
 )
 ROOT = Path(__file__).parents[1]
 TRANSCRIPT = ROOT / "results" / "quickstart.txt"
+FORECAST = ROOT / "results" / "forecast.txt"
 MARKED = re.compile(
-    r"(<!-- (results/(?:[\w-]+\.json|quickstart\.txt(?: begins)?|tutorial\.txt \d+)|headline|claims|fields|\$ .+?)"
+    r"(<!-- (results/(?:[\w-]+\.json|quickstart\.txt(?: begins)?|forecast\.txt|tutorial\.txt \d+)|headline|claims|fields|\$ .+?)"
     r" -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
@@ -421,6 +423,8 @@ def generated(marker: str) -> str:
     if marker.startswith("results/quickstart.txt"):
         text = TRANSCRIPT.read_text(encoding="utf-8")
         return f"```console\n{beginning(text) if marker.endswith('begins') else text}```\n"
+    if marker == "results/forecast.txt":
+        return f"```console\n{FORECAST.read_text(encoding='utf-8')}```\n"
     if marker.startswith("results/tutorial.txt "):
         return tutorial.printed(int(marker.split()[1]))
     if marker.startswith("$ "):
