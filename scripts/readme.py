@@ -70,7 +70,8 @@ ROOT = Path(__file__).parents[1]
 TRANSCRIPT = ROOT / "results" / "quickstart.txt"
 FORECAST = ROOT / "results" / "forecast.txt"
 MARKED = re.compile(
-    r"(<!-- (results/(?:[\w-]+\.json|quickstart\.txt(?: begins)?|forecast\.txt|tutorial\.txt \d+)|headline|claims|fields|\$ .+?)"
+    r"(<!-- (results/(?:[\w-]+\.json|quickstart\.txt(?: begins)?|forecast\.txt|tutorial\.txt \d+)|headline|claims|"
+    r"fields|\$ .+?)"
     r" -->\n).*?(<!-- end -->)",
     re.DOTALL,
 )
