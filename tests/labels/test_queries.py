@@ -132,7 +132,8 @@ def test_rounds_end_when_one_does_not_pay_and_the_best_counts(
         return Faithfulness(50.0, next(measured))
 
     monkeypatch.setattr("hello_distill.queries.on_views", scripted)
-    queries = Queries(steps=2, rounds=3, batch_size=16, lr=1e-2)
+    most = rounds if "the most" in why else 3
+    queries = Queries(steps=2, rounds=most, batch_size=16, lr=1e-2)
     fitted, facts = fit_queries(start, adapter, material.held, observer, queries, VIEWS, seed=0)
     assert facts == {"errors": errors, "steps": 2 * rounds} and why_ended(errors, queries.gain) == why
     held = len(material.held)  # of two batches: a round's two steps are a pass over it

@@ -516,7 +516,7 @@ def test_stages_on_a_full_disk(
     fill(disk, 8192)
     with monkeypatch.context() as patch:  # the disk fills up during the training
         patch.setattr(room, "check_room", lambda *_, **__: None)
-        with pytest.raises(MachineError, match=r"projectors/\S+ cannot be written: it needs"):
+        with pytest.raises(MachineError, match=r"rounds/\S+ cannot be written: it needs"):
             trained(material, recipe, disk)
     assert content(disk / "teachers" / place.name) == kept
     assert not [p for p in (disk / "projectors").iterdir() if p.suffix != ".lock"]

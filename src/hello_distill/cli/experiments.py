@@ -137,9 +137,9 @@ def study(options: Namespace) -> None:
 
 
 def check_ready(options: Namespace) -> None:
-    """Raise an error for data that are not there, or a result that cannot be written, before torch is imported."""
-    check_there(options.data)
+    """Raise an error for a result that cannot be written, or data that are not there, before torch is imported."""
     publishing.check_writable(Path(options.out).parent)
+    check_there(options.data)
 
 
 def fill(name: str, options: Namespace, run: Callable[..., dict[str, Any]], recipe: Taught, **chosen: Any) -> None:

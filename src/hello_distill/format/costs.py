@@ -54,7 +54,7 @@ def info(folder: str | Path) -> dict[str, Any]:
         "ladder": ladder(manifest),
         "encoder_knows": part.encoder_knows(),
         "figures": manifest["figures"],
-        "expected": manifest["expected"],
+        **({"expected": manifest["expected"]} if manifest["expected"] else {}),
     }
 
 

@@ -213,8 +213,8 @@ def info(facts: dict[str, Any]) -> Table:
     table.add_section()
     for name, text in left_out_or_short(facts["figures"]).items():
         table.add_row(name, text)
-    if facts["expected"]:
-        top1 = Summary.model_validate(facts["expected"]["top1_last"])
+    if reached := facts.get("expected"):
+        top1 = Summary.model_validate(reached["top1_last"])
         table.add_row("students, on test images", f"{page.plain(page.row(top1)[0])} % (n = {len(top1.runs)})")
     for row in figures(facts["figures"]):
         table.add_row(*row)
