@@ -22,7 +22,7 @@ made = environment()
 parts = [f"# {made['processor']}, {made['threads']} threads, at {made['commit']}\n"]
 for ipc in (10, 50):
     words = ["distill", str(photographs), "--recipe", "imagenet1k", "--encoder", "lite", "--ipc", str(ipc)]
-    words += ["--out", "out/a", "--dry-run", "--assume", "images=1281167", "classes=1000"]
+    words += ["--size", "224", "--out", "out/a", "--dry-run", "--assume", "images=1281167", "classes=1000"]
     command = [Path(sys.executable).with_name("hello-distill"), *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"COLUMNS": "90"})
     shown = shlex.join(["hello-distill", *(word.replace(str(photographs), photographs.name) for word in words)])

@@ -94,6 +94,7 @@ class Stages:
         """The same of the last projector."""
         self._teachers: dict[str, Teachers] = {}
         self._fitted: dict[str, Fitted] = {}
+        self._queried: dict[str, Adapter] = {}
         self._diverged: dict[str, DivergedError] = {}
         self._own = own
         self._codec = codec
@@ -278,10 +279,12 @@ class Stages:
         ranks = adapter.encoder_rank, adapter.head_rank
         asked = fingerprint(images), *fitted.origin
         specs = replace(spec, precision="float32"), self.taught_by, self.augment, weights, ranks, *asked
-        with self._failing_again(repr(specs)), context.stage("query fitting") as stage:
-            matrices, facts = self._kept.computed("queries", specs, tensors.size(adapter.matrices), compute)
-            stage.figure = f"{facts['steps']} steps, {described(facts['errors'], queries.gain)}"
-        return replace(adapter, kept=matrices, matrices=matrices)
+        if (key := repr(specs)) not in self._queried:
+            with self._failing_again(key), context.stage("query fitting") as stage:
+                matrices, facts = self._kept.computed("queries", specs, tensors.size(adapter.matrices), compute)
+                stage.figure = f"{facts['steps']} steps, {described(facts['errors'], queries.gain)}"
+            self._queried[key] = replace(adapter, kept=matrices, matrices=matrices)
+        return self._queried[key]
 
     def blocks(self, kind: str, specs: Sequence[Any], total: int, make: Callable[[int], Tensor]) -> list[Tensor]:
         """Independent pieces of a method's work, shared among processes and kept (`Kept.blocks`)."""
