@@ -15,9 +15,8 @@ from hello_distill.system.errors import InputError, one_line
 
 Sample: TypeAlias = tuple[UInt8[Tensor, "3 h w"], int]
 """An image and its class."""
-
-
 WANTED = "as `dataset()` gives them, square images (3 h h) in uint8 and the number of a class"
+"""What samples to collate must be, in the words of an error."""
 
 
 class Samples(Dataset[Sample]):
