@@ -182,7 +182,7 @@ def plan_options(parser: ArgumentParser) -> None:
     parser.add_argument("--bytes", help="the most that may be shipped, e.g. 500KB")
     parser.add_argument("--steps", type=PositiveInt, default=150, help="optimiser steps of each student")
     parser.add_argument("--stages", help="folder for trained teachers and projectors; what names it shares them")
-    add_seeds(parser, "one student for each seed, of ways that may be the best; of others for the first")
+    add_seeds(parser, "one student for each seed, of ways that the recommendation hangs on; of others for the first")
     parser.set_defaults({"seeds": [0, 1]})
     add_json(parser)
 

@@ -2,8 +2,9 @@
 
 All students train for as many steps, on the same images, and are tested on images that were held out; the test split is
 not looked at. Projectors are fitted by one short round of each kind, labels that differ by less than a hundredth share
-their students, and only ways that may still be the best have students of all seeds. Of the ways within a margin of the
-best that which takes the fewest bytes in all is recommended; `distill --labels PLAN` makes it, by all of the recipe.
+their students, and only ways that the recommendation hangs on have students of all seeds. Of the ways within a margin
+of the best that which takes the fewest bytes in all is recommended; `distill --labels PLAN` makes it, by all of the
+recipe.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from hello_distill.training.scores import top1
 MARGIN = 1.0
 """Points of top-1 within which two ways are as good as each other: ours."""
 FAR = 2 * MARGIN
-"""Points below the best by the first seed, from which on a way has no students of other seeds: ours."""
+"""Points below the best, from which on a light way has no students of other seeds: ours."""
 SAME = 0.01
 """Relative squared error on views, of labels as kept against what made them, below which students are shared: ours."""
 LOWER = 4
@@ -202,11 +203,10 @@ def _planned(
             stage.figure = "none of the teacher are tried: an artefact holds networks of torchvision and timm only"
     students = _Students(bench, steps)
     ways = list(_tried(bench, recipe, labels, students, seeds[:1]))
-    close = may_be_best(ways, limit)
-    for number, way in enumerate(ways):
-        if way in close:
+    while few := [way for way in deciding(ways, limit) if len(way.top1.runs) < len(seeds)]:
+        for way in few:
             with _other(bench, way.comparison.projector):
-                ways[number] = students.way(way.cell, seeds)
+                ways[ways.index(way)] = students.way(way.cell, seeds)
     return bench, ways, recommended(ways, limit)
 
 
@@ -246,11 +246,11 @@ def recommended(ways: Sequence[Way], limit: int | None) -> Way:
     return min((way for way in fitting if way.top1.mean >= best - MARGIN), key=lambda way: way.total)
 
 
-def may_be_best(ways: Sequence[Way], limit: int | None) -> list[Way]:
-    """The ways that fit, and are within `FAR` of the best of these: further seeds tell them apart."""
-    fitting = _fitting(ways, limit)
-    best = max(way.top1.mean for way in fitting)
-    return [way for way in fitting if way.top1.mean >= best - FAR]
+def deciding(ways: Sequence[Way], limit: int | None) -> list[Way]:
+    """The best of the ways that fit, the recommended one, and what is lighter than it and within `FAR` of the best."""
+    best, chosen = max(_fitting(ways, limit), key=lambda way: way.top1.mean), recommended(ways, limit)
+    lighter = [way for way in ways if way.total <= chosen.total and way.top1.mean >= best.top1.mean - FAR]
+    return [way for way in ways if way is best or way in lighter]
 
 
 def _fitting(ways: Sequence[Way], limit: int | None) -> list[Way]:
