@@ -20,7 +20,7 @@ from hello_distill.data.images import ImageSet
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format.fields import LARGEST, Few, Precision, Rank, Rounds, Share, Templates
 from hello_distill.format.precision import from_stored, layout, to_stored
-from hello_distill.format.specs import Augment, Optim, Queries
+from hello_distill.format.specs import Augment, Optim, Queries, half
 from hello_distill.labels.projector import HEAD
 from hello_distill.system import distributed
 from hello_distill.system.errors import InputError
@@ -79,6 +79,13 @@ class ProjectorSpec:
             re.compile(self.skip)
         except re.error as error:
             raise InputError(f"distiller.projector.skip {self.skip!r} is no regular expression: {error}") from None
+
+    def halved(self) -> ProjectorSpec:
+        """Fitted by one round of each kind, of half the length."""
+        queries = self.queries and replace(self.queries, rounds=1, steps=half(self.queries.steps))
+        if self.steps is not None:
+            return replace(self, steps=half(self.steps), rounds=1, queries=queries)
+        return replace(self, optim=replace(self.optim, epochs=half(self.optim.epochs)), rounds=1, queries=queries)
 
 
 @dataclass(frozen=True)
@@ -261,8 +268,9 @@ def _fit(
     what: str = "projector",
 ) -> None:
     """Train what wants a gradient, on augmented images with the teacher's labels (None: their classes alone)."""
-    views = EpochBatches(data, spec.augment, spec.optim.batch_size, seed, teacher)
-    fit(model, views, views.per_epoch, loss, spec.optim.lasting(spec.steps, views.per_epoch), seed, what=what)
+    optim, batches = spec.optim.spread(spec.steps, len(data))
+    views = EpochBatches(data, spec.augment, optim.batch_size, seed, teacher, batches)
+    fit(model, views, batches, loss, optim, seed, what=what)
 
 
 def fit_probe(

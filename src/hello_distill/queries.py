@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hello_distill.data.images import ImageSet
-from hello_distill.format.specs import Augment, Optim, Queries
+from hello_distill.format.specs import Augment, Queries
 from hello_distill.projector import Adapter, Projector, lora_matrices, restore, with_adapter
 from hello_distill.system import distributed
 from hello_distill.training.epoch import EpochBatches
@@ -92,11 +92,10 @@ def fit_queries(
     def fitted(number: int, best: Adapter) -> Adapter:
         nonlocal steps
         lora = with_adapter(start, best)
-        views = EpochBatches(images, augment, queries.batch_size, number * ROUND + seed, teacher)
-        epochs = -(-queries.steps // views.per_epoch)
-        optim = Optim(epochs, queries.batch_size, queries.lr, warmup=0.1)
-        fit(lora, views, views.per_epoch, matching_loss(queries.weight), optim, seed, what=f"queries, round {number}")
-        steps += epochs * views.per_epoch
+        optim, batches = queries.optim(len(images))
+        views = EpochBatches(images, augment, optim.batch_size, number * ROUND + seed, teacher, batches)
+        fit(lora, views, batches, matching_loss(queries.weight), optim, seed, what=f"queries, round {number}")
+        steps += optim.epochs * batches
         matrices = lora_matrices(lora)
         return replace(adapter, kept=matrices, matrices=matrices)
 

@@ -16,7 +16,7 @@ from hello_distill.data.images import ImageSet
 from hello_distill.format import sizes
 from hello_distill.format.fields import Few
 from hello_distill.format.sizes import Layout
-from hello_distill.format.specs import Augment, Interface, Optim
+from hello_distill.format.specs import Augment, Interface, Optim, half
 from hello_distill.projector import Projector, ProjectorSpec, zero_shot
 from hello_distill.system.errors import InputError
 from hello_distill.training.epoch import EpochBatches
@@ -57,7 +57,7 @@ class TeacherSpec:
     """PyTorch's recipe for ImageNet, as in the paper."""
     steps: Few | None = None
     """Length in optimiser steps, whatever the number of images; then `weak_epochs` of `optim.epochs` are shares of the
-    run. None: `optim.epochs` is its length."""
+    run. None: `optim.epochs`, whole, are its length."""
     sources: tuple[str, ...] = field(default=(), repr=False)
     """Teachers that were trained elsewhere, each as `--teacher SOURCE`; then none is trained. The first is the
     observer, all of them are the ensemble. What they make is named by their files' hashes, not by these words."""
@@ -69,13 +69,29 @@ class TeacherSpec:
             )
 
     def for_images(self, count: int) -> TeacherSpec:
-        """The run on so many images, its length in epochs."""
-        if self.steps is None:
+        """The run on so many images: how many epochs it has, and which of them are kept."""
+        optim, batches = self._spread(count)
+        return self if self.steps is None else replace(self._scaled(optim.epochs), steps=optim.epochs * batches)
+
+    def batches(self, count: int) -> int:
+        """How many an epoch of the run on so many images has."""
+        return self._spread(count)[1]
+
+    def halved(self) -> TeacherSpec:
+        """A run of half the length. Teachers that were brought along stay as they are."""
+        if self.sources:
             return self
-        optim = self.optim.lasting(self.steps, sizes.num_batches(count, self.optim.batch_size))
-        shares = (epoch * optim.epochs / self.optim.epochs for epoch in self.weak_epochs)
+        if self.steps is None:
+            return self._scaled(half(self.optim.epochs))
+        return replace(self, steps=half(self.steps))
+
+    def _spread(self, count: int) -> tuple[Optim, int]:
+        return self.optim.spread(self.steps, count)
+
+    def _scaled(self, epochs: int) -> TeacherSpec:
+        shares = (epoch * epochs / self.optim.epochs for epoch in self.weak_epochs)
         weak = sorted({max(1, math.floor(share + 0.5)) for share in shares})
-        return replace(self, optim=optim, weak_epochs=tuple(weak), steps=None)
+        return replace(self, optim=replace(self.optim, epochs=epochs), weak_epochs=tuple(weak))
 
 
 def suited_epochs(ipc: int, epochs: int, count: int = 9) -> tuple[int, ...]:
@@ -141,7 +157,7 @@ def train_teachers(data: ImageSet, spec: TeacherSpec, seed: int) -> Teachers:
         weak.load_state_dict({name: kept[f"{epoch}/{name}"] for name in model.state_dict()})
         return weak
 
-    views = EpochBatches(data, spec.augment, spec.optim.batch_size, seed)
+    views = EpochBatches(data, spec.augment, spec.optim.batch_size, seed, most=spec.batches(len(data)))
     fit(model, views, views.per_epoch, hard_loss, spec.optim, seed, keep, "teachers", kept, repr(spec.weak_epochs))
     observer = model.eval().requires_grad_(False)
     return Teachers(observer, Ensemble([member(epoch) for epoch in spec.weak_epochs]))
@@ -289,7 +305,7 @@ def summary(spec: TeacherSpec, measured: Mapping[str, Any], images: int) -> str:
     if spec.sources:
         several = f", {mean} (mean of {len(spec.sources)})" if len(spec.sources) > 1 else ""
         return f"{len(spec.sources)} brought along, top-1 {first}{several} on held-out training images"
-    steps = spec.optim.epochs * sizes.num_batches(images, spec.optim.batch_size)
+    steps = spec.optim.epochs * spec.batches(images)
     epochs = ", ".join(map(str, spec.weak_epochs))
     return f"{steps:,} steps, top-1 {first} (last epoch), {mean} (mean of epochs {epochs}) on held-out training images"
 

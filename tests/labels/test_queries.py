@@ -6,6 +6,7 @@ import copy
 import math
 import statistics
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from hello_distill.queries import (
 from hello_distill.stages import Stages
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
+from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.networks import build
 from hello_distill.training.rounds import why_ended
 from hello_distill.training.scores import Faithfulness, faithfulness
@@ -209,13 +211,28 @@ def test_an_artefact_states_how_faithful_its_labels_are(artefact: Path) -> None:
 def test_lengths_in_steps_do_not_hang_on_the_number_of_images(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
     spec = TeacherSpec("convnet2_w8", (4, 8), Augment(mix="none"), Optim(epochs=8, batch_size=10), steps=100)
     small, large = spec.for_images(95), spec.for_images(1000)
-    assert (small.optim.epochs, small.weak_epochs) == (10, (5, 10)) and small.steps is None
-    assert (large.optim.epochs, large.weak_epochs) == (1, (1,))
+    assert (small.optim.epochs, small.weak_epochs, small.batches(95), small.steps) == (10, (5, 10), 10, 100)
+    assert (large.optim.epochs, large.weak_epochs, large.batches(1000), large.steps) == (8, (4, 8), 13, 104)
+    assert small.for_images(95) == small and large.for_images(1000) == large
+    assert (spec.halved().steps, replace(spec, steps=None).halved().weak_epochs) == (50, (2, 4))
     assert replace(spec, steps=None).for_images(95) == replace(spec, steps=None)
     chosen = replace(recipe, student_steps=7)
     student = load(distill(str(tree), tmp_path / "a", chosen)).student
     assert student.optim.epochs == 4, "8 images in batches of 4 are two steps an epoch"
     assert ProjectorSpec(steps=5).optim.lasting(5, 2).epochs == 3
+
+
+def test_a_large_set_is_not_gone_through_whole(material: Material) -> None:
+    train_set = material.train
+    few, batches = Optim(epochs=2, batch_size=4).spread(6, len(train_set))
+    assert len(train_set) > 12 and (few.epochs, batches) == (2, 3)
+    whole = EpochBatches(train_set, Augment(), 4, seed=0)
+    part = replace(whole, most=batches)
+    assert part.per_epoch == 3 < whole.per_epoch
+    for (rows, batch), (whole_rows, whole_batch) in zip(part(1), islice(whole(1), 3), strict=True):
+        assert torch.equal(rows, whole_rows) and torch.equal(batch.images, whole_batch.images)
+    assert Queries(steps=600, batch_size=50).optim(100) == (Optim(300, 50, 5e-3, warmup=0.1), 2)
+    assert Queries(steps=600, batch_size=50).optim(50_000) == (Optim(1, 50, 5e-3, warmup=0.1), 600)
 
 
 @pytest.mark.parametrize(("gain", "rounds"), [(1.0, 1), (0.0, 3)])

@@ -181,7 +181,7 @@ def plan_options(parser: ArgumentParser) -> None:
     parser.add_argument("--config", help="as for `distill`")
     parser.add_argument("--bytes", help="the most that may be shipped, e.g. 500KB")
     parser.add_argument("--steps", type=PositiveInt, default=150, help="optimiser steps of each student")
-    parser.add_argument("--stages", help="folder for trained teachers and projectors; what names it shares them")
+    parser.add_argument("--stages", help="folder for trained teachers and projectors; plans that name it share them")
     add_seeds(parser, "one student for each seed, of ways that the recommendation hangs on; of others for the first")
     parser.set_defaults({"seeds": [0, 1]})
     add_json(parser)

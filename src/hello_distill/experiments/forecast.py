@@ -183,7 +183,7 @@ def _method(sample: ImageSet, recipe: Recipe, size: Size) -> list[Timed]:
         observer = train_teachers(_batches(sample, 1, batch_size), short, 0).observer
         seconds = slope(lambda n: train_teachers(_batches(sample, n, batch_size), short, 0), FEW, MORE)
         stage.figure = f"{seconds:.3g} s a step"
-    steps = spec.optim.epochs * num_batches(size.images, batch_size)
+    steps = spec.optim.epochs * spec.batches(size.images)
     timed = [Timed("teachers", steps, steps, "steps", seconds)]
     method = recipe.distiller
     assert isinstance(method, HeLlO | RDED)
@@ -222,8 +222,8 @@ def _projector(sample: ImageSet, method: HeLlO, recipe: Recipe, observer: Any, s
             lambda n: fit_projector(start, encoder, _batches(sample, n, batch_size), weak, short, 0, first), FEW, MORE
         )
         stage.figure = f"{seconds:.3g} s a step"
-    per_epoch = num_batches(size.images, batch_size)
-    steps = per_epoch * spec.optim.lasting(spec.steps, per_epoch).epochs
+    optim, batches = spec.optim.spread(spec.steps, size.images)
+    steps = optim.epochs * batches
     timed = [Timed("projector", steps, steps * spec.rounds, "steps", seconds)]
     if method.update is not None:
         timed.append(_update(sample, method, restore(start, first), distilled))
@@ -261,7 +261,9 @@ def _queries(
     with context.stage("a few steps of query fitting") as stage:
         seconds = slope(fit, FEW * per_epoch, MORE * per_epoch)
         stage.figure = f"{seconds:.3g} s a step"
-    return Timed("query fitting", queries.steps, queries.steps * queries.rounds, "steps", seconds)
+    optim, batches = queries.optim(distilled)
+    steps = optim.epochs * batches
+    return Timed("query fitting", steps, steps * queries.rounds, "steps", seconds)
 
 
 @torch.no_grad()

@@ -1,10 +1,10 @@
 """What to ship: ways of keeping labels, tried by short students on held-out training images. `hello-distill plan`.
 
 All students train for as many steps, on the same images, and are tested on images that were held out; the test split is
-not looked at. Projectors are fitted by one short round of each kind, labels that differ by less than a hundredth share
-their students, and only ways that the recommendation hangs on have students of all seeds. Of the ways within a margin
-of the best that which takes the fewest bytes in all is recommended; `distill --labels PLAN` makes it, by all of the
-recipe.
+not looked at. Teachers have half of their steps, projectors half of one round of each kind. Labels that differ by less
+than a hundredth share their students, and only ways that the recommendation hangs on have students of all seeds. Of the
+ways within a margin of the best that which takes the fewest bytes in all is recommended; `distill --labels PLAN` makes
+it, by all of the recipe.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ FAR = 2 * MARGIN
 SAME = 0.01
 """Relative squared error on views, of labels as kept against what made them, below which students are shared: ours."""
 LOWER = 4
-"""By so much the ranks of a smaller projector are divided; Eq. 5 fits it by half the steps."""
+"""By so much the ranks of a smaller projector are divided; it is fitted by half the steps of the larger one."""
 STEPS, SEEDS = 150, (0, 1)
 """Optimiser steps of a short student, and one student for each seed: ours."""
 RANDOM = "random"
@@ -211,13 +211,10 @@ def _planned(
 
 
 def _shortened(recipe: Recipe) -> Recipe:
-    """The recipe with a projector that is fitted by one round of each kind, that on the images by half its steps."""
-    spec = recipe.distiller.projector_spec
-    if spec is None:
-        return recipe
-    queries = spec.queries and replace(spec.queries, rounds=1, steps=-(-spec.queries.steps // 2))
-    short = replace(spec, rounds=1, queries=queries)
-    return replace(recipe, distiller=recipe.distiller.with_projector(short))
+    """The recipe with half of its teachers' steps, and of one round of each kind of a projector's fits."""
+    method, spec = recipe.distiller, recipe.distiller.projector_spec
+    method = method if spec is None else method.with_projector(spec.halved())
+    return replace(recipe, teachers=recipe.teachers.halved(), distiller=method)
 
 
 def _instead(bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind]) -> list[dict[str, Any]]:
@@ -281,8 +278,7 @@ def _tried(
     if spec is not None:
         fitted = bench.stages().projector(spec).adapter
         encoder_rank, head_rank = (max(1, rank // LOWER) for rank in (fitted.encoder_rank, fitted.head_rank))
-        steps = spec.steps and -(-spec.steps // 2)
-        with _other(bench, replace(spec, encoder_rank=encoder_rank, head_rank=head_rank, steps=steps)):
+        with _other(bench, replace(spec.halved(), encoder_rank=encoder_rank, head_rank=head_rank)):
             for name in (name for name in usable if labels[name].made_by == PROJECTOR):
                 yield students.way(Cell(recipe.distiller.name, name, recipe.ipc, recipe.student.network), seeds)
     best = max(ways, key=lambda way: way.top1.mean)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hello_distill.format.fields import STRICT, Count, Few, Name, NotNegative, Positive, Real, Rounds, Share
+from hello_distill.format.sizes import num_batches
 from hello_distill.system.errors import InputError
 
 if TYPE_CHECKING:
@@ -111,6 +112,18 @@ class Optim:
         """The same for about so many steps, in whole epochs; None: for its own epochs."""
         return self if steps is None else dataclasses.replace(self, epochs=-(-steps // batches_per_epoch))
 
+    def spread(self, steps: int | None, images: int) -> tuple[Optim, int]:
+        """The same for so many steps on so many images, and how many batches each of its epochs then takes.
+
+        It has its own number of epochs at least, so that a set too large to be gone through in so many steps has them,
+        too; steps are more than asked for by less than their number. None: its own epochs, whole.
+        """
+        batches = num_batches(images, self.batch_size)
+        if steps is None:
+            return self, batches
+        epochs = min(max(self.epochs, -(-steps // batches)), steps)
+        return dataclasses.replace(self, epochs=epochs), -(-steps // epochs)
+
 
 @dataclass(frozen=True)
 class StudentSpec:
@@ -184,6 +197,15 @@ class Queries:
     lr: NotNegative = 5e-3
     weight: NotNegative = 0.0
     """Of CE beside the MSE, lambda of Eq. 5."""
+
+    def optim(self, count: int) -> tuple[Optim, int]:
+        """A round's training on so many images, and how many batches each of its epochs has."""
+        return Optim(1, self.batch_size, self.lr, warmup=0.1).spread(self.steps, count)
+
+
+def half(length: int) -> int:
+    """Of a number of steps or epochs, rounded up."""
+    return -(-length // 2)
 
 
 def read(kind: type[Spec], recorded: dict[str, Any]) -> Spec:

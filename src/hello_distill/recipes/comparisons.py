@@ -112,7 +112,7 @@ def small() -> Comparison:
 
         hello-distill compare DATA --recipe small --ipc 1 10 50 --out results/cifar10-varied.json
 
-    Given up against the papers: the teachers (10 epochs, three weak ones of nine), the projector's training (4,000
+    Given up against the papers: the teachers (10 epochs, three weak ones of nine), the projector's training (5,600
     steps at most), G_VBSM's recovery (1,000 steps of 4,000, and the cyclic shift alone of its views), and the students'
     epochs at IPC 50 (60 of 300, for every method). RDED's settings for CIFAR: whole crops (factor 1), 5 of each of 300
     images, cut from images of 32 pixels. Methods run with our defaults and share one training of students; their codes'

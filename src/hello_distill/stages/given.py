@@ -10,7 +10,6 @@ from torch import nn
 
 from hello_distill.data.images import Material
 from hello_distill.encoders.encoder import Encoder
-from hello_distill.format import sizes
 from hello_distill.projector import Adapter, Projector, ProjectorSpec
 from hello_distill.system import context
 from hello_distill.teachers import Teachers, TeacherSpec
@@ -51,8 +50,8 @@ def length(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> str:
 
 def steps_taken(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> int:
     """Of a fit on so many images; `errors` are those of its start and its rounds, where it has some."""
-    batches = sizes.num_batches(count, spec.optim.batch_size)
-    return batches * spec.optim.lasting(spec.steps, batches).epochs * max(len(errors) - 1, 1)
+    optim, batches = spec.optim.spread(spec.steps, count)
+    return optim.epochs * batches * max(len(errors) - 1, 1)
 
 
 def log_held_out(what: str, accuracies: Mapping[int, float | None]) -> None:
@@ -66,6 +65,6 @@ def log_held_out(what: str, accuracies: Mapping[int, float | None]) -> None:
 def log_checkpoints(spec: TeacherSpec, teachers: Teachers, material: Material) -> None:
     """How accurate each weak teacher is on held-out images: measured for the run's curves alone."""
     if context.current().log.folder is not None and not spec.sources:
-        batches = sizes.num_batches(len(material.train), spec.optim.batch_size)
+        batches = spec.batches(len(material.train))
         members = zip(spec.weak_epochs, teachers.ensemble.members, strict=True)
         log_held_out("teachers", {epoch * batches: top1(member, material.held) for epoch, member in members})

@@ -33,16 +33,19 @@ class EpochBatches:
     seed: int
     teacher: Classifier | None = None
     """Labels the augmented images; None takes their classes, mixed as the images are."""
+    most: int | None = None
+    """Of each epoch at most so many batches, the first; None: all."""
 
     @property
     def per_epoch(self) -> int:
         """Batches of an epoch."""
-        return num_batches(len(self.data), self.batch_size)
+        batches = num_batches(len(self.data), self.batch_size)
+        return batches if self.most is None else min(batches, self.most)
 
     def __call__(self, epoch: int, first: int = 0) -> Iterator[tuple[Rows, Batch]]:
         """This process's part of each batch of an epoch (from 0), from batch `first` on."""
         views = sample_views(len(self.data), self.data.side, self.batch_size, self.augment, self.seed, epoch)
-        return own_batches(views, self._batch, first)
+        return own_batches(islice(views, self.per_epoch), self._batch, first)
 
     def _batch(self, view: View, part: slice) -> Batch:
         images = render(self.data.images, view, part)
