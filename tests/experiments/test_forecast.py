@@ -20,6 +20,7 @@ from hello_distill.experiments.forecast import Timed, _faithfulness, beside_trut
 from hello_distill.format import costs
 from hello_distill.format.sizes import num_batches
 from hello_distill.system import context
+from hello_distill.system.machine import peak_memory
 from hello_distill.training import fit
 
 
@@ -44,9 +45,13 @@ def test_steps_and_bytes_are_those_of_the_run(
     assert all(least == most for least, most in lengths.values())
     assert taken[0] == sum(lengths[name][0] for name in ("teachers", "projector", "query fitting"))
     assert lengths["patches"][0] == 4 * 6 * 2 and lengths["image update"][0] == 2
-    for name, folder in (("artefact", out), ("stages", tmp_path / "stages")):
+    kept = {name: size for name, size in said["disk"].items() if name != "artefact"}
+    assert set(kept) == set(lengths) - {"data", "faithfulness"} and all(kept.values())
+    for expected, folder in ((said["disk"]["artefact"], out), (sum(kept.values()), tmp_path / "stages")):
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        assert said["disk"][name] / size == pytest.approx(1, abs=0.5), name  # heads of files are half of so little
+        assert expected / size == pytest.approx(1, abs=0.5), folder  # heads of files are half of so little
+    memory = [stage["memory"] for stage in said["stages"]]
+    assert memory == sorted(memory) and 2**26 < memory[-1] <= said["memory"]["process"] < 2**36
     made = load(out)
     batches = num_batches(len(made.data), made.student.optim.batch_size)
     assert said["student"]["least"] == said["student"]["most"] == made.student.optim.epochs * batches
@@ -135,13 +140,16 @@ def test_what_was_taken_is_counted_by_stage(monkeypatch: pytest.MonkeyPatch, tmp
         return tmp_path
 
     stages = [dict(stage="data", seconds=0.5, least=4, most=8), dict(stage="patches", seconds=2.0, least=6, most=6)]
-    _, result = beside_truth({"stages": stages, "seconds": [14.0, 16.0], "disk": {"artefact": 100}}, run)
+    memory = {"process": 70, "decoded_in_memory": True, "decoded_images": 8}
+    said = {"stages": stages, "seconds": [14.0, 16.0], "memory": memory, "disk": {"artefact": 100}}
+    _, result = beside_truth(said, run)
     assert result["stages"] == [
         {"stage": "data", "said": [2.0, 4.0], "took": 4.0},
         {"stage": "patches", "said": [12.0, 12.0], "took": 14.0},
         {"stage": "other", "said": [0.0, 0.0], "took": 7.0},
     ]
     assert result["took"] == 25.0 and result["artefact"] == {"said": 100, "took": 123}
+    assert result["memory"] == {"said": 78, "took": peak_memory()} and peak_memory() > 2**26
 
 
 def test_views_are_labelled_once_and_answered_in_each_form(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,4 +165,4 @@ def test_views_are_labelled_once_and_answered_in_each_form(tree: Path, monkeypat
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     sample = open_training(str(tree)).read(SIDE)[0]
     timed = _faithfulness(sample, classifier(1), classifier(3), forms=4)
-    assert timed == Timed("faithfulness", 500, 500, "views", 3 + 4 * 1)
+    assert timed == Timed("faithfulness", 500, 500, "views", 3 + 4 * 1, timed.memory)

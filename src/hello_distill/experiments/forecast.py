@@ -8,9 +8,8 @@ multiplied by the steps that the recipe asks for on so many images, classes and 
 
 from __future__ import annotations
 
-import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,26 +17,28 @@ from typing import Any, NamedTuple
 import torch
 
 from hello_distill import api, encoders
+from hello_distill.data import reading
 from hello_distill.data.images import ImageSet, Split
 from hello_distill.data.mapped import in_memory
 from hello_distill.data.sources import open_training
 from hello_distill.distillers.hello import HeLlO
-from hello_distill.distillers.rded import RDED, Patches
+from hello_distill.distillers.rded import RDED, SCORED, Patches
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.short_classes import Rule, check_classes
-from hello_distill.format import costs, sizes
+from hello_distill.experiments import expected
+from hello_distill.experiments.expected import Size
 from hello_distill.format.sizes import num_batches
 from hello_distill.labels.sources import budget
-from hello_distill.labels.sources.projector import ProjectorLabels, adapter_bytes
+from hello_distill.labels.sources.projector import ProjectorLabels
 from hello_distill.labels.sources.teacher import TeacherLabels
-from hello_distill.projector import Adapter, Projector, fit_projector, lora_numbers, restore, untrained, zero_shot
+from hello_distill.projector import Adapter, Projector, fit_projector, restore, untrained, zero_shot
 from hello_distill.queries import VIEWS, fit_queries
 from hello_distill.student import train_student
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
-from hello_distill.system.machine import environment
+from hello_distill.system.machine import environment, peak_memory
 from hello_distill.system.progress import Stopwatch
-from hello_distill.teachers import Ensemble, network, train_teachers, weights_bytes
+from hello_distill.teachers import Ensemble, train_teachers
 from hello_distill.training.training_set import TrainingSet
 from hello_distill.types import Classifier, LabelSource
 from hello_distill.views import whole
@@ -46,15 +47,6 @@ FEW, MORE = 2, 6
 """Batches that a stage is timed on."""
 SAMPLE, READ = 256, 1024
 """Images that stages are timed on, and that are read to time that."""
-
-
-class Size(NamedTuple):
-    """What is distilled: the data's own, or others (`--assume`)."""
-
-    images: int
-    """Training images."""
-    classes: int
-    ipc: int
 
 
 class Timed(NamedTuple):
@@ -67,6 +59,13 @@ class Timed(NamedTuple):
     unit: str
     seconds: float
     """Of one."""
+    memory: int
+    """Most bytes that the process has held so far, on a few batches: freed memory stays with it."""
+
+
+def _timed(stage: str, least: int, most: int, unit: str, seconds: float) -> Timed:
+    """A stage that was timed just now."""
+    return Timed(stage, least, most, unit, seconds, peak_memory())
 
 
 def assumed(size: Size, words: list[str]) -> Size:
@@ -100,19 +99,18 @@ def forecast(data: str, recipe: Recipe, assume: list[str], short_class: Rule = "
     size = assumed(Size(used - held, len(split.classes), recipe.ipc), assume)
     with context.stage("sample"):
         sample, decoding = _read(split, recipe, side)
+    first = _timed("data", size.images, size.images, "images", decoding)
     *stages, student = _method(sample, recipe, size)
-    timed = [Timed("data", size.images, size.images, "images", decoding), *stages]
-    grown = size.images * 3 * side**2
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    timed, grown = [first, *stages], size.images * 3 * side**2
     return {
         "size": size._asdict(),
         "side": side,
         "stages": [each._asdict() for each in timed],
         "student": student._asdict(),
         "seconds": [sum(each.seconds * getattr(each, bound) for each in timed) for bound in ("least", "most")],
-        "memory": {"decoded_images": grown, "process": peak},
-        "disk": disk(sample, recipe, size),
-        "labels": label_bytes(sample, recipe, size),
+        "memory": {"decoded_images": grown, "decoded_in_memory": reading.fits(grown), "process": student.memory},
+        "disk": expected.disk(sample, recipe, size),
+        "labels": expected.label_bytes(sample, recipe, size),
         "environment": environment(),
     }
 
@@ -141,7 +139,9 @@ def beside_truth(said: dict[str, Any], run: Callable[[], Path]) -> tuple[Path, d
     stages.append({"stage": "other", "said": [0.0, 0.0], "took": other})
     size = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
     artefact = {"said": said["disk"]["artefact"], "took": size}
-    return made, {"stages": stages, "said": said["seconds"], "took": whole, "artefact": artefact}
+    held = said["memory"]["process"] + said["memory"]["decoded_in_memory"] * said["memory"]["decoded_images"]
+    memory = {"said": held, "took": peak_memory()}
+    return made, {"stages": stages, "said": said["seconds"], "took": whole, "memory": memory, "artefact": artefact}
 
 
 def _read(split: Split, recipe: Recipe, side: int) -> tuple[ImageSet, float]:
@@ -184,7 +184,7 @@ def _method(sample: ImageSet, recipe: Recipe, size: Size) -> list[Timed]:
         seconds = slope(lambda n: train_teachers(_batches(sample, n, batch_size), short, 0), FEW, MORE)
         stage.figure = f"{seconds:.3g} s a step"
     steps = spec.optim.epochs * spec.batches(size.images)
-    timed = [Timed("teachers", steps, steps, "steps", seconds)]
+    timed = [_timed("teachers", steps, steps, "steps", seconds)]
     method = recipe.distiller
     assert isinstance(method, HeLlO | RDED)
     timed.append(_patches(sample, method.patches, observer, size))
@@ -195,7 +195,7 @@ def _method(sample: ImageSet, recipe: Recipe, size: Size) -> list[Timed]:
 
 def _patches(sample: ImageSet, patches: Patches, observer: torch.nn.Module, size: Size) -> Timed:
     one = ImageSet(sample.images, torch.zeros_like(sample.targets), ("one class",))
-    few, more = (max(patches.factor**2, count) for count in (8, 40))
+    few, more = (max(patches.factor**2, count // patches.crops) for count in (SCORED // 5, SCORED))
 
     def choose(pool: int) -> object:
         return replace(patches, pool=min(pool, len(one)))(one, observer, 1, 0)
@@ -205,7 +205,7 @@ def _patches(sample: ImageSet, patches: Patches, observer: torch.nn.Module, size
         stage.figure = f"{seconds:.3g} s a crop"
     pool = min(max(patches.pool, size.ipc * patches.factor**2), size.images // size.classes)
     crops = size.classes * pool * patches.crops
-    return Timed("patches", crops, crops, "crops", seconds)
+    return _timed("patches", crops, crops, "crops", seconds)
 
 
 def _projector(sample: ImageSet, method: HeLlO, recipe: Recipe, observer: Any, size: Size) -> list[Timed]:
@@ -224,7 +224,7 @@ def _projector(sample: ImageSet, method: HeLlO, recipe: Recipe, observer: Any, s
         stage.figure = f"{seconds:.3g} s a step"
     optim, batches = spec.optim.spread(spec.steps, size.images)
     steps = optim.epochs * batches
-    timed = [Timed("projector", steps, steps * spec.rounds, "steps", seconds)]
+    timed = [_timed("projector", steps, steps * spec.rounds, "steps", seconds)]
     if method.update is not None:
         timed.append(_update(sample, method, restore(start, first), distilled))
     if spec.queries is not None:
@@ -243,7 +243,7 @@ def _update(sample: ImageSet, method: HeLlO, projector: Projector, distilled: in
         seconds = slope(lambda n: replace(update, steps=n)(some, projector.encode, method.patches.factor), FEW, MORE)
         stage.figure = f"{seconds:.3g} s a step"
     steps = update.steps * num_batches(distilled, update.batch_size)
-    return Timed("image update", steps, steps, "steps", seconds)
+    return _timed("image update", steps, steps, "steps", seconds)
 
 
 def _queries(
@@ -263,7 +263,7 @@ def _queries(
         stage.figure = f"{seconds:.3g} s a step"
     optim, batches = queries.optim(distilled)
     steps = optim.epochs * batches
-    return Timed("query fitting", steps, steps * queries.rounds, "steps", seconds)
+    return _timed("query fitting", steps, steps * queries.rounds, "steps", seconds)
 
 
 @torch.no_grad()
@@ -277,7 +277,7 @@ def _faithfulness(sample: ImageSet, labeller: Classifier, teacher: Classifier, f
     with context.stage("a few views") as stage:
         seconds = of(teacher) + forms * of(labeller)
         stage.figure = f"{seconds:.3g} s for a view in {forms} forms"
-    return Timed("faithfulness", VIEWS, VIEWS, "views", seconds)
+    return _timed("faithfulness", VIEWS, VIEWS, "views", seconds)
 
 
 def _student(sample: ImageSet, recipe: Recipe, labels: LabelSource, size: Size) -> Timed:
@@ -293,49 +293,4 @@ def _student(sample: ImageSet, recipe: Recipe, labels: LabelSource, size: Size) 
         seconds = slope(train, FEW, MORE)
         stage.figure = f"{seconds:.3g} s a step"
     steps = spec.optim.epochs * num_batches(distilled, spec.optim.batch_size)
-    return Timed(f"a student ({spec.network})", steps, steps, "steps", seconds)
-
-
-def disk(sample: ImageSet, recipe: Recipe, size: Size) -> Mapping[str, int]:
-    """Bytes of the artefact, and of the stages, which go when it is there unless they have a folder."""
-    sized = _sized(sample, size)
-    projector = recipe.distiller.projector_spec
-    encoder = encoders.load(projector.encoder, projector.size) if projector else None
-    epochs = {*recipe.teachers.weak_epochs, recipe.teachers.optim.epochs}
-    weights = sum(
-        value.numel() * value.element_size()
-        for value in network(recipe.teachers.network, size.classes, sample.side).state_dict().values()
-    )
-    stages = len(epochs) * weights + size.classes * size.ipc * 3 * sample.side**2
-    if isinstance(recipe.distiller, HeLlO):
-        assert encoder is not None and projector is not None
-        stages += (recipe.distiller.update is not None) * size.classes * size.ipc * 3 * sample.side**2
-        fits = 1 + projector.rounds + (projector.queries is not None)
-        stages += fits * 4 * lora_numbers(encoder, projector, size.classes)
-    return {"artefact": api.expected_bytes(sized, replace(recipe, ipc=size.ipc), encoder), "stages": stages}
-
-
-def _sized(sample: ImageSet, size: Size) -> ImageSet:
-    """The sample as if it had so many classes."""
-    names = tuple((list(sample.classes) + [f"class {n}" for n in range(size.classes)])[: size.classes])
-    return ImageSet(sample.images, sample.targets.clamp(max=size.classes - 1), names)
-
-
-def label_bytes(sample: ImageSet, recipe: Recipe, size: Size) -> dict[str, int]:
-    """Bytes of each way of keeping labels for the student's training, by formula."""
-    count = size.classes * size.ipc
-    optim = recipe.student_for(count).optim
-    found = {
-        name: sizes.stored_bytes(size.classes, count, optim.epochs, optim.batch_size, **settings)
-        for name, settings in costs.LADDER.items()
-        if settings.get("k", 0) < size.classes
-    }
-    found["static"] = sizes.safetensors_bytes({"logits": ("F16", (count, size.classes))})
-    found["teacher"] = weights_bytes(network(recipe.teachers.network, size.classes, sample.side))
-    if spec := recipe.distiller.projector_spec:
-        encoder = encoders.load(spec.encoder, spec.size)
-        start = zero_shot(encoder, _sized(sample, size).classes, spec)
-        adapter = untrained(start, encoder, _sized(sample, size), torch.nn.Identity(), replace(spec, scale=1.0), 0)
-        for precision in ("float16", "int8", "int4"):
-            found[f"projector in {precision}"] = adapter_bytes(adapter, precision)
-    return found
+    return _timed(f"a student ({spec.network})", steps, steps, "steps", seconds)

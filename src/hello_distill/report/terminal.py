@@ -55,30 +55,33 @@ def plan(result: dict[str, Any]) -> Group:
 
 
 FOUND = "What an earlier run has left takes nothing. Tests of teachers and projector come on top."
+KEPT = "Memory: the most that the process has held so far. What is kept is on the disk until the artefact is there."
 
 
 def forecast(result: dict[str, Any]) -> Group:
     """What `hello-distill distill --dry-run` prints: time by stage, memory, disk, and labels of every kind."""
+    disk = result["disk"]
     rows = []
     for stage in [*result["stages"], result["student"]]:
         numbers = " to ".join(f"{number:,}" for number in dict.fromkeys((stage["least"], stage["most"])))
         lengths = _lengths([stage["seconds"] * stage[bound] for bound in ("least", "most")])
-        rows.append(page.row(stage["stage"], f"{numbers} {stage['unit']}", lengths))
-    rows.insert(-1, page.row("in all", "", _lengths(result["seconds"])))
-    size, memory, disk = result["size"], result["memory"], result["disk"]
+        kept = page.weight(disk.get(stage["stage"], 0))
+        rows.append(page.row(stage["stage"], f"{numbers} {stage['unit']}", lengths, page.weight(stage["memory"]), kept))
+    kept = page.weight(sum(disk.values()) - disk["artefact"])
+    rows.insert(-1, page.row("in all", "", _lengths(result["seconds"]), page.weight(result["memory"]["process"]), kept))
+    size, memory = result["size"], result["memory"]
     title = (
         f"{size['images']:,} training images of {size['classes']:,} classes at {result['side']} pixels, {size['ipc']} "
         "images per class, on this machine"
     )
+    place = "in memory beside the process" if memory["decoded_in_memory"] else "on the disk, in the cache"
     room = [
-        page.row("decoded images, in memory or else on the disk", page.weight(memory["decoded_images"])),
-        page.row("memory of the process beside them, so far", page.weight(memory["process"])),
+        page.row(f"decoded images, {place}", page.weight(memory["decoded_images"])),
         page.row("artefact", page.weight(disk["artefact"])),
-        page.row("stages, until the artefact is there", page.weight(disk["stages"])),
     ]
     labels = [page.row(name, page.weight(size)) for name, size in result["labels"].items()]
     return Group(
-        drawn(page.Table(title, ("stage", "length", "time"), rows, (FOUND,))),
+        drawn(page.Table(title, ("stage", "length", "time", "memory", "kept"), rows, (FOUND, KEPT))),
         drawn(page.Table("Room", ("what", "bytes"), room, ())),
         drawn(page.Table("Labels of the student's training", ("kept as", "bytes"), labels, ())),
     )
@@ -88,8 +91,8 @@ def beside_truth(result: dict[str, Any]) -> Group:
     """What `hello-distill distill --forecast` prints at its end: time by stage and bytes, as said and as taken."""
     every = [*result["stages"], {"stage": "in all", "said": result["said"], "took": result["took"]}]
     rows = [page.row(each["stage"], _lengths(each["said"]), duration(each["took"])) for each in every]
-    artefact = result["artefact"]
-    rows.append(page.row("artefact", page.weight(artefact["said"]), page.weight(artefact["took"])))
+    for name in ("memory", "artefact"):
+        rows.append(page.row(name, page.weight(result[name]["said"]), page.weight(result[name]["took"])))
     return Group(drawn(page.Table("The forecast and what came of it", ("stage", "said", "taken"), rows, ())))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -93,6 +94,11 @@ def memory() -> dict[str, int]:
         return {}
     kibibytes = {line.partition(":")[0]: int(line.split()[1]) for line in lines}
     return {"all": 1024 * kibibytes["MemTotal"], "free": 1024 * kibibytes["MemAvailable"]}
+
+
+def peak_memory() -> int:
+    """Most bytes of memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def cache_folder() -> Path:
