@@ -97,8 +97,10 @@ def beside_truth(result: dict[str, Any]) -> Group:
 
 
 def _lengths(least_and_most: list[float]) -> str:
-    """Two times, or one where they are shown alike."""
-    return " to ".join(dict.fromkeys(map(duration, least_and_most)))
+    """Two times, or one where they are shown alike; of one unit where that is the same."""
+    least, most = map(duration, least_and_most)
+    number, _, unit = least.partition(" ")
+    return most if least == most else f"{number if most.endswith(f' {unit}') else least} to {most}"
 
 
 def duration(seconds: float) -> str:
