@@ -37,7 +37,7 @@ import fields
 import tutorial
 from hello_distill.cli import main
 from hello_distill.cli.output import show
-from hello_distill.format.results import Bench, Budgets, Demo, Presets, read
+from hello_distill.format.results import Bench, Budgets, Demo, Plan, Presets, read
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Comparison, Continual, GridCell, GridResult, Study
 from hello_distill.report import claims, terminal
@@ -334,6 +334,12 @@ def bench(result: Bench) -> str:
     return f"{markdown(table, False)}\n\n{made(result)} The whole took {result.seconds / 60:.0f} minutes.\n"
 
 
+def plan(result: Plan) -> str:
+    """What to ship, as a plan found it."""
+    took = f" The whole took {result.seconds / 60:.0f} minutes." if result.seconds else ""
+    return "\n\n".join([*blocks(result), f"{made(result)}{took}"]) + "\n"
+
+
 WRITERS = {
     Bench: bench,
     Demo: demo,
@@ -342,6 +348,7 @@ WRITERS = {
     Study: study,
     Presets: presets,
     Budgets: budgets,
+    Plan: plan,
 }
 
 

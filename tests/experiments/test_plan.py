@@ -19,11 +19,13 @@ from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison
 from hello_distill.experiments.ledger import Cell
 from hello_distill.experiments.plan import Way, deciding, distill_planned, plan, recommended
+from hello_distill.format.results import Alone, Plan
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Bytes
 from hello_distill.projector import ProjectorSpec
 from hello_distill.recipes import PLANNED
-from hello_distill.report import terminal
+from hello_distill.report import sections
+from hello_distill.report.page import Text
 from hello_distill.student import Score, train_student
 from hello_distill.system.errors import InputError
 
@@ -52,8 +54,8 @@ def test_further_students_are_of_ways_that_the_recommendation_hangs_on() -> None
 
 def test_none_beats_the_front_in_bytes_and_accuracy() -> None:
     ways = [way(100, 50.0), way(200, 49.0), way(300, 60.0), way(300, 59.0), way(400, 60.0), way(300, 60.0)]
-    assert [each.described(ways, ways[2])["front"] for each in ways] == [True, False, True, False, False, True]
-    assert [each.described(ways, ways[2])["recommended"] for each in ways] == [False, False, True, False, False, False]
+    assert [each.described(ways, ways[2]).front for each in ways] == [True, False, True, False, False, True]
+    assert [each.described(ways, ways[2]).recommended for each in ways] == [False, False, True, False, False, False]
 
 
 def test_a_plan_of_every_way(
@@ -94,12 +96,17 @@ def test_a_plan_of_every_way(
 @pytest.mark.parametrize(("top1", "size", "said"), [(60.0, 90, True), (50.0, 90, False), (60.0, 101, False)])
 def test_a_network_that_beats_the_students_in_fewer_bytes_is_said_to(top1: float, size: int, said: bool) -> None:
     chosen = way(100, 55.0)
-    result = {
-        "data": "x", "ipc": 1, "steps": 1, "held_images": 9, "ways": [chosen.described([chosen], chosen)],
-        "instead": [{"model": "head", "bytes": size, "public": 0, "held_top1": top1}],
-    }  # fmt: skip
-    printed = [str(part) for part in terminal.plan(result).renderables]
-    assert ("NO DISTILLATION" in printed[-1]) == said and f"a head on the frozen encoder {top1} %" in printed[-1]
+    alone = Alone(model="head", bytes=size, public=0, held_top1=top1)
+    result = Plan(
+        data="x", ipc=1, steps=1, seeds=[0], held_images=9, ways=[chosen.described([chosen], chosen)], instead=[alone],
+        recipe={}, environment={"commit": None, "device": "cpu"},
+    )  # fmt: skip
+    (*_, text) = sections.plan("", result).tables
+    assert (
+        isinstance(text, Text)
+        and text.notes[0] == f"By themselves, on the same images: a head on the frozen encoder {top1} % at {size} B."
+    )
+    assert [sentence.startswith("NO DISTILLATION") for sentence in text.notes[1:]] == [True] * said
 
 
 def test_methods_without_a_projector_are_planned_without_one(tree: Path, recipe: Recipe, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def plan(options: Namespace) -> None:
         limit = parse_bytes(options.bytes, "--bytes") if options.bytes else None
         chosen = options.steps, options.seeds, options.stages
         result = make(options.data, options.out, recipe, PLANNED, limit, *chosen)
-    show(result, terminal.plan, options.json)
+    show(result, terminal.result, options.json)
     if not options.json:
         print(f"To make what is recommended, by all of the recipe:\n{recommended_command(options)}")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from hello_distill.experiments.models import deployed
 from hello_distill.format import storage
 from hello_distill.format.kinds import LabelKind
 from hello_distill.format.manifest import check_seeds
+from hello_distill.format.results import Alone, Plan, Tried
 from hello_distill.format.results.entries import Summary
 from hello_distill.format.results.grids import Bytes
 from hello_distill.format.sizes import num_batches
@@ -71,15 +73,22 @@ class Way:
         """Bytes of all that is shipped; public weights are not."""
         return self.bytes.total
 
-    def described(self, ways: Sequence[Way], best: Way) -> dict[str, Any]:
+    def described(self, ways: Sequence[Way], best: Way) -> Tried:
         """As it is written down; `front` are those that none beats in bytes or accuracy without losing in the other."""
         mine = self.total, self.top1.mean
         beaten = any(w.total <= mine[0] and w.top1.mean >= mine[1] and (w.total, w.top1.mean) != mine for w in ways)
-        names = {"images": self.cell.method, "labels": self.cell.labels}
         spec = self.comparison.projector
         ranks = {"encoder_rank": spec.encoder_rank, "head_rank": spec.head_rank} if self.bytes.public else {}
-        kept = {"bytes": self.bytes.content(), "total": self.total, "held_top1": self.top1.content()}
-        return {**names, **ranks, **kept, "front": not beaten, "recommended": self is best}
+        return Tried(
+            images=self.cell.method,
+            labels=self.cell.labels,
+            **ranks,
+            bytes=self.bytes,
+            total=self.total,
+            held_top1=self.top1,
+            front=not beaten,
+            recommended=self is best,
+        )
 
 
 def plan(
@@ -98,19 +107,21 @@ def plan(
     may be shipped. Raises InputError where nothing is held out, and where nothing fits into the limit.
     """
     _alone()
+    start = time.monotonic()
     with claimed(out), kept_for(out, stages) as work:
         bench, ways, best = _planned(data, recipe, labels, limit, steps, seeds, work)
-        result = {
-            "data": short_name(data),
-            "ipc": recipe.ipc,
-            "steps": steps,
-            "seeds": list(seeds),
-            "held_images": len(bench.material.held),
-            "ways": [way.described(ways, best) for way in sorted(ways, key=lambda way: way.total)],
-            "instead": _instead(bench, recipe, labels),
-            "recipe": artifacts.public(recipe.settings()),
-            "environment": environment(),
-        }
+        result = Plan(
+            data=short_name(data),
+            ipc=recipe.ipc,
+            steps=steps,
+            seeds=list(seeds),
+            held_images=len(bench.material.held),
+            ways=[way.described(ways, best) for way in sorted(ways, key=lambda way: way.total)],
+            instead=_instead(bench, recipe, labels),
+            recipe=artifacts.public(recipe.settings()),
+            seconds=round(time.monotonic() - start),
+            environment=environment(),
+        ).content()
         publishing.write(Path(out), storage.as_json(result))
     return result
 
@@ -134,7 +145,7 @@ def distill_planned(
             chosen = _named(asked, recipe, labels)
         elif asked == "auto":
             _, ways, best = _planned(data, recipe, labels, None, STEPS, SEEDS, work)
-            chosen = best.described(ways, best)
+            chosen = best.described(ways, best).content()
         else:
             chosen = _recommendation(Path(asked), data, recipe, labels)
         _ship(data, chosen, recipe, labels, work, Path(out))
@@ -217,7 +228,7 @@ def _shortened(recipe: Recipe) -> Recipe:
     return replace(recipe, teachers=recipe.teachers.halved(), distiller=method)
 
 
-def _instead(bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind]) -> list[dict[str, Any]]:
+def _instead(bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind]) -> list[Alone]:
     """What networks do by themselves that could be shipped in the place of images: a head on the frozen encoder, at the
     projector's rate, and those that make the labels, in float16. The projector is the one before query fitting."""
     made_by = {kind.made_by for kind in labels.values()}
@@ -225,7 +236,7 @@ def _instead(bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind]) -> l
     models = {name: deployed(bench, name, {}) for name in (*names, *({TEACHER} & made_by & _makers(recipe)))}
     held = bench.material.held
     return [
-        {"model": name, "bytes": made.bytes, "public": made.public, "held_top1": top1(made.classifier, held, name)}
+        Alone(model=name, bytes=made.bytes, public=made.public, held_top1=top1(made.classifier, held, name))
         for name, made in models.items()
     ]
 

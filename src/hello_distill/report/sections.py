@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
-from hello_distill.format.results import Bench, Budgets, Demo, DemoRow, Form, Preset, Presets, Training
+from hello_distill.format.results import Bench, Budgets, Demo, DemoRow, Form, Plan, Preset, Presets, Training
 from hello_distill.format.results.entries import Result
 from hello_distill.format.results.grids import Comparison, Continual, Study
 from hello_distill.report import grids, page, published
@@ -161,12 +161,55 @@ def bench(file: str, result: Bench) -> Section:
     )
 
 
+def plan(file: str, result: Plan) -> Section:
+    """Of `hello-distill plan`: every way that was tried, and networks that could be shipped in their place."""
+    head = ("images, labels", "top-1", "n", "labels", "in all", "")
+    rows = []
+    for way in result.ways:
+        ranks = f", ranks {way.encoder_rank} and {way.head_rank}" if way.head_rank else ""
+        mark = "ship" if way.recommended else "front" if way.front else ""
+        sizes = page.weight(way.bytes.labels + way.bytes.teacher), page.weight(way.total)
+        top1 = way.held_top1
+        rows.append(page.row(f"{way.images}, {way.labels}{ranks}", top1, len(top1.runs), *sizes, mark))
+    notes = [
+        f"n students of {result.steps} steps, tested on {result.held_images} held-out training images. Of what "
+        "comes within a point of the best, the fewest bytes are recommended: `ship`; `front` is what nothing "
+        "beats in one without losing in the other. In all are images and labels; public weights are not shipped.",
+    ]
+    title = f"What to ship of {result.data} at {result.ipc} images per class"
+    table, about = (
+        Table("Ways that were tried", head, rows, notes),
+        {"seconds": result.seconds} if result.seconds else {},
+    )
+    texts = [Text("In the place of images", sentences)] if (sentences := _instead(result)) else []
+    return Section(title, file, [made(result.environment, about), table, *texts], [table, *texts])
+
+
+def _instead(result: Plan) -> list[str]:
+    """What networks do by themselves: who can ship one needs no distilled images."""
+    names = {"head": "a head on the frozen encoder", "projector": "the projector", "teacher": "the teacher"}
+    known = [(alone.held_top1, alone) for alone in result.instead if alone.held_top1 is not None]
+    shown = [f"{names[each.model]} {top1:.1f} % at {page.size(each.bytes)}" for top1, each in known]
+    sentences = [f"By themselves, on the same images: {'; '.join(shown)}."] if shown else []
+    chosen = result.chosen
+    good = [(top1, m) for top1, m in known if top1 >= chosen.held_top1.mean and m.bytes <= chosen.total]
+    if good:
+        _, best = max(good, key=lambda found: found[0])
+        sentences.append(
+            f"NO DISTILLATION is the better answer for whom a classifier is enough: {names[best.model]} does better "
+            "than these short students, in fewer bytes (public weights apart). Distilled images are for those who "
+            "train networks of their own."
+        )
+    return sentences
+
+
 KINDS: dict[type[Result], Callable[[str, Any], Section]] = {
     Bench: bench,
     Budgets: budgets,
     Comparison: grids.comparison,
     Continual: grids.continual,
     Demo: demo,
+    Plan: plan,
     Presets: presets,
     Study: grids.study,
     Training: training,

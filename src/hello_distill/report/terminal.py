@@ -35,25 +35,6 @@ def drawn(block: page.Table | page.Text) -> Table | Text:
     return table
 
 
-def plan(result: dict[str, Any]) -> Group:
-    """What `hello-distill plan` prints: every way that was tried, the fewest bytes first."""
-    head = ("images, labels", "top-1", "n", "labels", "in all", "")
-    rows = []
-    for way in result["ways"]:
-        ranks = f", ranks {way['encoder_rank']} and {way['head_rank']}" if way.get("head_rank") else ""
-        top1, labels = Summary.model_validate(way["held_top1"]), way["bytes"]["labels"] + way["bytes"]["teacher"]
-        mark = "ship" if way["recommended"] else "front" if way["front"] else ""
-        sizes = page.weight(labels), page.weight(way["total"])
-        rows.append(page.row(f"{way['images']}, {way['labels']}{ranks}", top1, len(top1.runs), *sizes, mark))
-    notes = (
-        f"n students of {result['steps']} steps, tested on {result['held_images']} held-out training images. Of what "
-        "comes within a point of the best, the fewest bytes are recommended: `ship`; `front` is what nothing "
-        "beats in one without losing in the other. In all are images and labels; public weights are not shipped.",
-    )
-    title = f"What to ship of {result['data']} at {result['ipc']} images per class"
-    return Group(drawn(page.Table(title, head, rows, notes)), _instead(result))
-
-
 FOUND = "What an earlier run has left takes nothing. Tests of teachers and projector come on top."
 KEPT = "Memory: the most that the process has held so far. What is kept is on the disk until the artefact is there."
 
@@ -109,24 +90,6 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} s"
-
-
-def _instead(result: dict[str, Any]) -> Text:
-    """What networks do by themselves: who can ship one needs no distilled images."""
-    names = {"head": "a head on the frozen encoder", "projector": "the projector", "teacher": "the teacher"}
-    known = [model for model in result["instead"] if model["held_top1"] is not None]
-    shown = [f"{names[each['model']]} {each['held_top1']:.1f} % at {size(each['bytes'])}" for each in known]
-    text = f"By themselves, on the same images: {'; '.join(shown)}." if shown else ""
-    chosen = next(way for way in result["ways"] if way["recommended"])
-    good = [m for m in known if m["held_top1"] >= chosen["held_top1"]["mean"] and m["bytes"] <= chosen["total"]]
-    if good:
-        best = max(good, key=lambda model: model["held_top1"])
-        text += (
-            f"\nNO DISTILLATION is the better answer for whom a classifier is enough: {names[best['model']]} does "
-            "better than these short students, in fewer bytes (public weights apart). Distilled images are for those "
-            "who train networks of their own."
-        )
-    return Text(text)
 
 
 def evaluation(result: dict[str, Any]) -> Table:

@@ -16,7 +16,7 @@ from hello_distill.format.results.entries import (
     Tested,
     experiment_of,
 )
-from hello_distill.format.results.grids import Comparison, Continual, GridResult, Study
+from hello_distill.format.results.grids import Bytes, Comparison, Continual, GridResult, Study
 
 
 class Training(Result):
@@ -170,7 +170,55 @@ class Bench(Result):
     environment: Environment
 
 
-KINDS: tuple[type[Result], ...] = (Bench, Budgets, Comparison, Continual, Demo, Presets, Study, Training)
+class Tried(Entry):
+    """Images with a kind of labels that a plan tried: bytes, and students on held-out training images."""
+
+    images: str
+    labels: str
+    encoder_rank: int | None = None
+    head_rank: int | None = None
+    """Of a projector."""
+    bytes: Bytes
+    total: int
+    held_top1: Summary
+    front: bool
+    """Whether none beats it in bytes or accuracy without losing in the other."""
+    recommended: bool
+
+
+class Alone(Entry):
+    """A network that could be shipped in the place of images."""
+
+    model: str
+    bytes: int
+    public: int
+    held_top1: Percent | None
+
+
+class Plan(Result):
+    """Of `hello-distill plan`: the ways that were tried, the fewest bytes first."""
+
+    keys = frozenset({"ways", "instead"})
+    data: str
+    ipc: int
+    steps: int
+    """Of each student."""
+    seeds: list[int]
+    held_images: int
+    ways: list[Tried]
+    instead: list[Alone]
+    recipe: dict[str, Any]
+    seconds: int | None = None
+    """What the whole took. Older files do not say it."""
+    environment: Environment
+
+    @property
+    def chosen(self) -> Tried:
+        """The way that is recommended."""
+        return next(way for way in self.ways if way.recommended)
+
+
+KINDS: tuple[type[Result], ...] = (Bench, Budgets, Comparison, Continual, Demo, Plan, Presets, Study, Training)
 NAMES = [kind.__name__.lower() for kind in KINDS]
 
 
