@@ -177,10 +177,8 @@ def plan(file: str, result: Plan) -> Section:
         "beats in one without losing in the other. In all are images and labels; public weights are not shipped.",
     ]
     title = f"What to ship of {result.data} at {result.ipc} images per class"
-    table, about = (
-        Table("Ways that were tried", head, rows, notes),
-        {"seconds": result.seconds} if result.seconds else {},
-    )
+    about = {"seconds": result.seconds} if result.seconds else {}
+    table = Table("Ways that were tried", head, rows, notes)
     texts = [Text("In the place of images", sentences)] if (sentences := _instead(result)) else []
     return Section(title, file, [made(result.environment, about), table, *texts], [table, *texts])
 
