@@ -56,10 +56,10 @@ def broken(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=1000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(broken())
-def test_a_broken_file_is_a_picture_or_an_error_that_is_known(content: bytes) -> None:
+@given(broken(), st.sampled_from((None, 4)))
+def test_a_broken_file_is_a_picture_or_an_error_that_is_known(content: bytes, side: int | None) -> None:
     try:
-        picture = decode({"bytes": content, "path": None})
+        picture = decode({"bytes": content, "path": None}, side=side)
     except Unreadable:
         return
     assert picture.mode == "RGB" and min(picture.size) >= 1

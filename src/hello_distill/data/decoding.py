@@ -49,16 +49,18 @@ class Unreadable(ValueError):
         self.detail = detail
 
 
-def decode(record: dict[str, Any] | None, roots: Sequence[Path] = ()) -> Image.Image:
+def decode(
+    record: dict[str, Any] | None, roots: Sequence[Path] = (), side: int | None = None, how: Square = "crop"
+) -> Image.Image:
     """The picture of `{"bytes", "path"}`. A path is opened where there are no bytes, and only below `roots`.
 
-    Raises Unreadable.
+    `side` and `how` as in `picture`. Raises Unreadable.
     """
     if record is None or (record["bytes"] is None and record["path"] is None):
         raise Unreadable("no image in the row")
     if record["bytes"] is not None:
-        return picture(record["bytes"])
-    return picture(contents(os.fsdecode(record["path"]), roots))
+        return picture(record["bytes"], side, how)
+    return picture(contents(os.fsdecode(record["path"]), roots), side, how)
 
 
 def contents(path: str, roots: Sequence[Path], most: int = MAX_BYTES) -> bytes:
@@ -98,8 +100,11 @@ def _member(archive: Path, name: str, most: int) -> bytes:
         raise Unreadable("not readable", one_line(error)[:200]) from None
 
 
-def picture(content: bytes) -> Image.Image:
+def picture(content: bytes, side: int | None = None, how: Square = "crop") -> Image.Image:
     """RGB, 8 bit: the first frame, turned as its EXIF says.
+
+    `side` and `how` are those of a call of `square` that follows: a large JPEG is then decoded smaller, and has the
+    size that `square` gives it, without bars. None gives all pixels.
 
     An embedded profile is converted to sRGB; one that is broken or made for other channels is left aside, as browsers
     do. Transparent pixels are composited on white (ours), so that colours hidden behind alpha 0 do not show. 16-bit
@@ -117,7 +122,8 @@ def picture(content: bytes) -> Image.Image:
                     raise Unreadable("too many pixels", f"{opened.width} x {opened.height}, at most {MAX_PIXELS:,}")
                 if opened.format == "PNG" and content.rfind(b"IEND") < 0:  # Pillow is content with all pixels
                     raise Unreadable("truncated")
-                return _to_rgb(ImageOps.exif_transpose(opened), opened.info.get("icc_profile"))
+                stored = opened if side is None else _draft(opened, side, how)
+                return _to_rgb(ImageOps.exif_transpose(stored), opened.info.get("icc_profile"))
     except Unreadable:
         raise
     except MemoryError:
@@ -153,6 +159,26 @@ def formats() -> tuple[str, ...]:
     """The formats of FORMATS that this Pillow has."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _draft(opened: Image.Image, side: int, how: Square) -> Image.Image:
+    """A JPEG that its decoder makes 1/2, 1/4 or 1/8 as large, resized as `square` does; others as they are.
+
+    It is decoded to twice `side` pixels or more in width and height, so that resizing still filters. A JPEG of fewer
+    than four times as many is decoded as it is.
+    """
+    size = opened.size
+    drafted = opened.draft(None, (2 * side, 2 * side))
+    if drafted is None or opened.size == size:
+        return opened
+    width, height = drafted[1][2:]  # the decoder rounds up, and a part of its last row and column is no picture
+    size, box = (side, side), (0.0, 0.0, width, height)
+    if how == "crop":
+        left, top = (max(0, width - height) / 2, max(0, height - width) / 2)
+        box = (left, top, width - left, height - top)
+    elif how == "pad":  # `square` adds the bars
+        size = (max(1, round(min(1, width / height) * side)), max(1, round(min(1, height / width) * side)))
+    return opened.resize(size, Image.Resampling.BICUBIC, box)
 
 
 def _too_many_bytes(count: int, most: int = MAX_BYTES) -> Unreadable:

@@ -263,11 +263,11 @@ def _decode_block(source: Undecoded, put: Put, block: range) -> list[Fault]:
     faults = []
     for row, record in zip(block, source.table.select(block), strict=True):
         try:
-            picture = square(decode(record["image"], source.roots), source.side, source.square)
+            picture = decode(record["image"], source.roots, source.side, source.square)
         except Unreadable as error:
             faults.append(Fault(row, error.reason, error.detail))
             continue
-        images[row - block.start] = np.asarray(picture).transpose(2, 0, 1)
+        images[row - block.start] = np.asarray(square(picture, source.side, source.square)).transpose(2, 0, 1)
     put(block.start, images)
     return faults
 
