@@ -31,6 +31,7 @@ from hello_distill.labels.sources.hard import HardLabels
 from hello_distill.system import distributed, publishing
 from hello_distill.system.errors import ArtifactError, InputError
 from hello_distill.system.machine import device
+from hello_distill.training.machines import taken
 from hello_distill.training.own import parse
 from hello_distill.training.training_set import TrainingSet
 from hello_distill.types import Batch, Images, LabelSource, Logits, Pixels, View
@@ -196,7 +197,7 @@ def save(
             "expected": None,
             "figures": distilled.figures,
             **({"teachers": list(distilled.teachers)} if distilled.teachers else {}),
-            "versions": distributed.made_with(),
+            "versions": {**distributed.made_with(), **taken()},
         }
         _describe(partial, manifest)
     return Path(out)
@@ -223,13 +224,14 @@ def save_relabelled(
     manifest |= {} if source is None else {"source": _stated(source)}
     brought = {each["sha256"]: each for each in (*manifest.get("teachers", ()), *teachers)}
     manifest |= {"teachers": list(brought.values())} if brought else {}
+    elsewhere = {name: said for name, said in manifest["versions"].items() if name == "stages"}
     copied = [IMAGES, CONFIG]
     with published(out, _size(root, copied) + labels.size() + text_bytes(manifest["classes"])) as partial:
         _copy(root, partial, {name: manifest["files"][name]["sha256"] for name in copied})
         manifest |= {
             "labels": labels.save(partial),
             "student": dataclasses.asdict(student),
-            "versions": distributed.made_with(),
+            "versions": {**distributed.made_with(), **elsewhere, **taken()},
         }
         if not _same(root, partial, set(manifest["files"]) - {*copied, CARD}, copied):
             figures = {name: value for name, value in manifest["figures"].items() if name not in OF_LABELS}

@@ -379,6 +379,7 @@ def test_a_result_names_the_options_by_which_its_data_were_read(
         assert context.pop("log").folder is None
         assert context == {
             "max_bad": 0.01,
+            "resume_changed": False,
             **dict.fromkeys(READING),
             "follow_links": bool(more),
             **({"label_column": "kind", "class_names": str(tmp_path / "names.txt")} if more else {}),

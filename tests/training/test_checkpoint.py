@@ -14,7 +14,7 @@ from conftest import drawn
 from hello_distill.format.specs import Augment, Optim
 from hello_distill.system.context import Context
 from hello_distill.system.errors import InputError, MachineError
-from hello_distill.training import checkpoint
+from hello_distill.training import checkpoint, machines
 from hello_distill.training.checkpoint import within
 from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.fit import fit
@@ -100,11 +100,11 @@ def test_the_checkpoint_of_another_training_is_not_taken(tmp_path: Path) -> None
 
 
 def test_a_checkpoint_of_other_threads_needs_the_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = checkpoint.machine()
+    here = machines.machine()
     with pytest.raises(Killed), within(tmp_path / "progress"):
-        monkeypatch.setattr(checkpoint, "machine", lambda: {**here, "threads": 63})
+        monkeypatch.setattr(machines, "machine", lambda: {**here, "threads": "63"})
         training(SGD, stop=2)
-    monkeypatch.setattr(checkpoint, "machine", lambda: here)
+    monkeypatch.setattr(machines, "machine", lambda: here)
     told = rf"training was begun elsewhere \(threads 63, now {here['threads']}\) .* --resume-changed, or remove "
     with pytest.raises(InputError, match=told), within(tmp_path / "progress"):
         training(SGD)

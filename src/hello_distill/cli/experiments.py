@@ -12,7 +12,15 @@ from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from hello_distill.cli.artefacts import suited_recipe
-from hello_distill.cli.options import READING, ArgumentParser, add_json, add_reading, add_teacher, read_config
+from hello_distill.cli.options import (
+    READING,
+    ArgumentParser,
+    add_json,
+    add_reading,
+    add_resume,
+    add_teacher,
+    read_config,
+)
 from hello_distill.cli.output import show
 from hello_distill.data.references import check_there
 from hello_distill.system import publishing
@@ -40,10 +48,11 @@ def add_ipc(parser: ArgumentParser) -> None:
 
 
 def add_seeds(parser: ArgumentParser, meaning: str) -> None:
-    """The last options: seeds, a teacher of one's own, and what is let pass."""
+    """The last options: seeds, a teacher of one's own, what is let pass, and whether a changed machine goes on."""
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help=meaning)
     add_teacher(parser)
     add_reading(parser)
+    add_resume(parser)
 
 
 def compare_options(parser: ArgumentParser) -> None:
@@ -239,6 +248,7 @@ def bench(options: Namespace) -> None:
 def demo_options(parser: ArgumentParser) -> None:
     """Distil Fashion-MNIST offline and show what the labels are worth: minutes."""
     parser.add_argument("--out", required=True, help="folder for artefacts and table.json; must not exist yet")
+    add_resume(parser)
 
 
 def demo(options: Namespace) -> None:

@@ -100,12 +100,12 @@ def reading(options: Namespace) -> dict[str, Any]:
 
 
 def add_resume(parser: ArgumentParser) -> None:
-    """The option of commands whose trainings go on after a stop."""
+    """The option of commands that go on after a stop."""
     parser.add_argument(
         "--resume-changed",
         action="store_true",
-        help="go on also from checkpoints that other versions, threads or processes have made; the numbers are then "
-        "not those of an undisturbed run",
+        help="go on also from what other versions, threads, processes or hardware have made of a run that was "
+        "stopped; the numbers are then not those of an undisturbed run",
     )
 
 

@@ -224,7 +224,8 @@ class Manifest(Part, Generic[Labels]):
     teachers: Annotated[list[Teacher], Field(default_factory=list, max_length=64)]
     """That were brought along; not written where teachers were trained for the artefact, or none."""
     versions: dict[Line, Line | int | None]
-    """Of Python and the packages that made it, the machine's type, threads, processes."""
+    """Of Python and the packages that made it, the machine's type, threads, processes; `stages` names those, such as
+    teachers, that were taken as another machine had made them, and in what that differs."""
     files: dict[Annotated[str, Field(max_length=200)], File]
     """Every file by its path with `/`, but `hello.json` and `SHA256SUMS`."""
 

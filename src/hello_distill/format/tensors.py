@@ -61,6 +61,15 @@ def read(file: Path) -> dict[str, Tensor]:
         raise ArtifactError(f"{file} cannot be read: {error}; get the artefact again") from None
 
 
+def metadata(file: Path) -> dict[str, str]:
+    """What a file of our own says beside its tensors. Raises ArtifactError where it cannot be read."""
+    try:
+        with safetensors.safe_open(file, "pt") as opened:
+            return opened.metadata() or {}
+    except UNREADABLE as error:
+        raise ArtifactError(f"{file} cannot be read: {error}; get the artefact again") from None
+
+
 def read_as(file: Path, layout: Layout) -> dict[str, Tensor]:
     """All tensors of a stranger's file: those of the layout and no others, of these types and shapes, and finite.
 

@@ -33,7 +33,7 @@ from hello_distill.projector import (
 )
 from hello_distill.queries import ROUND, UNSEEN, Views, fit_queries, labelled_views, on_views
 from hello_distill.stages.given import Fitted, Probed, alone, length, log_checkpoints, log_held_out, steps_taken
-from hello_distill.stages.kept import Computed, Kept, fingerprint, read, write
+from hello_distill.stages.kept import Computed, Kept, fingerprint, read
 from hello_distill.system import context, room
 from hello_distill.system.errors import DivergedError
 from hello_distill.teachers import (
@@ -170,7 +170,7 @@ class Stages:
         room.check_room(folder, len(spec.weak_epochs) * one)
         trained = train_teachers(data, spec, self.seed)
         for epoch, member in zip(spec.weak_epochs, trained.ensemble.members, strict=True):
-            write(folder / f"epoch-{epoch}", dict(member.state_dict()))
+            self._kept.write(folder / f"epoch-{epoch}", dict(member.state_dict()))
 
     def _checkpoint(self, folder: Path, spec: TeacherSpec, epoch: int) -> nn.Module:
         return self._network(spec.network, read(folder / f"epoch-{epoch}")).eval()

@@ -44,7 +44,7 @@ class Context:
     log: Log = field(default_factory=Log)
     """Where curves of trainings go; nowhere, unless it has a folder."""
     resume_changed: bool = False
-    """Whether a training goes on that was begun with other versions, threads or processes."""
+    """Whether a run goes on that was begun with other versions, threads or processes, or on other hardware."""
     _tokens: list[Token[Context]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -161,6 +161,18 @@ def followed(value: float) -> float:
     return number.item()
 
 
+def told(text: str) -> str:
+    """A text as the first process has it."""
+    if _joined[0].processes == 1:
+        return text
+    import torch.distributed as dist
+
+    texts = [text]
+    with answered():
+        dist.broadcast_object_list(texts, 0)
+    return texts[0]
+
+
 @contextmanager
 def answered() -> Iterator[None]:
     """Say in one sentence that the other processes do not answer."""

@@ -57,15 +57,20 @@ def autocast(precision: str) -> AbstractContextManager[Any]:
     return torch.autocast(kind, torch.bfloat16)
 
 
-def compiled(model: nn.Module) -> Callable[..., Any]:
-    """The model as torch.compile calls it where HELLO_DISTILL_COMPILE is 1, else itself.
-
-    Raises InputError for what is neither 1 nor 0.
-    """
+def compile_asked() -> str:
+    """HELLO_DISTILL_COMPILE: 1, or 0 where it is not set. Raises InputError for what is neither."""
     asked = os.environ.get("HELLO_DISTILL_COMPILE") or "0"
     if asked not in ("0", "1"):
         raise InputError(f"HELLO_DISTILL_COMPILE is {asked!r}; set it to 1 or to 0, or not at all")
-    if asked == "0":
+    return asked
+
+
+def compiled(model: nn.Module) -> Callable[..., Any]:
+    """The model as torch.compile calls it where HELLO_DISTILL_COMPILE is 1, else itself.
+
+    Raises what `compile_asked` does.
+    """
+    if compile_asked() == "0":
         return model
     import torch
 
@@ -155,17 +160,21 @@ def processor() -> str:
     return next(names, platform.machine())
 
 
-def environment() -> dict[str, Any]:
-    """What a result must say of where it was made: commit, versions, hardware, of a GPU its name."""
+def gpu() -> str | None:
+    """Name of the GPU that is used, if one is."""
     import torch
 
     used = device()
-    on_gpu = used.startswith("cuda") and torch.cuda.is_available()
+    return torch.cuda.get_device_name(used) if used.startswith("cuda") and torch.cuda.is_available() else None
+
+
+def environment() -> dict[str, Any]:
+    """What a result must say of where it was made: commit, versions, hardware, of a GPU its name."""
     return {
         **versions(),
         "commit": commit(),
-        "device": used,
-        **({"gpu": torch.cuda.get_device_name(used)} if on_gpu else {}),
+        "device": device(),
+        **({"gpu": name} if (name := gpu()) else {}),
         "processor": processor(),
         "system": platform.system(),
     }

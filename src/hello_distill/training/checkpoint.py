@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from hello_distill.format.tensors import UNREADABLE
 from hello_distill.system import context, distributed, publishing
-from hello_distill.system.errors import InputError, MachineError
-from hello_distill.system.machine import device
+from hello_distill.system.errors import MachineError
+from hello_distill.training import machines
+from hello_distill.training.machines import Record
 
 INTERVAL = 60.0
 """Seconds between checkpoints, and so what a kill costs at most."""
@@ -38,6 +39,8 @@ class Scope:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.numbers = count(1)
+        self.others: list[Record] = []
+        """Records of other machines, on which trainings were begun that went on here."""
 
     def file(self) -> Path:
         """Of the training that begins next."""
@@ -64,6 +67,12 @@ def within(folder: Path | None) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def others() -> list[Record]:
+    """Of the trainings inside of `within`, records of other machines on which they were begun."""
+    scope = _scope.get()
+    return scope.others if scope else []
+
+
 class Checkpoint:
     """Of one training: its model, its optimiser, and what was measured or kept as it went."""
 
@@ -82,12 +91,14 @@ class Checkpoint:
         self.model = model
         self.optimiser = optimiser
         self.kept = kept
+        self.machine = machines.machine() if self.file else {}
+        """The record of all on which it was trained so far."""
         self.written = time.monotonic()
 
     def restore(self) -> tuple[int, int]:
         """Go back to where the training stood: the epoch, and how many of its batches lie behind; (0, 0) without one.
 
-        Raises InputError where other versions, threads or processes made it and `Context.resume_changed` is not set,
+        Raises InputError where another machine (`machines.machine`) made it and `Context.resume_changed` is not set,
         MachineError where it cannot be read.
         """
         if self.file is None or not distributed.followed(float(self.file.exists())):
@@ -102,22 +113,19 @@ class Checkpoint:
             ) from None
         if facts["identity"] != self.identity:
             return 0, 0  # of another training that the same run would have come to
-        self._check_machine(facts["machine"])
+        self._follow(facts["machine"])
         self._load(tensors)
         with context.stage("resumed") as stage:
             stage.figure = f"{self.what}: goes on after {facts['epoch']} epochs and {facts['batch']} batches"
         return facts["epoch"], facts["batch"]
 
-    def _check_machine(self, made: dict[str, Any]) -> None:
-        here = machine()
-        other = [name for name in sorted({*made, *here}) if made.get(name) != here.get(name)]
-        if other and not context.current().resume_changed:
-            changed = ", ".join(f"{name} {made.get(name)}, now {here.get(name)}" for name in other)
-            assert self.file is not None
-            raise InputError(
-                f"{self.what} was begun elsewhere ({changed}) and would end with other numbers than either; run it as "
-                f"it was begun, go on all the same with --resume-changed, or remove {self.file.parent} to begin anew"
-            )
+    def _follow(self, made: Record) -> None:
+        """Go on from what was made with another machine, where that is asked for."""
+        assert self.file is not None
+        machines.check(f"{self.what} was begun", made, self.machine, self.file.parent)
+        if machines.differing(made, self.machine):
+            others().append(made)
+            self.machine = machines.merged(made, self.machine)
 
     def _load(self, tensors: dict[str, Tensor]) -> None:
         state, kept = trained_state(self.model), {}
@@ -151,15 +159,10 @@ class Checkpoint:
         apart = {
             name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
         }
-        facts = {"identity": self.identity, "machine": machine(), "epoch": epoch, "batch": batch}
+        facts = {"identity": self.identity, "machine": self.machine, "epoch": epoch, "batch": batch}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         publishing.write(self.file, safetensors.torch.save(apart, {"facts": json.dumps(facts)}))
         self.written = time.monotonic()
-
-
-def machine() -> dict[str, Any]:
-    """What a training's numbers depend on beside its settings."""
-    return {**distributed.made_with(), "device": device().partition(":")[0]}
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
