@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
+import hashlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hello_distill.api import check, distill_material, opened, prepare
-from hello_distill.artifact import load, save_relabelled
-from hello_distill.data.images import Material
+from hello_distill.artifact import Artifact, load, save_relabelled
+from hello_distill.data.images import ImageSet, Material
 from hello_distill.data.sources import read_test_split
 from hello_distill.distillers import method
 from hello_distill.distillers.recipe import Recipe
@@ -18,10 +19,12 @@ from hello_distill.format.results import Demo, DemoBytes, DemoRow
 from hello_distill.format.results.entries import Summary
 from hello_distill.relabel import label_source, wanted
 from hello_distill.stages import Stages
+from hello_distill.stages.kept import PROGRESS, kept_for
 from hello_distill.student import train_students
 from hello_distill.system.claims import claimed
 from hello_distill.system.machine import environment
-from hello_distill.system.publishing import write
+from hello_distill.system.publishing import published, write
+from hello_distill.training.checkpoint import within
 
 DATA = "fashion-mnist"
 SEEDS = (0, 1, 2)
@@ -29,23 +32,24 @@ SEEDS = (0, 1, 2)
 
 def demo(out: str | Path, recipe: Recipe) -> dict[str, Any]:
     """Distil, train twelve students, compare. Leaves `artefact`, `random`, `random-projector` and `table.json` in
-    `out`.
+    `out`, which appears when all are there.
+
+    A run that was stopped goes on with the stages and students in `.NAME.stages` beside `out`.
 
     Accuracies are percent on the test split: `mean`, `sd` and `runs` after the last epoch, `best` beside them.
-    Raises InputError if `out` exists.
+    Raises InputError if `out` exists, and where the run was begun with another machine (`kept_for`).
     """
-    with claimed(out):
-        return _demo(Path(out), recipe)
+    with claimed(out), kept_for(out, None) as stages, published(out, 0) as partial:
+        return _demo(partial, recipe, stages)
 
 
-def _demo(folder: Path, recipe: Recipe) -> dict[str, Any]:
+def _demo(folder: Path, recipe: Recipe, stages: Path) -> dict[str, Any]:
     start = time.monotonic()
     check(recipe)
     material = prepare(DATA, recipe)
     random = distill_material(material, recipe, method("random")(), folder / "random")
-    with tempfile.TemporaryDirectory() as cache:  # one training of teachers and one fit of Eq. 5 for both projectors
-        distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", cache)
-        projected = _projected(random, folder / "random-projector", material, recipe, Path(cache))
+    distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", stages)
+    projected = _projected(random, folder / "random-projector", material, recipe, stages)
     images = load(random, "hard").data
     test = read_test_split(DATA, images.classes, images.side, square=recipe.square)
     students = {
@@ -54,14 +58,9 @@ def _demo(folder: Path, recipe: Recipe) -> dict[str, Any]:
         "distilled_projector": opened(distilled, None, "projector"),
         "random_projector": opened(projected, None, "projector"),
     }
-    rows: dict[str, Any] = {}
-    for name, artifact in students.items():
-        scores = train_students(artifact, test, SEEDS, name.replace("_", " "))
-        best = Summary.of([score.best for score in scores])
-        rows[name] = DemoRow(**Summary.of([score.last for score in scores]).content(), best=best)
     result = Demo(
         data=DATA,
-        **rows,
+        **_rows(students, test, stages / "students"),
         bytes=sizes(distilled),
         figures=costs.info(distilled)["figures"],
         seeds=list(SEEDS),
@@ -74,12 +73,24 @@ def _demo(folder: Path, recipe: Recipe) -> dict[str, Any]:
     return result
 
 
-def _projected(random: Path, out: Path, material: Material, recipe: Recipe, cache: Path) -> Path:
+def _rows(students: Mapping[str, Artifact], test: ImageSet, checkpoints: Path) -> dict[str, DemoRow]:
+    """Accuracies by what students are trained on; students that are trained are kept until all are."""
+    known = repr([artifact.manifest["files"] for artifact in students.values()])
+    rows: dict[str, DemoRow] = {}
+    with within(checkpoints / f".{hashlib.sha256(known.encode()).hexdigest()[:16]}{PROGRESS}"):
+        for name, artifact in students.items():
+            scores = train_students(artifact, test, SEEDS, name.replace("_", " "))
+            best = Summary.of([score.best for score in scores])
+            rows[name] = DemoRow(**Summary.of([score.last for score in scores]).content(), best=best)
+    return rows
+
+
+def _projected(random: Path, out: Path, material: Material, recipe: Recipe, kept: Path) -> Path:
     """Random images with the labels of a projector that was fitted on views of them, as that of the distilled ones."""
     spec, artifact = recipe.distiller.projector_spec, load(random, "hard")
     assert spec is not None
     augment, codec = recipe.student.augment, recipe.codec
-    stages = Stages(material, recipe.teachers, recipe.seed, cache, augment=augment, codec=codec)
+    stages = Stages(material, recipe.teachers, recipe.seed, kept, augment=augment, codec=codec)
     kind = wanted("projector", precision=spec.precision)
     labels = label_source(artifact, kind.trained(artifact, stages, stages, spec), kind)
     return save_relabelled(random, labels, artifact.student, out)
