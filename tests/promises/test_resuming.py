@@ -1,15 +1,22 @@
 """A run that is killed and started again ends with the bytes of one that nobody disturbed.
 
-The default run stops a distillation at four of its moments, by an exception in the same process. Slow: 25 real runs,
-each killed at a moment of its own and started again, and tasks that share their stages.
+The default run stops a distillation at four of its moments, by an exception in the same process, and one in a process
+of its own by three kills. Slow: 25 of these, each killed at a moment of its own and started again, and tasks that
+share their stages.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +24,7 @@ import numpy as np
 import pytest
 import torch
 
+import killed
 from conftest import drawn
 from hello_distill import api
 from hello_distill.artifact import load
@@ -49,13 +57,13 @@ class Moments:
         return counted
 
 
-def killed() -> None:
+def stop() -> None:
     raise Killed
 
 
 @pytest.fixture
 def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
-    made = Moments(killed)
+    made = Moments(stop)
     monkeypatch.setattr(checkpoint, "INTERVAL", 0.0)
     for place, name in ((fit, "learning_rate"), (publishing, "write"), (publishing, "_settle"), (Progress, "line")):
         monkeypatch.setattr(place, name, made(getattr(place, name)))
@@ -146,7 +154,7 @@ def test_what_is_found_is_said_first(tree: Path, recipe: Recipe, moments: Moment
         api.distill(str(tree), tmp_path / "a", recipe)
     assert lines[1] == (
         "found",
-        f"in {tmp_path / '.a.stages'}: teachers begun (1); what has other settings is made anew",
+        f"in {tmp_path / '.a.stages'}: teachers begun (1); what has this run's settings is not made again",
     )
     assert lines[2][0] == "resumed" and lines[2][1].startswith("teachers: goes on after ")
 
@@ -191,40 +199,114 @@ def test_a_job_array_gives_the_bytes_of_one_process(tree: Path, recipe: Recipe, 
         assert tasks(count, tree, recipe, tmp_path / str(count)) == [alone] * count
 
 
-KILLING = """
-import os, signal, sys
-sys.path[:0] = [{tests!r}, {tests!r} + "/promises", {tests!r} + "/../scripts"]
-from test_resuming import Moments
-from hello_distill import cli, queries
-from hello_distill.system import publishing
-from hello_distill.system.progress import ConsoleProgress
-from hello_distill.training import checkpoint, fit
+# Runs in processes of their own, killed by SIGKILL: see `killed.py`.
 
-moments = Moments(lambda: os.kill(os.getpid(), signal.SIGKILL))
-checkpoint.INTERVAL, queries.VIEWS, moments.last = 0.0, 32, int(sys.argv[1])
-for place, name in ((fit, "learning_rate"), (publishing, "write"), (publishing, "_settle"), (ConsoleProgress, "line")):
-    setattr(place, name, moments(getattr(place, name)))
-code = cli.main(sys.argv[2:])
-print(moments.count)
-sys.exit(code)
-"""
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["killed"])
+
+
+class Killing:
+    """A distillation with its students that nobody disturbs, and the same killed and started again."""
+
+    def __init__(self, tree: Path, recipe: Recipe, folder: Path) -> None:
+        self.tree, self.folder, self.config = tree, folder, folder / "recipe.json"
+        self.config.write_text(json.dumps(longer(recipe).settings()))
+        out = folder / "undisturbed"
+        run = self.started("never", out)
+        begun = self.begun(run, out)
+        self.students = self.ended(run, out)
+        self.seconds = time.monotonic() - begun
+        self.wanted, self.diary = content(out), self.noted(out)
+        self.stages = self.count(out, "stage")
+
+    def started(self, when: str, out: Path) -> BaseProcess:
+        run = FORKS.Process(target=killed.run, args=(when, self.tree, self.config, out))
+        run.start()
+        return run
+
+    def ended(self, run: BaseProcess, out: Path) -> Any:
+        """What a run says of its students, once it has ended well."""
+        run.join(600)
+        assert run.exitcode == 0
+        return json.loads(Path(f"{out}.json").read_text())
+
+    def begun(self, run: BaseProcess, out: Path) -> float:
+        """Wait until all is imported; gives that moment."""
+        before = self.count(out, "begun")
+        while run.is_alive() and self.count(out, "begun") == before:
+            time.sleep(0.005)
+        return time.monotonic()
+
+    def noted(self, out: Path) -> list[str]:
+        diary = Path(f"{out}.log")
+        return diary.read_text().splitlines() if diary.exists() else []
+
+    def count(self, out: Path, kind: str) -> int:
+        return sum(line.startswith(kind) for line in self.noted(out))
+
+    def killed(self, when: str, out: Path) -> None:
+        """Kill a run at a step, at the end of a stage, or when so many of its seconds have passed."""
+        kind, number = when.split()
+        run = self.started("never" if kind == "second" else when, out)
+        if kind == "second":
+            self.begun(run, out)
+            time.sleep(float(number))
+            run.kill()
+        run.join(600)
+        assert run.exitcode == -signal.SIGKILL, f"{out.name} had ended before {when}"
+
+    def goes_on(self, out: Path, kills: int) -> int:
+        """Start a killed run again: it ends as if nobody had disturbed it. Gives how many steps were repeated."""
+        assert self.ended(self.started("never", out), out) == self.students
+        assert content(out) == self.wanted
+        assert {*self.weights(self.noted(out))} == {*self.weights(self.diary)}
+        repeated = self.count(out, "step") - sum(line.startswith("step") for line in self.diary)
+        assert 0 <= repeated <= kills * killed.REPEATED, "no more than one interval for each kill"
+        assert not list(self.folder.glob(f".{out.name}*")) and not list(Path(f"{out}.cache", "students").iterdir())
+        return repeated
+
+    def weights(self, diary: list[str]) -> list[str]:
+        """What trainings ended with, each with its name."""
+        return [line for line in diary if line.startswith("weights")]
+
+
+def longer(recipe: Recipe) -> Recipe:
+    """With trainings of twenty steps and more, so that there are several checkpoints to each."""
+    made, spec = recipe.distiller, recipe.distiller.projector_spec
+    assert spec is not None and spec.queries is not None
+    spec = replace(spec, optim=replace(spec.optim, epochs=8), queries=replace(spec.queries, steps=20))
+    return replace(
+        recipe,
+        teachers=replace(recipe.teachers, weak_epochs=(4, 8), optim=replace(recipe.teachers.optim, epochs=8)),
+        distiller=made.with_projector(spec),
+        student=replace(recipe.student, optim=replace(recipe.student.optim, epochs=10)),
+    )
+
+
+def test_three_kills_of_one_run(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """At the end of the teachers, in the midst of what follows, and in the midst of a student."""
+    killing, out = Killing(tree, recipe, tmp_path), tmp_path / "a"
+    lines = [line for line in killing.diary if line.startswith(("stage", "step"))]
+    killing.killed(f"stage {[line for line in lines if line.startswith('stage')].index('stage teachers') + 1}", out)
+    killing.killed(f"second {0.2 * killing.seconds:.2f}", out)
+    steps_of_students = 2 * 20
+    killing.killed(f"step {lines.count('step ') - killing.count(out, 'step') - steps_of_students + 30}", out)
+    assert killing.goes_on(out, 3) > 0, "a checkpoint is older than the kill"
 
 
 @pytest.mark.slow
 def test_25_kills_and_25_equal_artefacts(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
-    """By SIGKILL, at each end of a stage among others: one of the moments is the line of a stage."""
-    config = tmp_path / "recipe.json"
-    config.write_text(json.dumps(recipe.settings()))
-    text = KILLING.format(tests=str(Path(__file__).parents[1]))
+    """Once at the end of each stage, students among them; else at random moments, in the midst of a training or not."""
+    killing = Killing(tree, recipe, tmp_path)
+    kills = [f"stage {number}" for number in range(1, killing.stages + 1)]
+    assert {"stage teachers", "stage query fitting", "stage student, seed 1"} <= {*killing.diary} and len(kills) <= 18
+    moments = np.random.default_rng(0).uniform(0, 0.9 * killing.seconds, 25 - len(kills))
+    kills += [f"second {moment:.2f}" for moment in moments]
 
-    def run(last: int, out: Path) -> subprocess.CompletedProcess[str]:
-        given = ["distill", str(tree), "--config", str(config), "--out", str(out)]
-        return subprocess.run([sys.executable, "-c", text, str(last), *given], capture_output=True, text=True)
+    def repeated(number: int) -> int:
+        killing.killed(kills[number], out := tmp_path / f"a{number}")
+        return killing.goes_on(out, 1)
 
-    total = int(run(-1, tmp_path / "undisturbed").stdout.split()[-1])
-    wanted = content(tmp_path / "undisturbed")
-    for number, share in enumerate(np.random.default_rng(0).uniform(0.01, 0.99, 25)):
-        out = tmp_path / f"a{number}"
-        assert run(round(share * total), out).returncode == -9
-        assert (again := run(-1, out)).returncode == 0, again.stderr
-        assert content(out) == wanted, f"killed at {round(share * total)} of {total}"
+    with ThreadPoolExecutor(2) as both:
+        assert sum(both.map(repeated, range(25))) > 0, "some checkpoint is older than the kill"
