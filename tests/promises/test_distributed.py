@@ -31,10 +31,12 @@ from hello_distill.system import distributed
 from hello_distill.system.distributed import ALONE, EVERY, Team
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec, train_teachers
+from hello_distill.training import scores
 from hello_distill.training.epoch import own_batches
 from hello_distill.training.fit import fit
 from hello_distill.training.losses import hard_loss
 from hello_distill.training.networks import build
+from hello_distill.training.scores import predict, top1
 from hello_distill.types import Batch, Rows, View
 from hello_distill.views import mixed_targets, render, sample_views
 
@@ -72,6 +74,33 @@ def test_alone_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name)
     assert distributed.launched() == ALONE
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("per_class", [1, 3, 5, 7, 11])
+def test_batches_of_a_test_are_divided(per_class: int, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process makes as many; all have the logits of one process, in their order and to the bit."""
+    monkeypatch.setattr(scores, "BATCH", 10)
+    data, model = drawn(per_class, seed=0), build("convnet2_w8", 4, SIDE, 0).eval()
+    alone, sent, seen = predict(model, data.images), dict[int, torch.Tensor](), list[int]()
+
+    def all_gather(parts: list[torch.Tensor], own: torch.Tensor) -> None:
+        sent[distributed._joined[0].rank] = own
+        for rank, part in enumerate(parts):
+            part.copy_(sent.get(rank, own))
+
+    def counted(images: torch.Tensor) -> torch.Tensor:
+        seen.append(len(images))
+        return model(images)
+
+    monkeypatch.setattr("torch.distributed.all_gather", all_gather)
+    found = []
+    for rank in [*range(processes)] * 2:  # only the second time there is what all others have sent
+        monkeypatch.setattr(distributed, "_joined", [Team(rank, processes, rank, processes)])
+        found.append(predict(counted, data.images))
+    assert all(torch.equal(logits, alone) for logits in found[processes:])
+    batches = -(-len(data) // 10)
+    assert len(seen) == 2 * processes * -(-batches // processes)
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])
@@ -214,6 +243,48 @@ def test_two_processes_train_what_one_does(clip_folder: Path, tmp_path: Path) ->
         torch.testing.assert_close(first["double"][name], value, rtol=0, atol=1e-9, msg=lambda m, n=name: f"{n}: {m}")
     moved = alone["lora"]["base_model.model.label_head.lora_B.weight"].abs().max()
     assert moved > 1e-3, "there is something to compare"
+
+
+TESTED = """
+import sys, torch
+from pathlib import Path
+sys.path[:0] = [{tests!r}, {tests!r} + "/promises", {tests!r} + "/../scripts"]
+from hello_distill.system import distributed
+from test_distributed import tested
+
+torch.set_num_threads(1)
+with distributed.joined():
+    torch.save(tested(), Path({out!r}) / f"{{distributed._joined[0].rank}}.pt")
+"""
+
+
+def tested() -> list[tuple[torch.Tensor, float | None, int]]:
+    """Logits and accuracy on 1, 2 and 3 batches of images, the last of them short, and how many batches were made."""
+    model, found = build("convnet2_w8", 4, SIDE, 0).eval(), []
+    for per_class in (7, 125, 175):
+        data, made = drawn(per_class, seed=per_class), list[int]()
+
+        def counted(images: torch.Tensor, made: list[int] = made) -> torch.Tensor:
+            made.append(len(images))
+            return model(images)
+
+        found.append((predict(counted, data.images), top1(model, data), len(made)))
+    return found
+
+
+@pytest.mark.slow
+def test_two_processes_test_as_one_does(tmp_path: Path) -> None:
+    """To the bit, and each makes half of the batches."""
+    script = tmp_path / "tests.py"
+    script.write_text(TESTED.format(tests=str(Path(__file__).parents[1]), out=str(tmp_path)))
+    run = torchrun(str(script), folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    alone = tested()
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert [made for _, _, made in found] == [1, 1, 2] and [made for _, _, made in alone] == [1, 2, 3]
+        for (logits, accuracy, _), (expected, wanted, _) in zip(found, alone, strict=True):
+            assert torch.equal(logits, expected) and accuracy == wanted
 
 
 @pytest.fixture

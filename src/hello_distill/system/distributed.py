@@ -1,8 +1,8 @@
 """Processes that train together, as torchrun starts them. In a process of its own nothing here does anything.
 
 All of them do the same with the same numbers, but in the loop that trains weights, where each takes its part of every
-batch and gradients are averaged, and in work that is done in blocks (`stages.kept`), which they divide. The first alone
-claims, writes and prints. Imports torch only where there are several.
+batch and gradients are averaged, and in tests (`training.scores`) and work that is done in blocks (`stages.kept`),
+which they divide. The first alone claims, writes and prints. Imports torch only where it is needed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.system.machine import device, versions
@@ -20,6 +20,7 @@ from hello_distill.system.machine import device, versions
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+T = TypeVar("T")
 EVERY = slice(None)
 """The part of a batch that a process alone has."""
 PATIENCE = timedelta(hours=1)
@@ -110,6 +111,34 @@ def part(count: int) -> slice:
             f"a batch of {count} images cannot be shared by {processes} processes; start fewer with --nproc-per-node"
         )
     return slice(count * rank // processes, count * (rank + 1) // processes)
+
+
+def dealt(blocks: Sequence[T]) -> Sequence[T]:
+    """Those of some blocks that this process makes: each as many, the last block in the place of missing ones."""
+    rank, processes = _joined[0][:2]
+    last = len(blocks) - 1
+    return [blocks[min(number, last)] for number in range(rank, rank + len(blocks), processes)]
+
+
+def gathered(made: Sequence[Tensor], count: int, rows: int) -> Tensor:
+    """The `count` rows (n ...) of all blocks, from what each process has made of those that it was `dealt`.
+
+    Blocks have so many `rows`, the last one what is left. The result is that of one process to the bit.
+    """
+    import torch
+
+    own = torch.cat([*made])
+    processes = _joined[0].processes
+    if processes == 1:
+        return own
+    import torch.distributed as dist
+
+    padded = own.new_zeros((rows * len(made), *own.shape[1:]))
+    padded[: len(own)] = own
+    parts = [torch.empty_like(padded) for _ in range(processes)]
+    with answered():
+        dist.all_gather(parts, padded)
+    return torch.stack([part.unflatten(0, (len(made), rows)) for part in parts], 1).flatten(0, 2)[:count]
 
 
 def shared(model: nn.Module) -> nn.Module:

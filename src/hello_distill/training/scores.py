@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hello_distill.data.images import ImageSet
 from hello_distill.data.mapped import KeptImages
-from hello_distill.system import context
+from hello_distill.system import context, distributed
 from hello_distill.types import Classifier, Logits, Targets
 from hello_distill.views import whole
 
@@ -19,10 +19,14 @@ BATCH = 250
 
 @torch.no_grad()
 def predict(classifier: Classifier, images: KeptImages, what: str = "") -> Logits:
-    """Logits (n c) of kept images, without augmentation. The classifier's mode is the caller's affair."""
-    starts = range(0, len(images), BATCH)
+    """Logits (n c) of kept images, without augmentation. The classifier's mode is the caller's affair.
+
+    Of several processes each makes some batches, and all get all: so all of them call this, with the same weights.
+    """
+    starts = distributed.dealt(range(0, len(images), BATCH))
     tracked = context.track(starts, len(starts), what)
-    return torch.cat([classifier(whole(images[start : start + BATCH])) for start in tracked])
+    made = [classifier(whole(images[start : start + BATCH])) for start in tracked]
+    return distributed.gathered(made, len(images), BATCH)
 
 
 def top1(classifier: Classifier, data: ImageSet, what: str = "") -> float | None:
