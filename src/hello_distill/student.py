@@ -26,9 +26,9 @@ from hello_distill.training.checkpoint import within
 from hello_distill.training.epoch import own_batches
 from hello_distill.training.fit import fit
 from hello_distill.training.networks import build
-from hello_distill.training.scores import percent, top1
+from hello_distill.training.scores import in_precision, percent, top1
 from hello_distill.training.training_set import TrainingSet
-from hello_distill.types import Batch, Rows, View
+from hello_distill.types import Batch, Classifier, Rows, View
 from hello_distill.views import render
 
 
@@ -79,8 +79,11 @@ def train_student(training: TrainingSet, test: ImageSet, seed: int, held: ImageS
     accuracies: dict[str, Tensor] = {}
     what, steps = f"student, seed {seed}", num_batches(len(data), spec.optim.batch_size)
 
+    def seen() -> Classifier:
+        return in_precision(student.eval(), spec.optim.precision)
+
     def test_student(epoch: int) -> None:
-        if epoch in spec.tested_epochs() and (accuracy := top1(student.eval(), test)) is not None:
+        if epoch in spec.tested_epochs() and (accuracy := top1(seen(), test)) is not None:
             accuracies[str(epoch)] = torch.tensor(accuracy, dtype=torch.float64)
             context.curves(what).add_scalar("top1", accuracy, epoch * steps)
 
@@ -94,7 +97,7 @@ def train_student(training: TrainingSet, test: ImageSet, seed: int, held: ImageS
 
     fit(student, epoch_of, steps, training.student_loss(), spec.optim, seed, test_student, what, accuracies)
     by_epoch = {int(epoch): accuracy.item() for epoch, accuracy in accuracies.items()}
-    return Score(seed, by_epoch, top1(student.eval(), held) if held is not None else None)
+    return Score(seed, by_epoch, top1(seen(), held) if held is not None else None)
 
 
 @torch.no_grad()

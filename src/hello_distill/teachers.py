@@ -68,6 +68,11 @@ class TeacherSpec:
                 f"teachers.weak_epochs {self.weak_epochs} must be epochs between 1 and {self.optim.epochs}"
             )
 
+    @property
+    def precision(self) -> str:
+        """Of forward passes in tests and where patches are scored: that of the training; own teachers' is float32."""
+        return "float32" if self.sources else self.optim.precision
+
     def for_images(self, count: int) -> TeacherSpec:
         """The run on so many images: how many epochs it has, and which of them are kept."""
         optim, batches = self._spread(count)

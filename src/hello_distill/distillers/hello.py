@@ -36,8 +36,7 @@ class HeLlO(Distiller):
 
     def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         self.check(material, ipc)
-        observer, _ = stages.teachers()
-        mosaics = self.patches(material.train, observer, ipc, seed, stages.blocks)  # line 3: Eq. 6
+        mosaics = self.patches(material.train, stages.judge(), ipc, seed, stages.blocks)  # line 3: Eq. 6
         fitted = stages.projector(self.projector)  # lines 4-8: Eq. 2-5
         images, moved = self._moved(mosaics, fitted, stages)  # lines 9-11: Eq. 7
         seen = stages.as_kept(images)

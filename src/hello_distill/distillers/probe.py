@@ -35,8 +35,7 @@ class Probe(Distiller):
     def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         self.patches.check(material.train, ipc)
         name = encoder_name(self.projector)
-        observer, _ = stages.teachers()
-        images = self.patches(material.train, observer, ipc, seed, stages.blocks)
+        images = self.patches(material.train, stages.judge(), ipc, seed, stages.blocks)
         model, figures = stages.probe(self.projector, self.taught, self.lora)
         return Distilled(images, TeacherLabels([name], [model], images.side), {**stages.figures, **figures})
 

@@ -144,8 +144,7 @@ class RDED(Distiller):
 
     def __call__(self, material: Material, stages: Stages, ipc: int, seed: int) -> Distilled:
         self.patches.check(material.train, ipc)
-        observer, _ = stages.teachers()
-        images = self.patches(material.train, observer, ipc, seed, stages.blocks)
+        images = self.patches(material.train, stages.judge(), ipc, seed, stages.blocks)
         return Distilled(images, taught(stages, images.side), dict(stages.figures))
 
     def images_needed(self, ipc: int) -> int:

@@ -39,6 +39,7 @@ from hello_distill.system.errors import InputError
 from hello_distill.system.machine import environment, peak_memory
 from hello_distill.system.progress import Stopwatch
 from hello_distill.teachers import Ensemble, train_teachers
+from hello_distill.training.scores import in_precision
 from hello_distill.training.training_set import TrainingSet
 from hello_distill.types import Classifier, LabelSource
 from hello_distill.views import whole
@@ -187,13 +188,13 @@ def _method(sample: ImageSet, recipe: Recipe, size: Size) -> list[Timed]:
     timed = [_timed("teachers", steps, steps, "steps", seconds)]
     method = recipe.distiller
     assert isinstance(method, HeLlO | RDED)
-    timed.append(_patches(sample, method.patches, observer, size))
+    timed.append(_patches(sample, method.patches, in_precision(observer, spec.precision), size))
     if isinstance(method, HeLlO):
         return timed + _projector(sample, method, recipe, observer, size)
     return [*timed, _student(sample, recipe, TeacherLabels([spec.network], [observer], sample.side), size)]
 
 
-def _patches(sample: ImageSet, patches: Patches, observer: torch.nn.Module, size: Size) -> Timed:
+def _patches(sample: ImageSet, patches: Patches, observer: Classifier, size: Size) -> Timed:
     one = ImageSet(sample.images, torch.zeros_like(sample.targets), ("one class",))
     few, more = (max(patches.factor**2, count // patches.crops) for count in (SCORED // 5, SCORED))
 

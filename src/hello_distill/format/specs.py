@@ -105,8 +105,8 @@ class Optim:
     warmup: Share = 0.0
     """Share of all steps in which the learning rate rises linearly from zero: with `changes` by epoch, whole epochs."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of products and convolutions in forward passes, those that make labels among them, by PyTorch's autocast.
-    Weights, their gradients and losses are float32 in any case."""
+    """Of products and convolutions in forward passes by PyTorch's autocast: those of the training, of its labels and
+    tests, and, of teachers, those that score patches. Weights, their gradients and losses are float32 in any case."""
 
     def lasting(self, steps: int | None, batches_per_epoch: int) -> Optim:
         """The same for about so many steps, in whole epochs; None: for its own epochs."""

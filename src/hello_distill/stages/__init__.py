@@ -53,7 +53,7 @@ from hello_distill.teachers import (
 )
 from hello_distill.training.own import OwnTeacher, open_teachers
 from hello_distill.training.rounds import described, in_rounds
-from hello_distill.training.scores import Faithfulness, percent, top1
+from hello_distill.training.scores import Faithfulness, in_precision, percent, top1
 from hello_distill.types import Classifier
 
 STUDENTS_VIEWS = Augment()
@@ -115,6 +115,10 @@ class Stages:
                 self.figures[f"{spec.network}_top1"] = measured["teacher_top1"]
         return self._teachers[spec.network]
 
+    def judge(self) -> Classifier:
+        """The observer as it scores patches: in the precision of its training."""
+        return in_precision(self.teachers().observer, self.spec.precision)
+
     @cached_property
     def own(self) -> Sequence[OwnTeacher]:
         """The teachers that were brought along, in place of a training."""
@@ -137,8 +141,8 @@ class Stages:
     def _measure(self, teachers: Teachers) -> dict[str, Any]:
         held = self.material.held
         return {
-            "teacher_top1": top1(teachers.observer, held),
-            "ensemble_top1": top1(teachers.ensemble, held),
+            "teacher_top1": top1(in_precision(teachers.observer, self.spec.precision), held),
+            "ensemble_top1": top1(in_precision(teachers.ensemble, self.spec.precision), held),
             "teacher_bytes": weights_bytes(teachers.observer),
         }
 
@@ -193,21 +197,22 @@ class Stages:
         if key not in self._fitted:
             encoder = encoders.load(spec.encoder, spec.size)
             start = zero_shot(encoder, self.material.train.classes, spec).to(self.material.train.images.device)
-            figures = {"zero_shot_top1": self._tested(start, "zero-shot")}
+            figures = {"zero_shot_top1": self._tested(in_precision(start, spec.optim.precision), "zero-shot")}
             with self._failing_again(key), context.stage("projector") as stage:
                 adapter, errors = self._cached_adapter(start, encoder, spec, data, earlier, origin)
                 start.scale = adapter.scale  # not set yet where the adapter came from the cache
                 stage.figure = f"{adapter.parameters:,} numbers in {length(spec, len(data), errors)}"
                 stage.figure += f"; logit scale {adapter.scale:g}"
             before = figures["zero_shot_top1"]
-            figures["projector_top1"] = self._tested(restore(start, adapter), "projector", before)
+            fitted = in_precision(restore(start, adapter), spec.optim.precision)
+            figures["projector_top1"] = self._tested(fitted, "projector", before)
             steps = steps_taken(spec, len(data), errors)
             log_held_out("projector", {0: before, steps: figures["projector_top1"]})
             self._fitted[key] = Fitted(encoder, start, adapter, figures, origin)
             self.projector_figures = figures
         return self._fitted[key]
 
-    def _tested(self, projector: Projector, name: str, before: float | None = None) -> float | None:
+    def _tested(self, projector: Classifier, name: str, before: float | None = None) -> float | None:
         with context.stage(f"{name} test") as stage:
             accuracy = top1(projector, self.material.held, name)
             stage.figure = f"top-1 {percent(accuracy)} on {len(self.material.held)} held-out training images"
@@ -327,7 +332,7 @@ class Stages:
         with self._failing_again(repr((spec, taught, lora))), context.stage("probe") as stage:
             state, figures = self._kept.computed("probes", specs, 0, compute)
             model = self._network(encoder_name(spec), state)
-            accuracy = top1(model, self.material.held, "probe")
+            accuracy = top1(in_precision(model, spec.optim.precision), self.material.held, "probe")
             fitted = figures["fitted_numbers"]
             stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(accuracy)} on held-out training images"
         return Probed(model, {"fitted_numbers": fitted, "projector_top1": accuracy})

@@ -14,7 +14,7 @@ from hello_distill.projector import Adapter, Projector, ProjectorSpec
 from hello_distill.system import context
 from hello_distill.teachers import Teachers, TeacherSpec
 from hello_distill.training.rounds import described
-from hello_distill.training.scores import top1
+from hello_distill.training.scores import in_precision, top1
 
 
 class Fitted(NamedTuple):
@@ -67,4 +67,7 @@ def log_checkpoints(spec: TeacherSpec, teachers: Teachers, material: Material) -
     if context.current().log.folder is not None and not spec.sources:
         batches = spec.batches(len(material.train))
         members = zip(spec.weak_epochs, teachers.ensemble.members, strict=True)
-        log_held_out("teachers", {epoch * batches: top1(member, material.held) for epoch, member in members})
+        log_held_out(
+            "teachers",
+            {epoch * batches: top1(in_precision(member, spec.precision), material.held) for epoch, member in members},
+        )

@@ -11,10 +11,27 @@ from torch import Tensor
 from hello_distill.data.images import ImageSet
 from hello_distill.data.mapped import KeptImages
 from hello_distill.system import context, distributed
-from hello_distill.types import Classifier, Logits, Targets
+from hello_distill.system.machine import autocast
+from hello_distill.types import Classifier, Images, Logits, Targets
 from hello_distill.views import whole
 
 BATCH = 250
+
+
+def in_precision(classifier: Classifier, precision: str) -> Classifier:
+    """The classifier with its forward passes in a precision (`Optim.precision`) and its logits in float32.
+
+    In float32 it is the classifier itself.
+    """
+    if precision == "float32":
+        return classifier
+
+    def called(images: Images) -> Logits:
+        with autocast(precision):
+            logits = classifier(images)
+        return logits.float()
+
+    return called
 
 
 @torch.no_grad()
