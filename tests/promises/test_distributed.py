@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -29,7 +30,7 @@ from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import ProjectorSpec, fit_projector, zero_shot
 from hello_distill.system import distributed
 from hello_distill.system.distributed import ALONE, EVERY, Team
-from hello_distill.system.errors import InputError
+from hello_distill.system.errors import InputError, MachineError
 from hello_distill.teachers import TeacherSpec, train_teachers
 from hello_distill.training import scores
 from hello_distill.training.epoch import own_batches
@@ -101,6 +102,24 @@ def test_batches_of_a_test_are_divided(per_class: int, processes: int, monkeypat
     assert all(torch.equal(logits, alone) for logits in found[processes:])
     batches = -(-len(data) // 10)
     assert len(seen) == 2 * processes * -(-batches // processes)
+
+
+@pytest.mark.parametrize(
+    ("said", "processes", "told"),
+    [
+        ("Connection closed by peer", 2, "^process 1 of 2 has no answer from the others: one has ended, and said why"),
+        ("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to", 2, None),
+        ("CUDA out of memory. Tried to allocate", 2, None),
+        ("Connection closed by peer", 1, None),
+    ],
+)
+def test_what_is_no_missing_answer_is_not_called_one(
+    said: str, processes: int, told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full memory, and whatever befalls a process alone."""
+    monkeypatch.setattr(distributed, "_joined", [Team(1, processes, 1, processes)])
+    with pytest.raises(MachineError if told else RuntimeError, match=told or re.escape(said)), distributed.answered():
+        raise RuntimeError(said)
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])

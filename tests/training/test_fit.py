@@ -135,6 +135,24 @@ def test_a_loss_that_is_no_number_stops_with_the_step() -> None:
         fit(network(), batches, 3, lambda *_: torch.tensor(float("nan")), Optim(epochs=2, batch_size=6), seed=0)
 
 
+class Failing(torch.autograd.Function):
+    """Gives its input back, and has no gradient."""
+
+    @staticmethod
+    def forward(context: object, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(context: object, slope: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("planted")
+
+
+def test_an_error_of_a_backward_pass_comes_through_as_it_is() -> None:
+    """Nothing is said of other processes, where there are none."""
+    with pytest.raises(RuntimeError, match=r"^planted$"):
+        fit(network(), batches, 3, lambda x, *_: Failing.apply(x).sum(), Optim(epochs=1, batch_size=6), seed=0)
+
+
 def test_the_rate_changes_every_step_or_every_epoch() -> None:
     """Under a loss whose slope is one, SGD moves a weight by the sum of the rates."""
     moved = []

@@ -19,7 +19,7 @@ from hello_distill.cli.options import ArgumentParser, reading
 from hello_distill.cli.output import console, failed
 from hello_distill.system import distributed
 from hello_distill.system.context import Context
-from hello_distill.system.errors import HelloError, InputError, one_line
+from hello_distill.system.errors import HelloError, InputError, memory_full, one_line
 from hello_distill.system.stopping import SENTENCE, stoppable
 
 COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace], None], str]] = {
@@ -123,7 +123,6 @@ def run(command: Callable[[], None]) -> int:
     except OSError as error:
         return failed(f"{one_line(error)}; put that right and run the same command again", 3)
     except (MemoryError, RuntimeError) as error:
-        said = str(error)  # torch's are RuntimeErrors, and differ by device
-        if isinstance(error, RuntimeError) and "out of memory" not in said and "can't allocate memory" not in said:
+        if not memory_full(error):
             raise
         return failed("memory is full; close other programs, or lower batch sizes or `max_side` in a --config file", 3)

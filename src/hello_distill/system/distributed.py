@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from hello_distill.system.errors import InputError, MachineError
+from hello_distill.system.errors import InputError, MachineError, memory_full
 from hello_distill.system.machine import device, versions
 
 if TYPE_CHECKING:
@@ -70,14 +70,15 @@ def joined() -> Iterator[None]:
                 "--nproc-per-node, or set HELLO_DISTILL_DEVICE=cpu"
             )
         torch.cuda.set_device(team.local)
-    with answered():
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     _joined[0] = team
     try:
+        with answered():
+            dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
         yield
     finally:
         _joined[0] = ALONE
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def first() -> bool:
@@ -204,13 +205,14 @@ def told(text: str) -> str:
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Say in one sentence that the other processes do not answer."""
+    """Say in one sentence that the other processes do not answer. A process alone waits for none: its errors stay."""
     try:
         yield
     except RuntimeError as error:
-        if "out of memory" in str(error):
+        rank, processes = _joined[0][:2]
+        if processes == 1 or memory_full(error):
             raise
         raise MachineError(
-            f"process {launched().rank} of {launched().processes} has no answer from the others: one has ended, "
+            f"process {rank} of {processes} has no answer from the others: one has ended, "
             "and said why if it could; run the same command again"
         ) from None

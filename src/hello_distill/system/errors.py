@@ -42,6 +42,12 @@ class ArtifactError(HelloError):
     exit_code = 4
 
 
+def memory_full(error: BaseException) -> bool:
+    """Whether an error says that memory is full; torch's are RuntimeErrors, and differ by device."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in said or "can't allocate memory" in said
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A clause that suggests the known name nearest to a wrong one, or lists a few."""
     known = sorted(known)
