@@ -60,6 +60,18 @@ def test_every_row_of_a_batch_belongs_to_one_process(processes: int, monkeypatch
         assert max(map(len, rows)) - min(map(len, rows)) <= 1
 
 
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+def test_weighted_means_of_parts_have_the_mean_of_the_whole(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without asking the other processes: none is there to answer."""
+    for losses in torch.rand(7).double(), torch.rand(16).double(), torch.rand(50).double():
+        weighted = []
+        for rank in range(processes):
+            monkeypatch.setattr(distributed, "_joined", [Team(rank, processes, rank, processes)])
+            own = losses[distributed.part(len(losses))]
+            weighted.append(distributed.weight(len(losses)) * own.mean())
+        assert sum(weighted).item() / processes == pytest.approx(losses.mean().item(), abs=1e-12)
+
+
 def test_a_batch_that_is_too_small_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distributed, "_joined", [Team(0, 8, 0, 8)])
     told = "a batch of 7 images cannot be shared by 8 processes; start fewer with --nproc-per-node"

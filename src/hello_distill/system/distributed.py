@@ -156,17 +156,11 @@ def shared(model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model, broadcast_buffers=False)
 
 
-def weight(rows: int) -> float:
-    """What the mean loss over own rows is multiplied by, so that the mean of the processes' is that of all rows."""
-    if _joined[0].processes == 1:
-        return 1.0
-    import torch
-    import torch.distributed as dist
-
-    total = torch.tensor(float(rows), dtype=torch.float64, device=device())
-    with answered():
-        dist.all_reduce(total)
-    return rows * _joined[0].processes / total.item()
+def weight(count: int) -> float:
+    """What the mean loss over this process's part of `count` images is multiplied by, so that the mean of the
+    processes' losses is that of all of them. Raises what `part` does."""
+    own = part(count)
+    return 1.0 if own is EVERY else (own.stop - own.start) * _joined[0].processes / count
 
 
 def follow(tensors: Sequence[Tensor]) -> None:

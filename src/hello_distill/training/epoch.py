@@ -17,10 +17,10 @@ from hello_distill.views import mixed_targets, render, sample_views
 def own_batches(
     views: Iterable[View], batch: Callable[[View, slice], Batch], first: int = 0
 ) -> Iterator[tuple[Rows, Batch]]:
-    """This process's part of each view's batch, with the rows of its images in their set, from view `first` on."""
+    """This process's part of each view's batch, from view `first` on, with the rows of the whole batch's images in
+    their set."""
     for view in islice(views, first, None):
-        part = distributed.part(len(view.rows))
-        yield view.rows[part], batch(view, part)
+        yield view.rows, batch(view, distributed.part(len(view.rows)))
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class EpochBatches:
         return batches if self.most is None else min(batches, self.most)
 
     def __call__(self, epoch: int, first: int = 0) -> Iterator[tuple[Rows, Batch]]:
-        """This process's part of each batch of an epoch (from 0), from batch `first` on."""
+        """This process's part of each batch of an epoch (from 0), from batch `first` on, and the whole batch's rows."""
         views = sample_views(len(self.data), self.data.side, self.batch_size, self.augment, self.seed, epoch)
         return own_batches(islice(views, self.per_epoch), self._batch, first)
 

@@ -36,11 +36,11 @@ def fit(
     `batches(epoch, first)` gives that epoch's batches from its batch `first` on, with the places of their images,
     `num_batches` says how many an epoch has; `after_epoch(epoch)` is called with epochs counted from 1, and what it
     puts into `kept` comes back where a training goes on from a checkpoint, which `identity` tells from those of
-    others. Of several processes (`distributed`) each
-    gives its own part of each batch: a step is then that of the whole batch, but batch normalisation sees the part
-    alone; its running statistics become those of the first process after each epoch. Raises DivergedError at the first
-    step whose loss or gradient is not finite, before the weights follow it, and what `Checkpoint.restore` raises.
-    Freed memory stays with the process (`keep_freed_memory`).
+    others. Of several processes each gives its part (`distributed.part`) of each batch, with the places of the whole
+    batch's images: a step is then that of the whole batch, but batch normalisation sees the part alone; its running
+    statistics become those of the first process after each epoch. Raises DivergedError at the first step whose loss or
+    gradient is not finite, before the weights follow it, and what `Checkpoint.restore` raises. Freed memory stays with
+    the process (`keep_freed_memory`).
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     optimiser = _optimiser(trained, optim)
@@ -63,7 +63,8 @@ def fit(
                     logits = called(batch.images)
                 value = loss(_wide(logits), batch.soft, batch.hard)
                 if fault := _backward(value, trained, distributed.weight(len(rows))):
-                    raise _diverged(what, fault, f"epoch {epoch + 1}, step {step}", rows, batch, optim)
+                    own = rows[distributed.part(len(rows))]
+                    raise _diverged(what, fault, f"epoch {epoch + 1}, step {step}", own, batch, optim)
                 optimiser.step()
                 curves.add_scalar("loss", value, step)
                 curves.add_scalar("rate", optimiser.param_groups[0]["lr"], step)
