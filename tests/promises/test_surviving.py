@@ -187,6 +187,78 @@ def test_a_claim_of_another_machine_stays_and_says_how_to_remove_it(tmp_path: Pa
         raise AssertionError("taken over")
 
 
+def test_a_claim_from_before_a_reboot_is_taken_over(tmp_path: Path) -> None:
+    """The same machine, started anew: what claimed there has ended, whatever has its number now."""
+    owned(tmp_path / ".a.claim", seat="other", boot="other", pid=os.getppid())
+    assert claims.writer(tmp_path / "a") is None
+    with claims.claimed(tmp_path / "a"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"machine": "other", "boot": "other"},  # of the same name, but another one
+        {"boot": ""},  # that does not say when it was started
+        {},  # another container of this start of the machine
+    ],
+)
+def test_a_claim_that_may_be_alive_is_not_taken_over(changes: dict[str, str], tmp_path: Path) -> None:
+    owner = owned(tmp_path / ".a.claim", seat="other", **changes)
+    with pytest.raises(InputError, match="which cannot be seen from here"), claims.claimed(tmp_path / "a"):
+        raise AssertionError("taken over")
+    assert claims.writer(tmp_path / "a") == owner
+
+
+def test_a_claim_of_an_older_version_is_read(tmp_path: Path) -> None:
+    owned(tmp_path / ".a.claim", seat="other")
+    file = tmp_path / ".a.claim" / "owner.json"
+    fields = json.loads(file.read_text())
+    file.write_text(json.dumps({name: fields[name] for name in ("host", "seat", "pid", "started", "token")}))
+    with pytest.raises(InputError, match=f"process {os.getpid()} of .* cannot be seen"), claims.claimed(tmp_path / "a"):
+        raise AssertionError("taken over")
+
+
+@pytest.mark.parametrize(
+    ("former", "gone"),
+    [
+        ({}, True),  # its first run
+        ({"SLURM_RESTART_COUNT": "1"}, True),
+        ({"SLURM_RESTART_COUNT": "2"}, False),  # another process of this run
+        ({"SLURM_JOB_ID": "71"}, False),
+        ({"SLURM_ARRAY_TASK_ID": "4"}, False),
+        ({"SLURM_CLUSTER_NAME": "south"}, False),
+        ({"SLURM_JOB_ID": ""}, False),  # not of Slurm
+    ],
+)
+def test_a_requeued_job_takes_over_the_claims_of_its_former_run_on_another_node(
+    former: dict[str, str], gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = {"SLURM_CLUSTER_NAME": "north", "SLURM_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "3", "SLURM_RESTART_COUNT": "2"}
+    for name, value in {**now, "SLURM_RESTART_COUNT": "", **former}.items():
+        monkeypatch.setenv(name, value)
+    owned(tmp_path / ".a.claim", host="node1", machine="other", boot="other", seat="other")
+    for name, value in now.items():
+        monkeypatch.setenv(name, value)
+    if gone:
+        with claims.claimed(tmp_path / "a"):
+            pass
+        assert not list(tmp_path.iterdir())
+    else:
+        with pytest.raises(InputError, match="of node1, which cannot be seen"), claims.claimed(tmp_path / "a"):
+            raise AssertionError("taken over")
+
+
+def test_processes_outside_of_slurm_are_no_job_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of them, one with a count that was left over, are not one job."""
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_CLUSTER_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "5")
+    other = owners.Owner.me()._replace(machine="other", seat="other", restarts=0)
+    assert other.job == "" and not other.gone()
+
+
 def test_a_number_that_came_again_is_not_the_owner(tmp_path: Path) -> None:
     owned(tmp_path / ".a.claim", pid=os.getppid(), started="1")
     with claims.claimed(tmp_path / "a"):
