@@ -197,7 +197,7 @@ def test_several_processes_give_what_one_gives(broken: Path, place: str, monkeyp
     monkeypatch.setattr(reading, "BLOCK", 5)
     alone, told = open_training(str(broken)).read(SIDE)
     monkeypatch.setattr(reading, "FEW", 0)
-    monkeypatch.setattr(reading, "workers", lambda: 3)
+    monkeypatch.setattr(reading, "workers", lambda _: 3)
     monkeypatch.setenv("HELLO_DISTILL_CACHE", os.environ["HELLO_DISTILL_CACHE"] + "-other")
     pids = broken / "pids"
     real = reading._decode_block
@@ -214,6 +214,24 @@ def test_several_processes_give_what_one_gives(broken: Path, place: str, monkeyp
     assert str(os.getpid()) not in pids.read_text().split() and len(pids.read_text().split()) == 10
 
 
+@pytest.mark.parametrize(("place", "expected"), [("memory", 2), ("file", 8)])
+def test_who_decodes_alone_takes_all_processors(
+    tree: Path, place: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four processes on a machine of 8 processors each decodes into its own memory; into the file one does, while
+    the others wait."""
+    for name, value in {"RANK": 1, "WORLD_SIZE": 4, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv(reading.STORAGE, place)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    asked: list[int] = []
+    real = reading._decoded
+    monkeypatch.setattr(reading, "_decoded", lambda *given: asked.append(given[-1]) or real(*given))
+    open_training(str(tree)).read(SIDE)
+    assert asked == [expected]
+
+
 def killed_in_a_worker(*given: object) -> list[reading.Fault]:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
@@ -224,7 +242,7 @@ def test_a_killed_process_is_told_and_leaves_nothing(
     tree: Path, place: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(reading.STORAGE, place)
-    for name, value in (("FEW", 0), ("workers", lambda: 2), ("BLOCK", 8), ("_decode_block", killed_in_a_worker)):
+    for name, value in (("FEW", 0), ("workers", lambda _: 2), ("BLOCK", 8), ("_decode_block", killed_in_a_worker)):
         monkeypatch.setattr(reading, name, value)
     with pytest.raises(MachineError, match="a process that decodes images was killed; see whether memory is full"):
         open_training(str(tree)).read(SIDE)
@@ -241,7 +259,7 @@ def slow(*given):
     time.sleep(0.05)
     return real(*given)
 
-reading._decode_block, reading.FEW, reading.workers, reading.BLOCK = slow, 0, lambda: 2, 2
+reading._decode_block, reading.FEW, reading.workers, reading.BLOCK = slow, 0, lambda _: 2, 2
 print("begun", flush=True)
 open_training(SOURCE).read(32)
 print("done", flush=True)

@@ -65,7 +65,7 @@ def test_several_processes_read_one_archive(tmp_path: Path, monkeypatch: pytest.
         with monkeypatch.context() as changed:
             changed.setattr(reading, "FEW", 0)
             changed.setattr(reading, "BLOCK", 1)
-            changed.setattr(reading, "workers", lambda: 3)
+            changed.setattr(reading, "workers", lambda _: 3)
             assert torch.equal(open_training(data).read(SIDE)[0].images, alone.images)
 
 

@@ -79,7 +79,7 @@ from hello_distill.data import reading
 from hello_distill.data.mapped import Mapped
 from hello_distill.data.sources import open_training
 
-reading.workers = lambda: 1  # threads and forks are not what is counted here
+reading.workers = lambda _: 1  # threads and forks are not what is counted here
 known, found = {}, []
 tracemalloc.start(1)
 for folder in sys.argv[1:]:

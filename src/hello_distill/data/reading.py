@@ -106,7 +106,7 @@ def read(source: Undecoded, name: str) -> Decoded:
     def put(start: int, block: Block) -> None:
         images[start : start + len(block)] = block
 
-    faults = _decode(source, put, name)
+    faults = _decode(source, put, name, workers(distributed.launched().on_this_machine))
     whole, rows = torch.from_numpy(images), _good(source, faults)
     return Decoded(whole[rows] if faults else whole, rows, faults)
 
@@ -156,11 +156,11 @@ def _from_file(source: Undecoded, name: str) -> Decoded:
 
 
 def _write(source: Undecoded, folder: Path, name: str) -> None:
-    """Decode a source into its folder, which appears when all is in it."""
+    """Decode a source into its folder, which appears when all is in it. Whoever else wants it waits meanwhile."""
     with publishing.published(folder, int(np.prod(source.shape))) as partial_folder:
         file = partial_folder / IMAGES
         file.touch()
-        faults = _decode(source, partial(_put, file), name)
+        faults = _decode(source, partial(_put, file), name, workers(1))
         (partial_folder / FACTS).write_text(json.dumps(faults), encoding="utf-8")
 
 
@@ -209,14 +209,15 @@ def _digest(lines: Iterator[str]) -> str:
     return digest.hexdigest()
 
 
-def _decode(source: Undecoded, put: Put, name: str) -> list[Fault]:
-    """Decode every row and store it; gives the rows that could not be, ascending. Their pixels are zero."""
+def _decode(source: Undecoded, put: Put, name: str, processes: int) -> list[Fault]:
+    """Decode every row, in so many processes, and store it; gives the rows that could not be, ascending. Their pixels
+    are zero."""
     count = len(source.table)
     blocks = [range(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
     faults: list[Fault] = []
 
     def rows() -> Iterator[int]:
-        for block, bad in zip(blocks, _decoded(source, put, blocks), strict=True):
+        for block, bad in zip(blocks, _decoded(source, put, blocks, processes), strict=True):
             faults.extend(bad)
             yield from block
 
@@ -225,9 +226,9 @@ def _decode(source: Undecoded, put: Put, name: str) -> list[Fault]:
     return faults
 
 
-def _decoded(source: Undecoded, put: Put, blocks: Sequence[range]) -> Iterator[list[Fault]]:
+def _decoded(source: Undecoded, put: Put, blocks: Sequence[range], processes: int) -> Iterator[list[Fault]]:
     """The faults of each block, in the order of the blocks, once its images are stored."""
-    processes = min(workers(), len(blocks))
+    processes = min(processes, len(blocks))
     if processes == 1 or len(source.table) <= FEW:
         yield from (_decode_block(source, put, block) for block in blocks)
         return
@@ -253,9 +254,9 @@ def _in_order(pool: ProcessPoolExecutor, blocks: Iterable[range], most: int) -> 
         yield waiting.popleft().result()
 
 
-def workers() -> int:
-    """Workers that may decode at the same time: the processors that this process may use, shared with its like."""
-    return max(1, len(os.sched_getaffinity(0)) // distributed.launched().on_this_machine)
+def workers(sharing: int) -> int:
+    """Workers that may decode for this process: the processors that it may use, shared by so many that decode."""
+    return max(1, len(os.sched_getaffinity(0)) // sharing)
 
 
 def _decode_block(source: Undecoded, put: Put, block: range) -> list[Fault]:
