@@ -28,6 +28,8 @@ from hello_distill.format.manifest import IMAGES
 from hello_distill.format.specs import Augment, Optim
 from hello_distill.labels.sources.teacher import TeacherLabels
 from hello_distill.projector import ProjectorSpec, fit_projector, zero_shot
+from hello_distill.stages import kept
+from hello_distill.stages.kept import fingerprint
 from hello_distill.system import distributed
 from hello_distill.system.distributed import ALONE, EVERY, Team
 from hello_distill.system.errors import InputError, MachineError
@@ -132,6 +134,23 @@ def test_what_is_no_missing_answer_is_not_called_one(
     monkeypatch.setattr(distributed, "_joined", [Team(1, processes, 1, processes)])
     with pytest.raises(MachineError if told else RuntimeError, match=told or re.escape(said)), distributed.answered():
         raise RuntimeError(said)
+
+
+def test_the_first_process_alone_hashes_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, sent, hashed = drawn(3, seed=0), list[torch.Tensor](), list[int]()
+
+    def follow(tensors: list[torch.Tensor]) -> None:
+        if distributed.first():
+            sent[:] = [tensor.clone() for tensor in tensors]
+        for tensor, value in zip(tensors, sent, strict=True):
+            tensor.copy_(value)
+
+    monkeypatch.setattr(distributed, "follow", follow)
+    monkeypatch.setattr(kept, "fingerprint", lambda data: hashed.append(len(data)) or fingerprint(data))
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "_joined", [Team(rank, 3, rank, 3)])
+        assert kept.Kept(tmp_path, data, 0)._images == fingerprint(data)
+    assert hashed == [len(data)]
 
 
 @pytest.mark.parametrize("mix", ["cutmix", "mixup", "none"])

@@ -56,8 +56,9 @@ class Kept:
 
     @cached_property
     def _images(self) -> str:
-        """The training images' fingerprint; of those in a file it takes minutes."""
-        return fingerprint(self.data)
+        """The training images' fingerprint; of those in a file it takes minutes. Of several processes the first reads
+        them."""
+        return distributed.told(lambda: fingerprint(self.data))
 
     def computed(self, kind: str, specs: Sequence[Any], needed: int, compute: Callable[[], Computed]) -> Computed:
         """Tensors and facts of a stage: from the folder, where they are there, else computed now.

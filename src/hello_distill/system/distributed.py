@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -185,13 +185,13 @@ def followed(value: float) -> float:
     return number.item()
 
 
-def told(text: str) -> str:
-    """A text as the first process has it."""
+def told(make: Callable[[], str]) -> str:
+    """A text that the first process makes, while the others wait for it."""
     if _joined[0].processes == 1:
-        return text
+        return make()
     import torch.distributed as dist
 
-    texts = [text]
+    texts = [make() if first() else ""]
     with answered():
         dist.broadcast_object_list(texts, 0)
     return texts[0]

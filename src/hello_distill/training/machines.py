@@ -31,7 +31,7 @@ def machine() -> dict[str, str]:
     made_with = {name: str(value) for name, value in distributed.made_with().items()}
     used = {"device": device().partition(":")[0], "gpu": gpu() or "none", "compile": compile_asked()}
     here = {**made_with, **used, "capability": torch.backends.cpu.get_cpu_capability()}
-    told: dict[str, str] = json.loads(distributed.told(json.dumps(here)))
+    told: dict[str, str] = json.loads(distributed.told(lambda: json.dumps(here)))
     return told
 
 
