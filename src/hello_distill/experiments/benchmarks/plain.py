@@ -28,6 +28,13 @@ def decoded(files: Sequence[Path]) -> Iterator[Tensor]:
             yield tensor(picture.convert("RGB"))
 
 
+def resized(images: Iterator[Tensor], side: int) -> Iterator[Tensor]:
+    """The centre square of each image (3 side side)."""
+    resize = v2.Compose([v2.Resize(side, antialias=True), v2.CenterCrop(side)])
+    for image in images:
+        yield resize(image)
+
+
 def crops(images: Iterator[Tensor], number: int, side: int, scale: tuple[float, float]) -> Iterator[Tensor]:
     """`number` random square crops (number 3 side side) of each image."""
     crop = v2.RandomResizedCrop(side, scale, (1.0, 1.0), antialias=True)

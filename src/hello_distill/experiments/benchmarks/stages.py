@@ -72,6 +72,7 @@ def stages(folder: Path) -> Iterator[Pair]:
     """The pairs, one after another, each with its own data in `folder`."""
     for side, number in ((96, 64), (224, 24)):
         yield from _images(folder, side, number)
+    yield _large(folder)
     data = _drawn(256)
     yield _teacher(data)
     yield from _projector(data)
@@ -124,6 +125,18 @@ def _images(folder: Path, side: int, number: int) -> Iterator[Pair]:
             "images",
             4.0,
         )
+
+
+def _large(folder: Path) -> Pair:
+    """Photographs of about 500 pixels, of which 64 are kept."""
+    source, number = folder / "photographs-large", 24
+    files = [file for some in write_photographs(source, number, 448) for file in some]
+
+    def read_plainly() -> object:
+        return list(plain.resized(plain.decoded(files), SIDE))
+
+    ours = partial(open_training(str(source)).read, SIDE, "crop")
+    return Pair("decode 448 px to 64", ours, read_plainly, CLASSES * number, "images", 1.0)
 
 
 def _teacher(data: ImageSet) -> Pair:
