@@ -137,10 +137,10 @@ def distill_material(
     """Run a distiller and write its artefact, with these figures beside the method's own."""
     folder = Path(stages) if stages is not None else None
     store = Stages(material, recipe.teachers, recipe.seed, folder, augment=recipe.student.augment, codec=recipe.codec)
-    short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)
-    distilled = distiller(short.repeated(material), store, recipe.ipc, recipe.seed)  # teachers see no repeated image
-    distilled = short.cut(distilled)
+    short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)  # teachers see no repeated image
+    distilled = short.cut(distiller(short.repeated(material), store, recipe.ipc, recipe.seed))
     distilled = distilled._replace(figures={**distilled.figures, **(figures or {})}, teachers=store.brought())
+    distributed.barrier()  # all have read what the first removes once the artefact is there: `kept_for`
     if not distributed.first():
         return Path(out)
     settings = replace(recipe, distiller=distiller).settings()

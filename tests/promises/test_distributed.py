@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from conftest import SIDE, drawn
 from hello_distill import artifact as artifacts
 from hello_distill import cli, encoders
 from hello_distill.cli import output
+from hello_distill.distillers.hello import HeLlO
+from hello_distill.distillers.rded import RDED
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.format import storage, verification
 from hello_distill.format.manifest import IMAGES
@@ -414,6 +417,35 @@ def test_files_for_clusters_are_read_by_what_they_are_for(file: Path, tmp_path: 
         settings = {**os.environ, "SLURM_CONF": str(tmp_path / "slurm.conf")}
         said = subprocess.run(["sbatch", "--test-only", str(file)], capture_output=True, text=True, env=settings).stderr
         assert said.startswith("allocation failure: Unable to contact slurm controller"), said
+
+
+SLOW = """
+import os, sys, time
+from hello_distill import cli
+from hello_distill.format import tensors
+
+real = tensors.read
+
+def slow(file):
+    if os.environ["RANK"] == "1" and file.name == "3.safetensors":
+        time.sleep(5)
+    return real(file)
+
+tensors.read = slow
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_slow_process_finds_its_blocks(tree: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """Where nothing comes after the patches but writing the artefact, when the folder of stages goes."""
+    assert isinstance(recipe.distiller, HeLlO)
+    settings = replace(recipe, distiller=RDED(recipe.distiller.patches)).settings()
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(settings))))
+    (tmp_path / "slow.py").write_text(SLOW)
+    run = torchrun("slow.py", "distill", str(tree), "--config", "recipe.yaml", "--out", "a", folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "recipe.yaml", "slow.py"]
 
 
 PLANTED = """

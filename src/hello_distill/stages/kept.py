@@ -154,8 +154,9 @@ def kept_for(out: str | Path, stages: str | Path | None) -> Iterator[Path]:
     """The folder for the stages of an output, after saying what a run before has left in it.
 
     Where none is given, a hidden one beside the output, which goes when all went well, or when there is nothing in it
-    to go on from. In that, what another machine has made is taken only with `Context.resume_changed`; in a folder that
-    was given it is said (`machines.take`).
+    to go on from. The first process removes it: by then the others must have read what they need. In it, what another
+    machine has made is taken only with `Context.resume_changed`; in a folder that was given it is said
+    (`machines.take`).
     """
     folder = Path(out).with_name(f".{Path(out).name}.stages") if stages is None else Path(stages)
     if said := found(folder):

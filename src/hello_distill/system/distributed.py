@@ -197,6 +197,19 @@ def told(make: Callable[[], str]) -> str:
     return texts[0]
 
 
+def barrier() -> None:
+    """Wait until all processes have come this far."""
+    if _joined[0].processes == 1:
+        return
+    import torch
+    import torch.distributed as dist
+
+    here = torch.ones(1, device=device())
+    with answered():
+        dist.all_reduce(here)
+        here.item()  # on a GPU this is what waits
+
+
 @contextmanager
 def answered() -> Iterator[None]:
     """Say in one sentence that the other processes do not answer. A process alone waits for none: its errors stay."""

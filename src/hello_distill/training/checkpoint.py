@@ -63,8 +63,10 @@ def within(folder: Path | None) -> Iterator[None]:
         raise
     finally:
         _scope.reset(token)
-    if folder is not None and distributed.first():
-        shutil.rmtree(folder, ignore_errors=True)
+    if folder is not None:
+        distributed.barrier()  # all have read theirs
+        if distributed.first():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def others() -> list[Record]:
