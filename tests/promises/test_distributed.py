@@ -140,19 +140,18 @@ def test_what_is_no_missing_answer_is_not_called_one(
 
 
 def test_the_first_process_alone_hashes_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, sent, hashed = drawn(3, seed=0), list[torch.Tensor](), list[int]()
+    data, sent, hashed = drawn(3, seed=0), list[str](), list[int]()
 
-    def follow(tensors: list[torch.Tensor]) -> None:
+    def broadcast(texts: list[str], source: int) -> None:
         if distributed.first():
-            sent[:] = [tensor.clone() for tensor in tensors]
-        for tensor, value in zip(tensors, sent, strict=True):
-            tensor.copy_(value)
+            sent[:] = texts
+        texts[:] = sent
 
-    monkeypatch.setattr(distributed, "follow", follow)
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
     monkeypatch.setattr(kept, "fingerprint", lambda data: hashed.append(len(data)) or fingerprint(data))
-    for rank in range(3):
+    for rank, each in enumerate([kept.Kept(tmp_path, data, 0) for _ in range(3)]):
         monkeypatch.setattr(distributed, "_joined", [Team(rank, 3, rank, 3)])
-        assert kept.Kept(tmp_path, data, 0)._images == fingerprint(data)
+        assert each._images == fingerprint(data)
     assert hashed == [len(data)]
 
 
