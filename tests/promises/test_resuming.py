@@ -213,10 +213,7 @@ class Killing:
         self.tree, self.folder, self.config = tree, folder, folder / "recipe.json"
         self.config.write_text(json.dumps(longer(recipe).settings()))
         out = folder / "undisturbed"
-        run = self.started("never", out)
-        begun = self.begun(run, out)
-        self.students = self.ended(run, out)
-        self.seconds = time.monotonic() - begun
+        self.students = self.ended(self.started("never", out), out)
         self.wanted, self.diary = content(out), self.noted(out)
         self.stages = self.count(out, "stage")
 
@@ -229,14 +226,9 @@ class Killing:
         """What a run says of its students, once it has ended well."""
         run.join(600)
         assert run.exitcode == 0
-        return json.loads(Path(f"{out}.json").read_text())
-
-    def begun(self, run: BaseProcess, out: Path) -> float:
-        """Wait until all is imported; gives that moment."""
-        before = self.count(out, "begun")
-        while run.is_alive() and self.count(out, "begun") == before:
-            time.sleep(0.005)
-        return time.monotonic()
+        said = json.loads(Path(f"{out}.json").read_text())
+        del said["environment"]  # names the commit, which may be another by now
+        return said
 
     def noted(self, out: Path) -> list[str]:
         diary = Path(f"{out}.log")
@@ -246,12 +238,14 @@ class Killing:
         return sum(line.startswith(kind) for line in self.noted(out))
 
     def killed(self, when: str, out: Path) -> None:
-        """Kill a run at a step, at the end of a stage, or when so many of its seconds have passed."""
-        kind, number = when.split()
-        run = self.started("never" if kind == "second" else when, out)
-        if kind == "second":
-            self.begun(run, out)
-            time.sleep(float(number))
+        """Kill a run at a step, at the end of a stage, or milliseconds after some line of its diary: `after 40 120`."""
+        _, number, *wait = when.split()
+        lines = len(self.noted(out)) + int(number)
+        run = self.started("never" if wait else when, out)
+        if wait:
+            while run.is_alive() and len(self.noted(out)) < lines:
+                time.sleep(0.002)
+            time.sleep(int(*wait) / 1000)
             run.kill()
         run.join(600)
         assert run.exitcode == -signal.SIGKILL, f"{out.name} had ended before {when}"
@@ -289,7 +283,7 @@ def test_three_kills_of_one_run(tree: Path, recipe: Recipe, tmp_path: Path) -> N
     killing, out = Killing(tree, recipe, tmp_path), tmp_path / "a"
     lines = [line for line in killing.diary if line.startswith(("stage", "step"))]
     killing.killed(f"stage {[line for line in lines if line.startswith('stage')].index('stage teachers') + 1}", out)
-    killing.killed(f"second {0.2 * killing.seconds:.2f}", out)
+    killing.killed("after 20 50", out)
     steps_of_students = 2 * 20
     killing.killed(f"step {lines.count('step ') - killing.count(out, 'step') - steps_of_students + 30}", out)
     assert killing.goes_on(out, 3) > 0, "a checkpoint is older than the kill"
@@ -301,8 +295,8 @@ def test_25_kills_and_25_equal_artefacts(tree: Path, recipe: Recipe, tmp_path: P
     killing = Killing(tree, recipe, tmp_path)
     kills = [f"stage {number}" for number in range(1, killing.stages + 1)]
     assert {"stage teachers", "stage query fitting", "stage student, seed 1"} <= {*killing.diary} and len(kills) <= 18
-    moments = np.random.default_rng(0).uniform(0, 0.9 * killing.seconds, 25 - len(kills))
-    kills += [f"second {moment:.2f}" for moment in moments]
+    random, last = np.random.default_rng(0), round(0.8 * len(killing.diary))  # many steps, of 20 ms each, are left then
+    kills += [f"after {random.integers(1, last)} {random.integers(200)}" for _ in range(25 - len(kills))]
 
     def repeated(number: int) -> int:
         killing.killed(kills[number], out := tmp_path / f"a{number}")
