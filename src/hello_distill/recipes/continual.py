@@ -53,7 +53,7 @@ def _arriving(recipe: Recipe, epochs: int) -> Continual:
     """
     short = hello_small()
     teachers = replace(recipe.teachers, weak_epochs=short.teachers.weak_epochs, optim=short.teachers.optim)
-    method = base.projecting(base.hello_of(short), steps=300, rounds=3, queries=Queries(steps=300))
+    method = base.projecting(base.hello_of(short), steps=200, rounds=3, queries=Queries(steps=300))
     contenders = {
         "random": Contender(RandomImages()),
         "rded": Contender(RDED(SINGLE)),
