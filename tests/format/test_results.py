@@ -35,7 +35,7 @@ def test_a_file_on_record_is_written_as_it_was_read(file: Path) -> None:
 
 def test_every_kind_but_training_is_on_record() -> None:
     known = {type(results.read(json.loads(file.read_text()))) for file in RESULTS}
-    assert set(results.KINDS) - known == {results.Training} and len(known) == 7
+    assert set(results.KINDS) - known == {results.Training} and len(known) == 8
 
 
 def test_models_are_read_without_torch() -> None:
