@@ -268,7 +268,7 @@ def _fit(
     what: str = "projector",
 ) -> None:
     """Train what wants a gradient, on augmented images with the teacher's labels (None: their classes alone)."""
-    optim, batches = spec.optim.spread(spec.steps, len(data))
+    optim, batches = spec.optim.for_steps(spec.steps, len(data))
     views = EpochBatches(data, spec.augment, optim.batch_size, seed, teacher, batches)
     fit(model, views, batches, loss, optim, seed, what=what)
 

@@ -75,12 +75,12 @@ class TeacherSpec:
 
     def for_images(self, count: int) -> TeacherSpec:
         """The run on so many images: how many epochs it has, and which of them are kept."""
-        optim, batches = self._spread(count)
+        optim, batches = self._for_steps(count)
         return self if self.steps is None else replace(self._scaled(optim.epochs), steps=optim.epochs * batches)
 
     def batches(self, count: int) -> int:
         """How many an epoch of the run on so many images has."""
-        return self._spread(count)[1]
+        return self._for_steps(count)[1]
 
     def halved(self) -> TeacherSpec:
         """A run of half the length. Teachers that were brought along stay as they are."""
@@ -90,8 +90,8 @@ class TeacherSpec:
             return self._scaled(half(self.optim.epochs))
         return replace(self, steps=half(self.steps))
 
-    def _spread(self, count: int) -> tuple[Optim, int]:
-        return self.optim.spread(self.steps, count)
+    def _for_steps(self, count: int) -> tuple[Optim, int]:
+        return self.optim.for_steps(self.steps, count)
 
     def _scaled(self, epochs: int) -> TeacherSpec:
         shares = (epoch * epochs / self.optim.epochs for epoch in self.weak_epochs)

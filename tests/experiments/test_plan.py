@@ -104,7 +104,8 @@ def test_a_network_that_beats_the_students_in_fewer_bytes_is_said_to(top1: float
     (*_, text) = sections.plan("", result).tables
     assert (
         isinstance(text, Text)
-        and text.notes[0] == f"By themselves, on the same images: a head on the frozen encoder {top1} % at {size} B."
+        and text.notes[0]
+        == f"By themselves, after as short a training: a head on the frozen encoder {top1} % at {size} B."
     )
     assert [sentence.startswith("NO DISTILLATION") for sentence in text.notes[1:]] == [True] * said
 

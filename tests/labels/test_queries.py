@@ -224,7 +224,7 @@ def test_lengths_in_steps_do_not_hang_on_the_number_of_images(tree: Path, recipe
 
 def test_a_large_set_is_not_gone_through_whole(material: Material) -> None:
     train_set = material.train
-    few, batches = Optim(epochs=2, batch_size=4).spread(6, len(train_set))
+    few, batches = Optim(epochs=2, batch_size=4).for_steps(6, len(train_set))
     assert len(train_set) > 12 and (few.epochs, batches) == (2, 3)
     whole = EpochBatches(train_set, Augment(), 4, seed=0)
     part = replace(whole, most=batches)

@@ -223,7 +223,7 @@ def _projector(sample: ImageSet, method: HeLlO, recipe: Recipe, observer: Any, s
             lambda n: fit_projector(start, encoder, _batches(sample, n, batch_size), weak, short, 0, first), FEW, MORE
         )
         stage.figure = f"{seconds:.3g} s a step"
-    optim, batches = spec.optim.spread(spec.steps, size.images)
+    optim, batches = spec.optim.for_steps(spec.steps, size.images)
     steps = optim.epochs * batches
     timed = [_timed("projector", steps, steps * spec.rounds, "steps", seconds)]
     if method.update is not None:

@@ -112,11 +112,11 @@ class Optim:
         """The same for about so many steps, in whole epochs; None: for its own epochs."""
         return self if steps is None else dataclasses.replace(self, epochs=-(-steps // batches_per_epoch))
 
-    def spread(self, steps: int | None, images: int) -> tuple[Optim, int]:
-        """The same for so many steps on so many images, and how many batches each of its epochs then takes.
+    def for_steps(self, steps: int | None, images: int) -> tuple[Optim, int]:
+        """The same for so many steps on so many images, and how many batches each of its epochs then has.
 
-        It has its own number of epochs at least, so that a set too large to be gone through in so many steps has them,
-        too; steps are more than asked for by less than their number. None: its own epochs, whole.
+        Epochs are as many as it states, or more: on a set that is too large to be gone through in so many steps each
+        ends early. There may be more steps than asked for, by less than one an epoch. None: its own epochs, whole.
         """
         batches = num_batches(images, self.batch_size)
         if steps is None:
@@ -200,7 +200,7 @@ class Queries:
 
     def optim(self, count: int) -> tuple[Optim, int]:
         """A round's training on so many images, and how many batches each of its epochs has."""
-        return Optim(1, self.batch_size, self.lr, warmup=0.1).spread(self.steps, count)
+        return Optim(1, self.batch_size, self.lr, warmup=0.1).for_steps(self.steps, count)
 
 
 def half(length: int) -> int:

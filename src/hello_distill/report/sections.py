@@ -188,7 +188,7 @@ def _instead(result: Plan) -> list[str]:
     names = {"head": "a head on the frozen encoder", "projector": "the projector", "teacher": "the teacher"}
     known = [(alone.held_top1, alone) for alone in result.instead if alone.held_top1 is not None]
     shown = [f"{names[each.model]} {top1:.1f} % at {page.size(each.bytes)}" for top1, each in known]
-    sentences = [f"By themselves, on the same images: {'; '.join(shown)}."] if shown else []
+    sentences = [f"By themselves, after as short a training: {'; '.join(shown)}."] if shown else []
     chosen = result.chosen
     good = [(top1, m) for top1, m in known if top1 >= chosen.held_top1.mean and m.bytes <= chosen.total]
     if good:

@@ -50,7 +50,7 @@ def length(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> str:
 
 def steps_taken(spec: ProjectorSpec, count: int, errors: Sequence[float]) -> int:
     """Of a fit on so many images; `errors` are those of its start and its rounds, where it has some."""
-    optim, batches = spec.optim.spread(spec.steps, count)
+    optim, batches = spec.optim.for_steps(spec.steps, count)
     return optim.epochs * batches * max(len(errors) - 1, 1)
 
 
