@@ -302,15 +302,15 @@ import sys, torch
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {tests!r} + "/promises", {tests!r} + "/../scripts"]
 from hello_distill.system import distributed
-from test_distributed import tested
+from test_distributed import logits_of_a_run
 
 torch.set_num_threads(1)
 with distributed.joined():
-    torch.save(tested(), Path({out!r}) / f"{{distributed._joined[0].rank}}.pt")
+    torch.save(logits_of_a_run(), Path({out!r}) / f"{{distributed._joined[0].rank}}.pt")
 """
 
 
-def tested() -> list[tuple[torch.Tensor, float | None, int]]:
+def logits_of_a_run() -> list[tuple[torch.Tensor, float | None, int]]:
     """Logits and accuracy on 1, 2 and 3 batches of images, the last of them short, and how many batches were made."""
     model, found = build("convnet2_w8", 4, SIDE, 0).eval(), []
     for per_class in (7, 125, 175):
@@ -331,7 +331,7 @@ def test_two_processes_test_as_one_does(tmp_path: Path) -> None:
     script.write_text(TESTED.format(tests=str(Path(__file__).parents[1]), out=str(tmp_path)))
     run = torchrun(str(script), folder=tmp_path)
     assert run.returncode == 0, run.stderr
-    alone = tested()
+    alone = logits_of_a_run()
     for rank in (0, 1):
         found = torch.load(tmp_path / f"{rank}.pt")
         assert [made for _, _, made in found] == [1, 1, 2] and [made for _, _, made in alone] == [1, 2, 3]
