@@ -26,6 +26,8 @@ WEIGHTS, FACTS = "weights.safetensors", "facts.json"
 """Files of a stage."""
 MACHINE = "machine"
 """What files say beside their tensors: with what they were made."""
+PROCESSES = "processes"
+"""What of a machine changes no byte of a block, and so is not said of one."""
 NUMBERED = re.compile(r"\d+\.safetensors")
 """The name of a block's file."""
 PROGRESS = ".progress"
@@ -103,7 +105,7 @@ class Kept:
         folder = self._named(kind, specs)
         files = [folder / f"{number}.safetensors" for number in range(total)]
         found = {file for file in files if file.exists()}
-        self._take(kind, found, "processes")
+        self._take(kind, found, PROCESSES)
         for wait in (False, True):  # first what nobody makes, then what others have not finished
             missing = [number for number, file in enumerate(files) if not file.exists()]
             for number in context.track(missing, len(missing), kind):
@@ -111,10 +113,11 @@ class Kept:
                 with cache.locked(lock, wait) as mine:
                     if mine and not files[number].exists():
                         made = {kind: make(number).cpu().contiguous()}
-                        publishing.write(files[number], safetensors.torch.save(made, _metadata(self._record)))
+                        by = {name: value for name, value in self._record.items() if name != PROCESSES}
+                        publishing.write(files[number], safetensors.torch.save(made, _metadata(by)))
                     if mine:
                         lock.unlink(missing_ok=True)
-        self._take(kind, {*files} - found, "processes")
+        self._take(kind, {*files} - found, PROCESSES)
         return [tensors.read(file)[kind] for file in files]
 
     def write(self, folder: Path, weights: dict[str, Tensor], facts: bytes = b"") -> None:
