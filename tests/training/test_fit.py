@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from hello_distill.system.errors import InputError
 from hello_distill.teachers import TeacherSpec
 from hello_distill.training.fit import fit, learning_rate
 from hello_distill.training.losses import hard_loss, matching_loss
+from hello_distill.training.networks import build
 from hello_distill.types import Batch
 
 
@@ -65,6 +67,24 @@ def test_one_step_of_sgd_by_hand_and_no_decay_on_biases() -> None:
     fit(model, lambda epoch, first: [(rows, batch)], 1, hard_loss, optim, seed=0)
     torch.testing.assert_close(model[1].weight, weight - 0.1 * (slope[0] + 0.5 * weight))
     torch.testing.assert_close(model[1].bias, bias - 0.1 * slope[1])
+
+
+@pytest.mark.parametrize(("name", "momentum", "kind"), [("sgd", 0.9, "SGD"), ("adamw", 0.0, "AdamW")])
+def test_fused_steps_are_those_of_the_plain_optimiser(
+    name: Literal["sgd", "adamw"], momentum: float, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where weights lie channels-last: a fused step goes through memory as it is."""
+    optim = Optim(epochs=3, batch_size=6, lr=0.01, name=name, momentum=momentum)
+    plain, ends = getattr(torch.optim, kind), []
+    for fused in (True, False):
+        monkeypatch.setattr(
+            torch.optim, kind, lambda *given, fused=fused, **named: plain(*given, **named | {"fused": fused})
+        )
+        model = build("convnet2_w8", 2, 4, seed=0)
+        assert any(not weight.is_contiguous() for weight in model.parameters())
+        fit(model, batches, 3, hard_loss, optim, seed=0)
+        ends.append(torch.cat([weight.detach().flatten() for weight in model.parameters()]))
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-6)
 
 
 def test_forward_passes_in_bfloat16_and_the_rest_in_float32() -> None:

@@ -131,6 +131,7 @@ class Checkpoint:
 
     def _load(self, tensors: dict[str, Tensor]) -> None:
         state, kept = trained_state(self.model), {}
+        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         optimiser: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
@@ -140,7 +141,7 @@ class Checkpoint:
                 kept[rest] = value
             else:
                 number, _, key = rest.partition("/")
-                optimiser.setdefault(int(number), {})[key] = value
+                optimiser.setdefault(int(number), {})[key] = _laid_out(value, parameters[int(number)])
         self.kept |= kept
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": optimiser})
 
@@ -165,6 +166,11 @@ class Checkpoint:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         publishing.write(self.file, safetensors.torch.save(apart, {"facts": json.dumps(facts)}))
         self.written = time.monotonic()
+
+
+def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
+    """What an optimiser keeps of a parameter, with that one's strides: fused steps go through memory as it lies."""
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

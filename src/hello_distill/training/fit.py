@@ -145,8 +145,8 @@ def _optimiser(parameters: Sequence[Tensor], optim: Optim) -> torch.optim.Optimi
         {"params": [p for p in parameters if p.ndim < least], "weight_decay": 0.0},
     ]
     if optim.name == "sgd":
-        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum)
-    return torch.optim.AdamW(groups, lr=optim.lr)
+        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=optim.lr, fused=True)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, optim: Optim, step: int, num_batches: int) -> None:
