@@ -45,6 +45,12 @@ def test_the_cheapest_within_a_point_of_the_best_that_fits_is_recommended() -> N
         recommended(ways, 99)
 
 
+def test_within_a_twentieth_where_accuracies_are_low() -> None:
+    ways = [way(100, 8.0), way(200, 8.5), way(300, 8.6), way(400, 9.0)]
+    assert recommended(ways, None) is ways[2]
+    assert deciding(ways, None) == ways[1:], "those below 8.1 are far"
+
+
 def test_further_students_are_of_ways_that_the_recommendation_hangs_on() -> None:
     ways = [way(100, 57.9), way(150, 58.1), way(160, 59.1), way(170, 59.9), way(300, 60.0), way(400, 59.9)]
     assert recommended(ways, None) is ways[2]

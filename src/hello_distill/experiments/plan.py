@@ -46,10 +46,11 @@ from hello_distill.system.machine import environment
 from hello_distill.training.own import shippable
 from hello_distill.training.scores import top1
 
-MARGIN = 1.0
-"""Points of top-1 within which two ways are as good as each other: ours."""
-FAR = 2 * MARGIN
-"""Points below the best, from which on a light way has no students of other seeds: ours."""
+MARGIN, SHARE = 1.0, 0.05
+"""Two ways are as good as each other within so many points of top-1, and within this share of the better one, since
+short students of many classes lie close together: ours."""
+FAR = 2
+"""Margins below the best, from which on a light way has no students of other seeds: ours."""
 SAME = 0.01
 """Relative squared error on views, of labels as kept against what made them, below which students are shared: ours."""
 LOWER = 4
@@ -248,16 +249,23 @@ def _makers(recipe: Recipe) -> set[str | None]:
 
 
 def recommended(ways: Sequence[Way], limit: int | None) -> Way:
-    """Of the ways that fit, and are within `MARGIN` of the best of these, that with the fewest bytes."""
+    """Of the ways that fit, and are within `margin` of the best of these, that with the fewest bytes."""
     fitting = _fitting(ways, limit)
     best = max(way.top1.mean for way in fitting)
-    return min((way for way in fitting if way.top1.mean >= best - MARGIN), key=lambda way: way.total)
+    return min((way for way in fitting if way.top1.mean >= best - margin(best)), key=lambda way: way.total)
+
+
+def margin(best: float) -> float:
+    """Points below the best in which a way is as good as it."""
+    return min(MARGIN, SHARE * best)
 
 
 def deciding(ways: Sequence[Way], limit: int | None) -> list[Way]:
-    """The best of the ways that fit, the recommended one, and what is lighter than it and within `FAR` of the best."""
+    """The best of the ways that fit, the recommended one, and what is lighter than it and `FAR` margins from the best
+    at most."""
     best, chosen = max(_fitting(ways, limit), key=lambda way: way.top1.mean), recommended(ways, limit)
-    lighter = [way for way in ways if way.total <= chosen.total and way.top1.mean >= best.top1.mean - FAR]
+    least = best.top1.mean - FAR * margin(best.top1.mean)
+    lighter = [way for way in ways if way.total <= chosen.total and way.top1.mean >= least]
     return [way for way in ways if way is best or way in lighter]
 
 
