@@ -87,10 +87,10 @@ class Optim:
     """At most; batches of an epoch differ by one image at most."""
     lr: NotNegative = 1e-3
     """Learning rate at the start (after the warm-up)."""
-    name: Literal["adamw", "sgd"] = "adamw"
-    """Optimiser."""
+    name: Literal["adamw", "sgd", "muon"] = "adamw"
+    """Optimiser. Muon (`training.muon`) is for LoRA, which is all matrices."""
     weight_decay: NotNegative = 0.01
-    """Decoupled for AdamW, added to gradients for SGD."""
+    """Decoupled for AdamW and Muon, added to gradients for SGD."""
     decayed: Literal["matrices", "all"] = "matrices"
     """Matrices and kernels only, as SRe2L, RDED and G_VBSM do, or everything (SRe2L's code for CIFAR). What has two
     dimensions counts; their codes also ask for `weight` in the name, which spares the position tables of transformers.
@@ -195,12 +195,14 @@ class Queries:
     """A round that lowers the error on unseen views by less than this share is the last."""
     batch_size: Few = 50
     lr: NotNegative = 5e-3
+    name: Literal["adamw", "sgd", "muon"] = "muon"
+    """Optimiser, as of `Optim`."""
     weight: NotNegative = 0.0
     """Of CE beside the MSE, lambda of Eq. 5."""
 
     def optim(self, count: int) -> tuple[Optim, int]:
         """A round's training on so many images, and how many batches each of its epochs has."""
-        return Optim(1, self.batch_size, self.lr, warmup=0.1).for_steps(self.steps, count)
+        return Optim(1, self.batch_size, self.lr, self.name, warmup=0.1).for_steps(self.steps, count)
 
 
 def half(length: int) -> int:

@@ -50,14 +50,14 @@ images-photographs` asks. From IPC 20 on all that is looked at is taken.
 """
 
 
-def offline(size: int, lr: float, crops: tuple[float, float] = (1.0, 1.0), epochs: int = 1) -> ProjectorSpec:
-    """The offline encoder on lightly mixed images; LoRA is not on its first and dearest stages."""
+def offline(size: int, crops: tuple[float, float] = (1.0, 1.0), epochs: int = 1) -> ProjectorSpec:
+    """The offline encoder on lightly mixed images; LoRA is not on its first and dearest stages, and learns by Muon."""
     return ProjectorSpec(
         encoder="lite",
         size=size,
         skip=r"conv_stem|blocks\.[01]\.",
         augment=Augment(scale=crops, alpha=0.2),
-        optim=Optim(epochs=epochs, batch_size=32, lr=lr, warmup=0.1),
+        optim=Optim(epochs=epochs, batch_size=32, lr=5e-3, name="muon", warmup=0.1),
     )
 
 
@@ -89,7 +89,7 @@ def cpu(ipc: int = 10) -> Recipe:
         distiller=HeLlO(
             patches=EASY,
             projector=replace(
-                offline(size=96, lr=5e-3, crops=(0.5, 1.0)),
+                offline(size=96, crops=(0.5, 1.0)),
                 encoder_rank=32,
                 steps=500,
                 rounds=4,
@@ -132,7 +132,7 @@ def demo() -> Recipe:
         distiller=HeLlO(
             patches=EASY,
             projector=replace(
-                offline(size=64, lr=1e-2),
+                offline(size=64),
                 encoder_rank=2,
                 head_rank=4,
                 precision="int4",
@@ -164,7 +164,7 @@ def hello_small() -> Recipe:
         teachers=small_teachers(),
         distiller=HeLlO(
             patches=EASY,
-            projector=replace(offline(size=64, lr=5e-3), weight=1.0, steps=1400, rounds=4, gain=0.05, queries=None),
+            projector=replace(offline(size=64), weight=1.0, steps=1400, rounds=4, gain=0.05, queries=None),
             update=LIC(steps=10, lr=0.001),
         ),
         student=StudentSpec(
@@ -205,7 +205,7 @@ def hello_many() -> Recipe:
                 steps=1500,
                 rounds=2,
                 precision="int8",
-                queries=Queries(steps=2400, rounds=3, gain=0.1, lr=2e-3),
+                queries=Queries(steps=2400, rounds=3, gain=0.1),
             ),
         ),
         student=replace(small.student, optim=replace(small.student.optim, epochs=100, batch_size=50)),

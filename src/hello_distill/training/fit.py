@@ -16,6 +16,7 @@ from hello_distill.system.errors import DivergedError
 from hello_distill.system.machine import autocast, compiled, keep_freed_memory, seeded
 from hello_distill.training.checkpoint import Checkpoint
 from hello_distill.training.losses import Loss
+from hello_distill.training.muon import Muon
 from hello_distill.types import Batch, Logits, Rows
 
 
@@ -144,6 +145,8 @@ def _optimiser(parameters: Sequence[Tensor], optim: Optim) -> torch.optim.Optimi
         {"params": [p for p in parameters if p.ndim >= least], "weight_decay": optim.weight_decay},
         {"params": [p for p in parameters if p.ndim < least], "weight_decay": 0.0},
     ]
+    if optim.name == "muon":
+        return Muon(groups, lr=optim.lr)
     if optim.name == "sgd":
         return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=True)
     return torch.optim.AdamW(groups, lr=optim.lr, fused=True)

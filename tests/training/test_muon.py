@@ -1,0 +1,101 @@
+"""Muon against its formula, taken step by step."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hello_distill import recipe as found
+from hello_distill.distillers.recipe import check_settings
+from hello_distill.format.specs import Optim
+from hello_distill.system.errors import InputError
+from hello_distill.training.fit import fit
+from hello_distill.training.losses import hard_loss
+from hello_distill.training.muon import Muon, orthogonalised
+from hello_distill.types import Batch
+
+SHAPES = [(4, 9), (9, 4), (4, 4), (4, 30), (7, 2)]
+
+
+def plain(matrix: Tensor) -> Tensor:
+    """Five steps of X <- a X + (b XX' + c (XX')^2) X on the whole matrix, from X / |X|."""
+    x = matrix / matrix.norm()
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x
+
+
+def drawn(*shapes: tuple[int, ...]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def test_many_at_once_are_each_by_itself() -> None:
+    matrices = drawn(*SHAPES)
+    for made, matrix in zip(orthogonalised(matrices), matrices, strict=True):
+        torch.testing.assert_close(made, plain(matrix.double()).float(), rtol=0, atol=1e-4)
+
+
+def test_singular_values_come_near_to_one_and_vectors_stay() -> None:
+    matrices = [matrix * torch.arange(1, len(matrix) + 1)[:, None] for matrix in drawn(*SHAPES)]
+    for made, matrix in zip(orthogonalised(matrices), matrices, strict=True):
+        assert made.shape == matrix.shape
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        inner = left.T @ made @ right.T
+        assert values.max() > 1.5 * values.min() and 0.6 < inner.diagonal().min() <= inner.diagonal().max() < 1.25
+        torch.testing.assert_close(inner, inner.diagonal().diag(), rtol=0, atol=1e-4)
+
+
+def test_a_gradient_of_zero_moves_nothing() -> None:
+    assert orthogonalised([torch.zeros(3, 5)])[0].count_nonzero() == 0
+
+
+def test_steps_by_hand() -> None:
+    """Nesterov's momentum 0.95, decoupled decay, 0.2 sqrt(max(m, n)) of the rate; a kernel is a matrix of its rows."""
+    start, *slopes = drawn(*[(3, 2, 2, 2)] * 3)
+    kernel = nn.Parameter(start.to(memory_format=torch.channels_last))
+    optimiser = Muon([kernel], lr=0.1, weight_decay=0.5)
+    expected, momentum = start.flatten(1), torch.zeros(3, 8)
+    for slope in slopes:
+        kernel.grad = slope.to(memory_format=torch.channels_last)
+        optimiser.step()
+        momentum = 0.95 * momentum + slope.flatten(1)
+        step = plain(slope.flatten(1) + 0.95 * momentum)
+        expected = (1 - 0.1 * 0.5) * expected - 0.1 * 0.2 * math.sqrt(8) * step
+    torch.testing.assert_close(kernel.detach().flatten(1), expected, rtol=0, atol=1e-5)
+
+
+def test_what_an_optimiser_kept_goes_on() -> None:
+    first, second = (nn.Parameter(matrix) for matrix in drawn((3, 5), (3, 5)))
+    second.data = first.data.clone()
+    one, other = Muon([first], lr=0.1), Muon([second], lr=0.1)
+    slopes = drawn(*[(3, 5)] * 4)
+    for number, slope in enumerate(slopes):
+        first.grad = second.grad = slope
+        one.step()
+        if number == 1:
+            other.load_state_dict(copy.deepcopy(one.state_dict()))
+            second.data = first.data.clone()
+        if number > 1:
+            other.step()
+    assert torch.equal(first, second)
+
+
+def test_it_is_for_matrices_alone() -> None:
+    vector, batch = nn.Linear(3, 2), Batch(torch.ones(2, 3), torch.eye(2), torch.eye(2))
+    with pytest.raises(InputError, match="this network has vectors, too: train it with adamw or sgd"):
+        fit(vector, lambda epoch, first: [(torch.arange(2), batch)], 1, hard_loss, Optim(1, 2, name="muon"), seed=0)
+
+
+@pytest.mark.parametrize("what", ["teachers", "student"])
+def test_a_recipe_that_trains_networks_with_it_is_told_at_once(what: str) -> None:
+    recipe = found("demo")
+    spec = getattr(recipe, what)
+    with pytest.raises(InputError, match=rf"config: {what}\.optim\.name is muon, which is for a projector's LoRA"):
+        check_settings(replace(recipe, **{what: replace(spec, optim=replace(spec.optim, name="muon"))}))
