@@ -14,6 +14,7 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "stages": paper.stages_small,
     "choices": choices.choices_small,
     "lengths": choices.lengths_small,
+    "optimisers": choices.optimisers,
     "crops": images.crops_small,
     "images": images.images_small,
     "images-photographs": images.images_photographs,

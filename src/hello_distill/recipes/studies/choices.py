@@ -114,3 +114,27 @@ def lengths_small() -> Study:
     hello-distill study DATA --recipe lengths --out results/lengths_cifar10.json
     """
     return lengths(small(), AT_TEN)
+
+
+def optimisers() -> Study:
+    """By what LoRA learns, in as many steps, on 10,000 images of CIFAR-10, IPC 10.
+
+        hello-distill study DATA --recipe optimisers --out results/optimisers_cifar10.json
+
+    AdamW at the rates that the recipes had before Muon: 5e-3, of query fitting, too.
+    """
+    recipe = small()
+    muon = replace(hello_of(recipe), update=None)
+    spec = muon.projector
+    assert spec.queries is not None
+    adamw = projecting(muon, optim=replace(spec.optim, name="adamw"), queries=replace(spec.queries, name="adamw"))
+    contenders = {
+        "the teacher's labels": Contender(RDED(muon.patches)),
+        "AdamW": Contender(projecting(adamw, queries=None)),
+        "AdamW, query fitting": Contender(adamw),
+        "Muon": Contender(projecting(muon, queries=None)),
+        "Muon, query fitting": Contender(muon),
+    }
+    question = "By what should a projector's LoRA learn?"
+    student = {"lr": 1e-3, "loss": "mse", "beta": 0.0}
+    return replace(study_of(question, None, recipe, contenders, AT_TEN), student=student)
