@@ -159,8 +159,8 @@ def hello_small() -> Recipe:
 
     The projector's lambda did best in the trials of results/cifar10.json: the highest that was tried there. It is
     fitted for 1,400 steps at least and 5,600 at most: results/lengths_cifar10.json shows what shorter ones cost, by
-    AdamW, and that query fitting adds nothing to it. The weak teachers' epochs are one choice for all images per class, so that
-    `compare` trains one projector; `paper` and `cpu` choose them by IPC.
+    AdamW, and that query fitting adds nothing to it. The weak teachers' epochs are one choice for all images per class,
+    so that `compare` trains one projector; `paper` and `cpu` choose them by IPC.
     """
     return Recipe(
         max_side=32,
