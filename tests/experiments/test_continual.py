@@ -394,7 +394,8 @@ def test_two_steps_by_definition(tree: Path, experiment: Continual, tmp_path: Pa
         network = build(base.student.network, len(seen), 32, seed)
         decayed = [p for p in network.parameters() if p.ndim > 1]
         others = [p for p in network.parameters() if p.ndim < 2]
-        adam = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}])
+        groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+        adam = torch.optim.AdamW(groups, fused=True)
         updates = 6 * math.ceil(len(images) / 4)
         done = 0
         for epoch in range(6):
