@@ -121,13 +121,17 @@ def optimisers() -> Study:
 
         hello-distill study DATA --recipe optimisers --out results/optimisers_cifar10.json
 
-    AdamW at the rates that the recipes had before Muon: 5e-3, of query fitting, too.
+    AdamW at the rate that the recipes had before Muon, of query fitting, too.
     """
-    recipe = small()
+    recipe, rate = small(), 5e-3
     muon = replace(hello_of(recipe), update=None)
     spec = muon.projector
     assert spec.queries is not None
-    adamw = projecting(muon, optim=replace(spec.optim, name="adamw"), queries=replace(spec.queries, name="adamw"))
+    adamw = projecting(
+        muon,
+        optim=replace(spec.optim, name="adamw", lr=rate),
+        queries=replace(spec.queries, name="adamw", lr=rate),
+    )
     contenders = {
         "the teacher's labels": Contender(RDED(muon.patches)),
         "AdamW": Contender(projecting(adamw, queries=None)),
