@@ -231,8 +231,8 @@ def test_a_large_set_is_not_gone_through_whole(material: Material) -> None:
     assert part.per_epoch == 3 < whole.per_epoch
     for (rows, batch), (whole_rows, whole_batch) in zip(part(1), islice(whole(1), 3), strict=True):
         assert torch.equal(rows, whole_rows) and torch.equal(batch.images, whole_batch.images)
-    assert Queries(steps=600, batch_size=50).optim(100) == (Optim(300, 50, 3e-3, "muon", warmup=0.1), 2)
-    assert Queries(steps=600, batch_size=50).optim(50_000) == (Optim(1, 50, 3e-3, "muon", warmup=0.1), 600)
+    assert Queries(steps=600, batch_size=50).optim(100) == (Optim(300, 50, 5e-3, "muon", warmup=0.1), 2)
+    assert Queries(steps=600, batch_size=50).optim(50_000) == (Optim(1, 50, 5e-3, "muon", warmup=0.1), 600)
 
 
 @pytest.mark.parametrize(("gain", "rounds"), [(1.0, 1), (0.0, 3)])

@@ -194,7 +194,7 @@ class Queries:
     gain: Share = 0.2
     """A round that lowers the error on unseen views by less than this share is the last."""
     batch_size: Few = 50
-    lr: NotNegative = 3e-3
+    lr: NotNegative = 5e-3
     name: Literal["adamw", "sgd", "muon"] = "muon"
     """Optimiser, as of `Optim`."""
     weight: NotNegative = 0.0
