@@ -96,14 +96,18 @@ def lengths(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     method = replace(hello_of(recipe), update=None)
     rounds = hello_of(hello_small()).projector
     longer = projecting(method, steps=rounds.steps, rounds=rounds.rounds, gain=rounds.gain)
-    contenders = {
-        "the teacher's labels": Contender(RDED(method.patches)),
-        "two epochs": Contender(projecting(method, queries=None)),
-        "two epochs, query fitting": Contender(method),
-        "rounds": Contender(projecting(longer, queries=None)),
-        "rounds, query fitting": Contender(longer),
-    }
     question = "How long must the projector learn for its labels to be worth the teacher's?"
+    return _beside_the_teacher(question, recipe, training, {"two epochs": method, "rounds": longer})
+
+
+def _beside_the_teacher(
+    question: str, recipe: Recipe, training: Mapping[int, tuple[int, int]], methods: Mapping[str, HeLlO]
+) -> Study:
+    """Labels of the teacher itself, and of projectors without query fitting and with it, for the same images."""
+    contenders = {"the teacher's labels": Contender(RDED(hello_of(recipe).patches))}
+    for name, method in methods.items():
+        contenders[name] = Contender(projecting(method, queries=None))
+        contenders[f"{name}, query fitting"] = Contender(method)
     student = {"lr": 1e-3, "loss": "mse", "beta": 0.0}
     return replace(study_of(question, None, recipe, contenders, training), student=student)
 
@@ -117,7 +121,7 @@ def lengths_small() -> Study:
 
 
 def optimisers() -> Study:
-    """By what LoRA learns, in as many steps, on 10,000 images of CIFAR-10, IPC 10.
+    """AdamW or Muon for the projector's LoRA, in as many steps, on 10,000 images of CIFAR-10, IPC 10.
 
         hello-distill study DATA --recipe optimisers --out results/optimisers_cifar10.json
 
@@ -132,13 +136,5 @@ def optimisers() -> Study:
         optim=replace(spec.optim, name="adamw", lr=rate),
         queries=replace(spec.queries, name="adamw", lr=rate),
     )
-    contenders = {
-        "the teacher's labels": Contender(RDED(muon.patches)),
-        "AdamW": Contender(projecting(adamw, queries=None)),
-        "AdamW, query fitting": Contender(adamw),
-        "Muon": Contender(projecting(muon, queries=None)),
-        "Muon, query fitting": Contender(muon),
-    }
-    question = "By what should a projector's LoRA learn?"
-    student = {"lr": 1e-3, "loss": "mse", "beta": 0.0}
-    return replace(study_of(question, None, recipe, contenders, AT_TEN), student=student)
+    question = "AdamW or Muon for the projector's LoRA?"
+    return _beside_the_teacher(question, recipe, AT_TEN, {"AdamW": adamw, "Muon": muon})
