@@ -35,6 +35,9 @@ STUDENTS: dict[str, dict[str, Any]] = {
 }
 """Trainings of the student that `choices` tries."""
 
+MATCHING: dict[str, Any] = {"lr": 1e-3, "loss": "mse", "beta": 0.0}
+"""Students that follow their labels alone, as closely as they can: what the labels are worth shows most."""
+
 
 def choices(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     """What the paper leaves open, one thing changed at a time against the recipe.
@@ -97,19 +100,11 @@ def lengths(recipe: Recipe, training: Mapping[int, tuple[int, int]]) -> Study:
     rounds = hello_of(hello_small()).projector
     longer = projecting(method, steps=rounds.steps, rounds=rounds.rounds, gain=rounds.gain)
     question = "How long must the projector learn for its labels to be worth the teacher's?"
-    return _beside_the_teacher(question, recipe, training, {"two epochs": method, "rounds": longer})
-
-
-def _beside_the_teacher(
-    question: str, recipe: Recipe, training: Mapping[int, tuple[int, int]], methods: Mapping[str, HeLlO]
-) -> Study:
-    """Labels of the teacher itself, and of projectors without query fitting and with it, for the same images."""
-    contenders = {"the teacher's labels": Contender(RDED(hello_of(recipe).patches))}
-    for name, method in methods.items():
-        contenders[name] = Contender(projecting(method, queries=None))
-        contenders[f"{name}, query fitting"] = Contender(method)
-    student = {"lr": 1e-3, "loss": "mse", "beta": 0.0}
-    return replace(study_of(question, None, recipe, contenders, training), student=student)
+    contenders = {"the teacher's labels": Contender(RDED(method.patches))}
+    for name, variant in {"two epochs": method, "rounds": longer}.items():
+        contenders[name] = Contender(projecting(variant, queries=None))
+        contenders[f"{name}, query fitting"] = Contender(variant)
+    return replace(study_of(question, None, recipe, contenders, training), student=MATCHING)
 
 
 def lengths_small() -> Study:
@@ -121,20 +116,24 @@ def lengths_small() -> Study:
 
 
 def optimisers() -> Study:
-    """AdamW or Muon for the projector's LoRA, in as many steps, on 10,000 images of CIFAR-10, IPC 10.
+    """AdamW or Muon for the projector's LoRA, each at two rates, on 10,000 images of CIFAR-10, IPC 10.
 
         hello-distill study DATA --recipe optimisers --out results/optimisers_cifar10.json
 
-    AdamW at the rate that the recipes had before Muon, of query fitting, too.
+    As many steps for all. A rate is that of query fitting, too. The teacher's labels for the same images stand beside.
     """
-    recipe, rate = small(), 5e-3
-    muon = replace(hello_of(recipe), update=None)
-    spec = muon.projector
-    assert spec.queries is not None
-    adamw = projecting(
-        muon,
-        optim=replace(spec.optim, name="adamw", lr=rate),
-        queries=replace(spec.queries, name="adamw", lr=rate),
-    )
+    recipe = small()
+    method = replace(hello_of(recipe), update=None)
+    contenders = {"the teacher's labels": Contender(RDED(method.patches))}
+    for name, optimiser in (("AdamW", "adamw"), ("Muon", "muon")):
+        for rate in (2e-3, 5e-3):
+            contenders[f"{name}, {rate:g}"] = Contender(_optimised(method, optimiser, rate))
     question = "AdamW or Muon for the projector's LoRA?"
-    return _beside_the_teacher(question, recipe, AT_TEN, {"AdamW": adamw, "Muon": muon})
+    return replace(study_of(question, None, recipe, contenders, AT_TEN), student=MATCHING)
+
+
+def _optimised(method: HeLlO, name: str, lr: float) -> HeLlO:
+    spec = method.projector
+    assert spec.queries is not None
+    queries = replace(spec.queries, name=name, lr=lr)
+    return projecting(method, optim=replace(spec.optim, name=name, lr=lr), queries=queries)
