@@ -5,7 +5,8 @@ In memory always; in a folder, too, where one is given, for a run that goes on a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -164,7 +165,8 @@ class Stages:
             self._write_checkpoints(folder, replace(spec, weak_epochs=tuple(sorted(needed | self.more_epochs))))
 
         folder = self._kept.made("teachers", specs, make, [f"epoch-{epoch}" for epoch in needed])
-        observer, *members = (self._checkpoint(folder, spec, epoch) for epoch in (last, *spec.weak_epochs))
+        model = self._network(spec.network)
+        observer, *members = (_loaded(model, read(folder / f"epoch-{epoch}")) for epoch in (last, *spec.weak_epochs))
         return Teachers(observer, Ensemble(members))
 
     def _write_checkpoints(self, folder: Path, spec: TeacherSpec) -> None:
@@ -176,14 +178,9 @@ class Stages:
         for epoch, member in zip(spec.weak_epochs, trained.ensemble.members, strict=True):
             self._kept.write(folder / f"epoch-{epoch}", dict(member.state_dict()))
 
-    def _checkpoint(self, folder: Path, spec: TeacherSpec, epoch: int) -> nn.Module:
-        return self._network(spec.network, read(folder / f"epoch-{epoch}")).eval()
-
-    def _network(self, name: str, weights: dict[str, Tensor]) -> nn.Module:
+    def _network(self, name: str) -> nn.Module:
         data = self.material.train
-        model = network(name, len(data.classes), data.side)
-        model.load_state_dict(weights)
-        return model.to(data.images.device).requires_grad_(False)
+        return network(name, len(data.classes), data.side).to(data.images.device)
 
     def projector(self, spec: ProjectorSpec, data: ImageSet | None = None, earlier: Adapter | None = None) -> Fitted:
         """The projector of Eq. 2-5, fitted to the weak teachers; measured before and after.
@@ -331,7 +328,7 @@ class Stages:
         specs = alone(spec), self.taught_by if taught else None, lora, weights
         with self._failing_again(repr((spec, taught, lora))), context.stage("probe") as stage:
             state, figures = self._kept.computed("probes", specs, 0, compute)
-            model = self._network(encoder_name(spec), state)
+            model = _loaded(self._network(encoder_name(spec)), state)
             accuracy = top1(in_precision(model, spec.optim.precision), self.material.held, "probe")
             fitted = figures["fitted_numbers"]
             stage.figure = f"{fitted:,} numbers fitted, top-1 {percent(accuracy)} on held-out training images"
@@ -347,3 +344,10 @@ class Stages:
         except DivergedError as error:
             self._diverged[what] = error
             raise
+
+
+def _loaded(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """Another network like `model`, with these weights, that is not to be trained."""
+    made = copy.deepcopy(model)
+    made.load_state_dict(weights)
+    return made.eval().requires_grad_(False)

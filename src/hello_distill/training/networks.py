@@ -96,8 +96,14 @@ def without_memory(make: Callable[[], Made]) -> Made:
 def _made(name: str, num_classes: int, side: int, seed: int) -> Normalised:
     with seeded(seed):
         model = Normalised(_backbone(name, num_classes, side))
-    _probe(model.eval(), side)
-    return model
+    if (name, num_classes, side) not in _probed:
+        _probe(model.eval(), side)
+        _probed.add((name, num_classes, side))
+    return model.eval()
+
+
+_probed: set[tuple[str, int, int]] = set()
+"""What takes such images, as was found before: names, classes and sides. It is asked of each network once."""
 
 
 def usual_size(name: str) -> int | None:

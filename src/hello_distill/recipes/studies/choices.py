@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.distillers.rded import RDED
@@ -125,14 +125,14 @@ def optimisers() -> Study:
     recipe = small()
     method = replace(hello_of(recipe), update=None)
     contenders = {"the teacher's labels": Contender(RDED(method.patches))}
-    for name, optimiser in (("AdamW", "adamw"), ("Muon", "muon")):
-        for rate in (2e-3, 5e-3):
-            contenders[f"{name}, {rate:g}"] = Contender(_optimised(method, optimiser, rate))
+    for rate in (2e-3, 5e-3):
+        contenders[f"AdamW, {rate:g}"] = Contender(_optimised(method, "adamw", rate))
+        contenders[f"Muon, {rate:g}"] = Contender(_optimised(method, "muon", rate))
     question = "AdamW or Muon for the projector's LoRA?"
     return replace(study_of(question, None, recipe, contenders, AT_TEN), student=MATCHING)
 
 
-def _optimised(method: HeLlO, name: str, lr: float) -> HeLlO:
+def _optimised(method: HeLlO, name: Literal["adamw", "muon"], lr: float) -> HeLlO:
     spec = method.projector
     assert spec.queries is not None
     queries = replace(spec.queries, name=name, lr=lr)
