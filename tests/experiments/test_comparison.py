@@ -394,6 +394,13 @@ def test_wrong_names_are_told_before_anything_runs(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_head_that_cannot_be_is_told_before_anything_runs(tree: Path, grid: Comparison, tmp_path: Path) -> None:
+    changed = replace(grid, projector=replace(grid.projector, normalize=False))
+    with pytest.raises(InputError, match="set `normalize` to true"):
+        run(tree, tmp_path / "r.json", changed, models=["head"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_result_goes_on_with_methods_and_labels_that_were_added(tree: Path, grid: Comparison, tmp_path: Path) -> None:
     out, options = tmp_path / "r.json", {"labels": ["hard"], "ipcs": [2], "seeds": [0]}
     few = replace(

@@ -31,7 +31,7 @@ from hello_distill.system.errors import InputError
 
 
 def way(total: int, mean: float) -> Way:
-    comparison = Comparison(Recipe(ipc=1), {}, ProjectorSpec(), {}, {})
+    comparison = Comparison(Recipe(ipc=1), {}, ProjectorSpec(), {}, {str(total): PLANNED["hard"]})
     size = Bytes(images=total - 10, labels=10, teacher=0, public=0)
     return Way(comparison, Cell("hello", str(total), 1, "convnet3"), size, Summary.of([mean, mean]))
 
@@ -125,6 +125,32 @@ def test_methods_without_a_projector_are_planned_without_one(tree: Path, recipe:
     with pytest.raises(InputError, match="held-out training images, and there are none"):
         plan(str(tree), tmp_path / "b", replace(method, held_share=0.0), PLANNED)
     assert not (tmp_path / "b").exists()
+
+
+def test_what_can_never_fit_is_told_before_students_are_trained(
+    tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the first, whose images alone are too many bytes; a length that no artefact states, before anything."""
+    trained: list[str] = []
+    monkeypatch.setattr(
+        "hello_distill.experiments.plan.train_student",
+        lambda artifact, *_: (trained.append(artifact.labels.kind), Score(0, {1: 50.0}))[1],
+    )
+    method = replace(recipe, distiller=RandomImages(), held_share=0.3)
+    with pytest.raises(InputError, match="--bytes 9 is too little: the least that was tried takes"):
+        plan(str(tree), tmp_path / "a", method, PLANNED, limit=9, steps=2)
+    assert trained == ["hard"] and not (tmp_path / "a").exists()
+    with pytest.raises(InputError, match="--steps is 1000000000000; a training has 1 to 16777216 steps"):
+        plan(str(tree), tmp_path / "a", method, PLANNED, steps=10**12)
+
+
+def test_an_encoder_whose_features_are_not_normalised_has_no_head_to_compare_with(
+    tree: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    method = recipe.distiller.with_projector(replace(recipe.distiller.projector_spec, normalize=False))
+    one = {"projector": PLANNED["projector"]}
+    result = plan(str(tree), tmp_path / "a", replace(recipe, distiller=method, held_share=0.3), one, steps=2, seeds=[0])
+    assert [model["model"] for model in result["instead"]] == ["projector"]
 
 
 def test_distill_with_labels_auto_is_what_a_plan_recommends(

@@ -131,7 +131,16 @@ def test_a_budget_takes_the_most_faithful_that_fits_and_the_knee_is_the_smallest
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("200KB", 200_000), ("1.5 MiB", 1_572_864), ("4096", 4096), ("3k", None), ("ten", None)]
+    ("text", "expected"),
+    [
+        ("200KB", 200_000),
+        ("1.5 MiB", 1_572_864),
+        ("4096", 4096),
+        ("3k", None),
+        ("ten", None),
+        ("", None),
+        ("9" * 400, None),
+    ],
 )
 def test_sizes_as_people_write_them(text: str, expected: int | None) -> None:
     if expected is None:

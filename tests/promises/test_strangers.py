@@ -339,6 +339,7 @@ def test_a_card_that_leads_elsewhere_is_not_opened(tmp_path: Path) -> None:
         ({"distiller": {"projector": {"queries": {"rounds": 0}}}}, "`distiller.projector.queries.rounds`"),
         ({"teachers": {"steps": 0}}, "`teachers.steps`"),
         ({"student_steps": 0}, "student_steps is 0"),
+        ({"student_steps": 10**11}, "student_steps is 100000000000; a training has 1 to 16777216 steps"),
         ({"max_side": 0}, "max_side must be between 1 and 4096 for these images, not 0"),
     ],
 )

@@ -14,6 +14,7 @@ from conftest import drawn
 from hello_distill.format.specs import Augment, Optim
 from hello_distill.system.context import Context
 from hello_distill.system.errors import InputError, MachineError
+from hello_distill.system.machine import seeded
 from hello_distill.training import checkpoint, machines
 from hello_distill.training.checkpoint import within
 from hello_distill.training.epoch import EpochBatches
@@ -36,7 +37,10 @@ def training(optim: Optim, seed: int = 0, stop: int | None = None) -> tuple[dict
     Batch normalisation and dropout: running statistics and random numbers count.
     """
     data, kept, steps = drawn(6, seed=1), dict[str, Tensor](), [0]
-    model = nn.Sequential(build("convnet2_w8", len(data.classes), data.side, seed), nn.Dropout(0.3))
+    with seeded(seed):
+        first = nn.Linear(3 * data.side**2, len(data.classes), bias=False)
+    network = build("convnet2_w8", len(data.classes), data.side, seed)
+    model = nn.Sequential(nn.Sequential(nn.Flatten(), first) if optim.name == "muon" else network, nn.Dropout(0.3))
     nn.init.eye_((last := nn.Linear(len(data.classes), len(data.classes), bias=False)).weight)
     model.append(last)
     batches = EpochBatches(data, Augment(), optim.batch_size, seed)
@@ -64,7 +68,9 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-@pytest.mark.parametrize("optim", [SGD, ADAMW, replace(SGD, changes="epoch", schedule="thirds")])
+@pytest.mark.parametrize(
+    "optim", [SGD, ADAMW, replace(ADAMW, name="muon"), replace(SGD, changes="epoch", schedule="thirds")]
+)
 @pytest.mark.parametrize("stop", [1, 3, 4, 7, 8])
 def test_a_killed_training_ends_with_the_same_bytes(optim: Optim, stop: int, tmp_path: Path) -> None:
     """3 batches an epoch: killed in an epoch's midst, and at its end."""

@@ -87,6 +87,29 @@ def test_fused_steps_are_those_of_the_plain_optimiser(
     torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-6)
 
 
+def test_a_first_gradient_may_come_later_than_others() -> None:
+    """By hand: momentum of what has had no gradient yet is zero."""
+    optim = Optim(epochs=2, batch_size=6, lr=0.1, name="sgd", weight_decay=0.0, schedule="constant", momentum=0.9)
+    model = Late()
+    start = [weight.detach().clone() for weight in model.parameters()]
+    rows, batch = batches(0)[0]
+    fit(model, lambda epoch, first: [(rows, batch)], 1, lambda logits, soft, hard: logits.sum(), optim, seed=0)
+    torch.testing.assert_close(model.always.detach(), start[0] - 0.1 * (1 + 1.9))
+    torch.testing.assert_close(model.late.detach(), start[1] - 0.1)
+
+
+class Late(nn.Module):
+    """Two numbers for logits; the second joins in from the second call on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.always, self.late, self.calls = nn.Parameter(torch.ones(1, 1)), nn.Parameter(torch.ones(1, 1)), 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.always + self.late if self.calls > 1 else self.always
+
+
 def test_forward_passes_in_bfloat16_and_the_rest_in_float32() -> None:
     """A step of SGD is that of gradients through logits, and to labels, that were made in bfloat16, by hand."""
     optim = Optim(epochs=1, batch_size=6, lr=0.1, name="sgd", weight_decay=0.0, schedule="constant")

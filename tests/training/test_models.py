@@ -132,8 +132,9 @@ def test_networks_that_cannot_take_such_small_images_say_so() -> None:
         build("convnet6", 10, 8, seed=0)
 
 
-def test_large_images_are_tried_without_their_memory() -> None:
+def test_large_images_are_tried_without_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two images of 4096 pixels the first layer alone would take 800 MB."""
+    monkeypatch.setattr(models, "_probed", set())
     build("shufflenet_v2_x0_5", 4, 64, seed=0)
     with cheap(3.0):
         build("shufflenet_v2_x0_5", 4, 4096, seed=0)
@@ -150,6 +151,7 @@ def test_a_network_that_looks_at_values_is_tried_with_values(monkeypatch: pytest
                 raise RuntimeError("too dark")
             return x.mean((2, 3))
 
+    monkeypatch.setattr(models, "_probed", set())
     monkeypatch.setattr(models, "_backbone", lambda *_: Picky(-9.0))
     assert isinstance(build("convnet1", 3, 8, seed=0).backbone, Picky)
     monkeypatch.setattr(models, "_backbone", lambda *_: Picky(9.0))

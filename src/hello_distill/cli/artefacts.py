@@ -153,7 +153,7 @@ def chosen_recipe(options: Namespace) -> Recipe:
     recipe = find(name, ipc if isinstance(ipc, int) else None).with_changes(changes)
     recipe = recipe.with_encoder(options.encoder) if options.encoder else recipe
     recipe = recipe.with_own_teachers(options.teacher) if options.teacher else recipe
-    recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes else recipe
+    recipe = recipe.with_label_bytes(parse_bytes(options.label_bytes)) if options.label_bytes is not None else recipe
     warn_if_made_for_gpu(name, recipe)
     overrides = {name: options[name] for name in ("ipc", "seed", "size", "square") if options[name] is not None}
     return replace(recipe, **overrides)

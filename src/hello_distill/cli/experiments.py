@@ -211,7 +211,7 @@ def plan(options: Namespace) -> None:
         recipe = find(name, options.ipc).with_changes(changes)
         recipe = replace(recipe, ipc=options.ipc)
         recipe = recipe.with_own_teachers(options.teacher) if options.teacher else recipe
-        limit = parse_bytes(options.bytes, "--bytes") if options.bytes else None
+        limit = parse_bytes(options.bytes, "--bytes") if options.bytes is not None else None
         chosen = options.steps, options.seeds, options.stages
         result = make(options.data, options.out, recipe, PLANNED, limit, *chosen)
     show(result, terminal.result, options.json)

@@ -13,7 +13,7 @@ from hello_distill import distillers
 from hello_distill.distillers.base import Distiller
 from hello_distill.distillers.hello import HeLlO
 from hello_distill.format import specs
-from hello_distill.format.fields import LARGEST_SIDE, Square
+from hello_distill.format.fields import LARGEST_FEW, LARGEST_SIDE, Square
 from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import Codec, StudentSpec
 from hello_distill.projector import ProjectorSpec
@@ -167,5 +167,11 @@ def check_settings(recipe: Recipe) -> None:
     for name, optim in (("teachers", recipe.teachers.optim), ("student", recipe.student.optim)):
         if optim.name == "muon":
             raise InputError(f"config: {name}.optim.name is muon, which is for a projector's LoRA; give adamw or sgd")
-    if recipe.student_steps is not None and recipe.student_steps < 1:
-        raise InputError(f"config: student_steps is {recipe.student_steps}; a training has at least one step")
+    if recipe.student_steps is not None:
+        check_steps(recipe.student_steps, "config: student_steps")
+
+
+def check_steps(steps: int, name: str) -> None:
+    """Raise InputError, by the setting's name, for a training's length that no artefact can state."""
+    if not 1 <= steps <= LARGEST_FEW:
+        raise InputError(f"{name} is {steps}; a training has 1 to {LARGEST_FEW} steps")

@@ -44,7 +44,7 @@ def load(size: int | None) -> Encoder:
 
     Raises InputError for another size, MachineError where the extra `[lite]` is not installed.
     """
-    size = size or DEFAULT_SIZE
+    size = DEFAULT_SIZE if size is None else size
     if not 0 < size <= LARGEST_SIDE:
         raise InputError(f"encoder 'lite' takes sizes from 32 to {LARGEST_SIDE} pixels, not {size}")
     if size % 32:

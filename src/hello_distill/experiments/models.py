@@ -51,10 +51,12 @@ def known(comparison: Comparison) -> list[str]:
 
 
 def check(comparison: Comparison, models: Sequence[str]) -> None:
-    """Raise InputError for a model that a comparison does not have."""
+    """Raise InputError for a model that a comparison does not have, and where its encoder can have no head."""
     for name in models:
         if name not in known(comparison):
             raise InputError(f"unknown model {name!r}: {nearest(name, known(comparison))}")
+    if HEAD in models:
+        encoder_name(comparison.projector)
 
 
 def fill(bench: Bench, ledger: Ledger, models: Sequence[str]) -> None:

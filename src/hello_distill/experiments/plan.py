@@ -25,7 +25,7 @@ from hello_distill.data.images import check_counts
 from hello_distill.data.sources import short_name
 from hello_distill.distillers import method
 from hello_distill.distillers.hello import HeLlO
-from hello_distill.distillers.recipe import Recipe
+from hello_distill.distillers.recipe import Recipe, check_steps
 from hello_distill.experiments.grid import HEAD, PROJECTOR, TEACHER, Bench, Comparison, Contender, artefact_bytes
 from hello_distill.experiments.ledger import Cell
 from hello_distill.experiments.models import deployed
@@ -79,8 +79,9 @@ class Way:
         """As it is written down; `front` are those that none beats in bytes or accuracy without losing in the other."""
         mine = self.total, self.top1.mean
         beaten = any(w.total <= mine[0] and w.top1.mean >= mine[1] and (w.total, w.top1.mean) != mine for w in ways)
-        spec = self.comparison.projector
-        ranks = {"encoder_rank": spec.encoder_rank, "head_rank": spec.head_rank} if self.bytes.public else {}
+        spec, kind = self.comparison.projector, self.comparison.labels[self.cell.labels]
+        fitted = kind.made_by == PROJECTOR
+        ranks = {"encoder_rank": spec.encoder_rank, "head_rank": spec.head_rank} if fitted else {}
         return Tried(
             images=self.cell.method,
             labels=self.cell.labels,
@@ -204,6 +205,7 @@ def _planned(
 ) -> tuple[Bench, list[Way], Way]:
     """What was tried, and the best of it; the bench can make it again."""
     check_seeds(seeds)
+    check_steps(steps, "--steps")
     check(recipe)
     recipe = _shortened(recipe)
     bench = Bench(data, _comparison(recipe, labels), work, stages=work)
@@ -215,7 +217,7 @@ def _planned(
         with context.stage("labels") as stage:
             stage.figure = "none of the teacher are tried: an artefact holds networks of torchvision and timm only"
     students = _Students(bench, steps)
-    ways = list(_tried(bench, recipe, labels, students, seeds[:1]))
+    ways = list(_tried(bench, recipe, labels, students, limit, seeds[:1]))
     while few := [way for way in deciding(ways, limit) if len(way.top1.runs) < len(seeds)]:
         for way in few:
             with _other(bench, way.comparison.projector):
@@ -237,7 +239,9 @@ def _instead(bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind]) -> l
     """What networks do by themselves that could be shipped in the place of images: a head on the frozen encoder, at the
     projector's rate, and those that make the labels, in float16. The projector is the one before query fitting."""
     made_by = {kind.made_by for kind in labels.values()}
-    names = [HEAD, *({PROJECTOR} & made_by)] if recipe.distiller.projector_spec else []
+    spec = recipe.distiller.projector_spec
+    heads = [HEAD] if spec and spec.normalize else []
+    names = [*heads, *({PROJECTOR} & made_by)] if spec else []
     models = {name: deployed(bench, name, {}) for name in (*names, *({TEACHER} & made_by & _makers(recipe)))}
     held = bench.material.held
     return [
@@ -288,24 +292,36 @@ def _comparison(recipe: Recipe, labels: Mapping[str, LabelKind]) -> Comparison:
 
 
 def _tried(
-    bench: Bench, recipe: Recipe, labels: Mapping[str, LabelKind], students: _Students, seeds: Sequence[int]
+    bench: Bench,
+    recipe: Recipe,
+    labels: Mapping[str, LabelKind],
+    students: _Students,
+    limit: int | None,
+    seeds: Sequence[int],
 ) -> Iterator[Way]:
-    """Each kind of labels on the recipe's images, smaller projectors, and random images with the best labels."""
+    """Each kind of labels on the recipe's images, smaller projectors, and random images with the best labels that fit.
+
+    Raises InputError as soon as not even images with their classes alone fit.
+    """
     spec = recipe.distiller.projector_spec
     makers = _makers(recipe)
     usable = [name for name, kind in labels.items() if kind.made_by in makers]
     ways = []
     for name in usable:
         ways.append(students.way(Cell(recipe.distiller.name, name, recipe.ipc, recipe.student.network), seeds))
+        if labels[name].made_by is None:
+            _fitting(ways, limit)
         yield ways[-1]
     if spec is not None:
         fitted = bench.stages().projector(spec).adapter
         encoder_rank, head_rank = (max(1, rank // LOWER) for rank in (fitted.encoder_rank, fitted.head_rank))
         with _other(bench, replace(spec.halved(), encoder_rank=encoder_rank, head_rank=head_rank)):
             for name in (name for name in usable if labels[name].made_by == PROJECTOR):
-                yield students.way(Cell(recipe.distiller.name, name, recipe.ipc, recipe.student.network), seeds)
-    best = max(ways, key=lambda way: way.top1.mean)
-    yield students.way(best.cell._replace(method=RANDOM), seeds)
+                ways.append(students.way(Cell(recipe.distiller.name, name, recipe.ipc, recipe.student.network), seeds))
+                yield ways[-1]
+    best = max(_fitting(ways, limit), key=lambda way: way.top1.mean)
+    with _other(bench, best.comparison.projector):
+        yield students.way(best.cell._replace(method=RANDOM), seeds)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ LARGEST_SIDE = 4096
 LONGEST_TEXT = 1000
 """Letters of a class name or another text."""
 LARGEST_COUNT = 2**40
+LARGEST_FEW = 2**24
 """Also of seeds."""
 
 
@@ -42,7 +43,7 @@ SQUARES: tuple[Square, ...] = get_args(Square)
 Precision: TypeAlias = Literal["float32", "float16", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 Count: TypeAlias = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
-Few: TypeAlias = Annotated[int, Field(ge=1, le=2**24)]
+Few: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_FEW)]
 Pixels: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Rank: TypeAlias = Annotated[int, Field(ge=1, le=1024)]
 Rounds: TypeAlias = Annotated[int, Field(ge=1, le=100)]

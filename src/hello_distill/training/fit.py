@@ -148,7 +148,10 @@ def _optimiser(parameters: Sequence[Tensor], optim: Optim) -> torch.optim.Optimi
     if optim.name == "muon":
         return Muon(groups, lr=optim.lr)
     if optim.name == "sgd":
-        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=True)
+        sgd = torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=True)
+        for parameter in parameters:  # one whose first gradient comes later than others' has none, which is refused
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     return torch.optim.AdamW(groups, lr=optim.lr, fused=True)
 
 

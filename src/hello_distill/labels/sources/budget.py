@@ -42,7 +42,7 @@ class Point:
 
 def parse_bytes(text: str, option: str = "--label-bytes") -> int:
     """`200KB`, `1.5 MiB` or `4096` in bytes. Raises InputError for anything else."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?I?B?)\s*", text.upper())
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMG]?I?B?)\s*", text.upper())
     if not match or match[2] not in UNITS:
         raise InputError(f"{option} {text!r} is no size; write it like 200KB, 1.5MiB or 4096")
     return int(float(match[1]) * UNITS[match[2]])
