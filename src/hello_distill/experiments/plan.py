@@ -227,7 +227,7 @@ def _planned(
 
 def _shortened(recipe: Recipe) -> Recipe:
     """The recipe with half of its teachers' steps, and of one round of each kind of a projector's fits; images stay as
-    they were chosen, since Eq. 7 is a sixth of the time and was never seen to change what students reach."""
+    they were chosen, since Eq. 7 takes its time and was never seen to raise what students reach."""
     method, spec = recipe.distiller, recipe.distiller.projector_spec
     if isinstance(method, HeLlO):
         method = replace(method, update=None)
