@@ -127,10 +127,9 @@ def test_methods_without_a_projector_are_planned_without_one(tree: Path, recipe:
     assert not (tmp_path / "b").exists()
 
 
-def test_what_can_never_fit_is_told_before_students_are_trained(
+def test_what_can_never_fit_is_told_after_the_first_student_and_impossible_steps_at_once(
     tree: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All but the first, whose images alone are too many bytes; a length that no artefact states, before anything."""
     trained: list[str] = []
     monkeypatch.setattr(
         "hello_distill.experiments.plan.train_student",

@@ -156,9 +156,8 @@ def many() -> Comparison:
 
     As `small`, with half of the training images, six epochs of teachers, and 4,000 steps of students; without SRe2L and
     G_VBSM, whose recovery of 2,000 images is hours on two cores. Two trials of half that length: of soft labels the two
-    losses that trials of results/tiny.json chose. In trials of a tenth of it these were a tenth of a point apart for
-    RDED, and its students more than a point in the end (one seed, in no result file). The projector's settings are
-    `hello-many`'s, chosen on held-out images of one seed, and have no trials here.
+    losses that trials of results/tiny.json chose; trials of a tenth of the length could not tell them apart. The
+    projector's settings are `hello-many`'s, chosen on held-out images of one seed, and have no trials here.
     """
     base = hello_many()
     hello = base.distiller

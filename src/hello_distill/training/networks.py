@@ -103,7 +103,7 @@ def _made(name: str, num_classes: int, side: int, seed: int) -> Normalised:
 
 
 _probed: set[tuple[str, int, int]] = set()
-"""What takes such images, as was found before: names, classes and sides. It is asked of each network once."""
+"""Networks that were found to take images of a size (name, classes, side): each is tried once in a process."""
 
 
 def usual_size(name: str) -> int | None:
