@@ -14,7 +14,6 @@ from conftest import drawn
 from hello_distill.format.specs import Augment, Optim
 from hello_distill.system.context import Context
 from hello_distill.system.errors import InputError, MachineError
-from hello_distill.system.machine import seeded
 from hello_distill.training import checkpoint, machines
 from hello_distill.training.checkpoint import within
 from hello_distill.training.epoch import EpochBatches
@@ -37,10 +36,7 @@ def training(optim: Optim, seed: int = 0, stop: int | None = None) -> tuple[dict
     Batch normalisation and dropout: running statistics and random numbers count.
     """
     data, kept, steps = drawn(6, seed=1), dict[str, Tensor](), [0]
-    with seeded(seed):
-        first = nn.Linear(3 * data.side**2, len(data.classes), bias=False)
-    network = build("convnet2_w8", len(data.classes), data.side, seed)
-    model = nn.Sequential(nn.Sequential(nn.Flatten(), first) if optim.name == "muon" else network, nn.Dropout(0.3))
+    model = nn.Sequential(build("convnet2_w8", len(data.classes), data.side, seed), nn.Dropout(0.3))
     nn.init.eye_((last := nn.Linear(len(data.classes), len(data.classes), bias=False)).weight)
     model.append(last)
     batches = EpochBatches(data, Augment(), optim.batch_size, seed)

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
 
-import pytest
 import torch
 from torch import Tensor, nn
 
-from hello_distill import recipe as found
-from hello_distill.distillers.recipe import check_settings
-from hello_distill.format.specs import Optim
-from hello_distill.system.errors import InputError
-from hello_distill.training.fit import fit
-from hello_distill.training.losses import hard_loss
 from hello_distill.training.muon import Muon, orthogonalised
-from hello_distill.types import Batch
 
 SHAPES = [(4, 9), (9, 4), (4, 4), (4, 30), (7, 2)]
 
@@ -87,15 +78,19 @@ def test_what_an_optimiser_kept_goes_on() -> None:
     assert torch.equal(first, second)
 
 
-def test_it_is_for_matrices_alone() -> None:
-    vector, batch = nn.Linear(3, 2), Batch(torch.ones(2, 3), torch.eye(2), torch.eye(2))
-    with pytest.raises(InputError, match="this network has vectors, too: train it with adamw or sgd"):
-        fit(vector, lambda epoch, first: [(torch.arange(2), batch)], 1, hard_loss, Optim(1, 2, name="muon"), seed=0)
-
-
-@pytest.mark.parametrize("what", ["teachers", "student"])
-def test_a_recipe_that_trains_networks_with_it_is_told_at_once(what: str) -> None:
-    recipe = found("demo")
-    spec = getattr(recipe, what)
-    with pytest.raises(InputError, match=rf"config: {what}\.optim\.name is muon, which is for a projector's LoRA"):
-        check_settings(replace(recipe, **{what: replace(spec, optim=replace(spec.optim, name="muon"))}))
+def test_vectors_are_left_to_adamw() -> None:
+    """Of a small ConvNet each bias and norm moves as AdamW moves it, and each kernel as Muon moves it alone."""
+    vectors, alone = (nn.Parameter(matrix.flatten()) for matrix in drawn((3, 5), (3, 5)))
+    alone.data = vectors.data.clone()
+    kernel, other = (nn.Parameter(matrix) for matrix in drawn((3, 2, 2, 2), (3, 2, 2, 2)))
+    other.data = kernel.data.clone()
+    groups = [{"params": [kernel], "weight_decay": 0.5}, {"params": [vectors], "weight_decay": 0.0}]
+    both, single = Muon(groups, lr=0.1), Muon([other], lr=0.1, weight_decay=0.5)
+    adam = torch.optim.AdamW([alone], lr=0.1, weight_decay=0.0)
+    for slope, matrix in zip(drawn(*[(15,)] * 3), drawn(*[(3, 2, 2, 2)] * 3), strict=True):
+        vectors.grad, alone.grad, kernel.grad, other.grad = slope, slope.clone(), matrix, matrix.clone()
+        for optimiser in (both, single, adam):
+            optimiser.step()
+    torch.testing.assert_close(vectors, alone, rtol=0, atol=1e-6)
+    assert torch.equal(kernel, other)
+    assert (vectors - drawn((3, 5))[0].flatten()).abs().max() > 0.1

@@ -164,9 +164,6 @@ def check_settings(recipe: Recipe) -> None:
     """Raise InputError, naming the field, where a recipe asks for what no artefact can state."""
     for name in ("student", "codec", "teachers", "distiller"):
         specs.check(name, getattr(recipe, name))
-    for name, optim in (("teachers", recipe.teachers.optim), ("student", recipe.student.optim)):
-        if optim.name == "muon":
-            raise InputError(f"config: {name}.optim.name is muon, which is for a projector's LoRA; give adamw or sgd")
     if recipe.student_steps is not None:
         check_steps(recipe.student_steps, "config: student_steps")
 

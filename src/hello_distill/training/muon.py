@@ -1,8 +1,8 @@
-"""Muon, the optimiser of LoRA's matrices: momentum, every singular value of which is brought near to 1.
+"""Muon: momentum, every singular value of which is brought near to 1, of matrices and kernels; AdamW of all else.
 
-Of K. Jordan and others (2024, https://kellerjordan.github.io/posts/muon), with steps as large as AdamW's (J. Liu and
-others, arXiv 2502.16982, section 2.2). Ours and not PyTorch's, which takes matrices alone, no kernels, and computes in
-bfloat16; and all matrices of one smaller side go through the iteration at once.
+Of K. Jordan and others (2024, https://kellerjordan.github.io/posts/muon), with steps as large as AdamW's, so that one
+rate serves both (J. Liu and others, arXiv 2502.16982, section 2.2). Ours and not PyTorch's, which takes matrices alone,
+no kernels, and computes in bfloat16; and all matrices of one smaller side go through the iteration at once.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hello_distill.system.errors import InputError
-
 MOMENTUM, STEPS = 0.95, 5
 """Of Nesterov's kind, and of the iteration: as its authors have them."""
 LINEAR, CUBIC, QUINTIC = 3.4445, -4.7750, 2.0315
@@ -26,33 +24,34 @@ SIZE = 0.2
 """Root mean square of a step of AdamW at rate 1, as it was measured (arXiv 2502.16982)."""
 
 
-class Muon(torch.optim.Optimizer):
-    """Moves matrices, and kernels (out, in, height, width) as matrices of `out` rows.
+class Muon(torch.optim.AdamW):
+    """Moves matrices, and kernels (out, in, height, width) as matrices of `out` rows; vectors are AdamW's.
 
-    Weight decay is decoupled, as AdamW's. Raises InputError for parameters of fewer than two dimensions.
+    Weight decay is decoupled for both. A step uses the gradients of matrices up: they are None after it.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        if any(parameter.ndim < 2 for group in self.param_groups for parameter in group["params"]):
-            raise InputError("muon moves matrices alone, and this network has vectors, too: train it with adamw or sgd")
+        super().__init__(params, lr=lr, weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Move each parameter that has a gradient."""
         for group in self.param_groups:
-            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            moved = [parameter for parameter in group["params"] if parameter.ndim > 1 and parameter.grad is not None]
             for parameter, step in zip(moved, orthogonalised([*map(self._pushed, moved)]), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 size = group["lr"] * SIZE * math.sqrt(max(step.shape))
                 parameter.sub_(step.reshape(parameter.shape), alpha=size)
+                parameter.grad = None
+        super().step()
 
     def _pushed(self, parameter: Tensor) -> Float[Tensor, "m n"]:
         """The gradient with momentum, as a matrix."""
-        gradient = parameter.grad
+        gradient, state = parameter.grad, self.state[parameter]
         assert gradient is not None
-        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-        momentum.mul_(MOMENTUM).add_(gradient)
+        if not state:
+            state |= {"step": torch.zeros(()), "momentum": torch.zeros_like(parameter)}  # AdamW asks all for their step
+        momentum = state["momentum"].mul_(MOMENTUM).add_(gradient)
         return gradient.add(momentum, alpha=MOMENTUM).flatten(1)
 
 
