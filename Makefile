@@ -109,7 +109,7 @@ experiments: setup
 	test -e results/plan_imagenette96.json || $(BIN)/hello-distill plan $(PHOTOGRAPHS) --ipc 10 --out results/plan_imagenette96.json
 	test -e results/plan_tiny.json || $(BIN)/hello-distill plan $(TINY) --ipc 10 --out results/plan_tiny.json
 	$(BIN)/python scripts/budgets.py $(TINY) out/budgets results/tiny-budgets.json
-	for name in ablation stages ranks architectures choices lengths optimisers crops images; do \
+	for name in ablation stages ranks architectures choices lengths optimisers students students-hard crops images; do \
 		$(RUN) study $(CIFAR10) --recipe $$name --out results/$${name}_cifar10.json || exit; \
 	done
 	for name in ablation architectures; do \

@@ -124,10 +124,10 @@ def study_options(parser: ArgumentParser) -> None:
     add_result(
         parser,
         "architectures (Table 2), ablation (Table 3), ranks and stages (Table 4), choices (what the paper leaves "
-        "open), lengths (how long the projector must learn), optimisers (AdamW or Muon), crops (whole images or crops, "
-        "four methods), images (which ones serve): 10 classes of 32 pixels, two cores; architectures-many and "
-        "ablation-many: 20 classes; mosaics, and steps-500, steps-3000, steps-10000 (is `cpu` long enough?): "
-        "photographs of 64 pixels",
+        "open), lengths (how long the projector must learn), optimisers, students, students-hard (AdamW or Muon), "
+        "crops (whole images or crops, four methods), images (which ones serve): 10 classes of 32 pixels, two cores; "
+        "architectures-many and ablation-many: 20 classes; mosaics, and steps-500, steps-3000, steps-10000 (is `cpu` "
+        "long enough?): photographs of 64 pixels",
         recipe=None,
     )
     parser.add_argument("--variants", nargs="+", help="some of its variants, by name (default: all)")

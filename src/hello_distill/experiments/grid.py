@@ -70,8 +70,9 @@ class Comparison:
     labels: Mapping[str, LabelKind]
     """Settings of the kinds that have some."""
     trials: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict)
-    """Settings of the student (fields of StudentSpec, `lr` and `epochs`) that are tried on held-out training images,
-    for each method: as many for `hard` as for `soft`. The first is taken where nothing is tried."""
+    """Settings of the student (fields of StudentSpec, and its optimiser's `lr`, `epochs` and `name`) that are tried on
+    held-out training images, for each method: as many for `hard` as for `soft`. The first is taken where nothing is
+    tried."""
     trial_ipc: int = 10
     trial_epochs: int = 60
     fits: Mapping[str, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
@@ -255,8 +256,8 @@ class Bench:
         epochs, batch_size = self.comparison.training[cell.ipc]
         base = self.comparison.base.student
         changes = dict(settings)
-        epochs, lr = changes.pop("epochs", epochs), changes.pop("lr", base.optim.lr)
-        optim = replace(base.optim, epochs=epochs, batch_size=batch_size, lr=lr)
+        shared = replace(base.optim, epochs=epochs, batch_size=batch_size)
+        optim = replace(shared, **{key: changes.pop(key) for key in ("epochs", "lr", "name") if key in changes})
         augment = replace(base.augment, **changes.pop("augment", {}))
         return replace(base, network=cell.student, optim=optim, augment=augment, **changes)
 

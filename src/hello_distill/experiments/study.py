@@ -40,7 +40,8 @@ class Study:
     """Data, teachers, variants (its contenders, the first of which the others are compared with), and students' epochs
     and batch size by images per class."""
     student: Mapping[str, Any]
-    """Settings of the student (fields of StudentSpec, `lr` and `epochs`) that all variants share."""
+    """Settings of the student (fields of StudentSpec, and its optimiser's `lr`, `epochs` and `name`) that all variants
+    share."""
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Settings of the student in which a variant differs, where it does."""
     networks: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"convnet3": {}})

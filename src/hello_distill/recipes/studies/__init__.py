@@ -15,6 +15,8 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "choices": choices.choices_small,
     "lengths": choices.lengths_small,
     "optimisers": choices.optimisers,
+    "students": choices.students,
+    "students-hard": choices.students_hard,
     "crops": images.crops_small,
     "images": images.images_small,
     "images-photographs": images.images_photographs,

@@ -132,6 +132,28 @@ def optimisers() -> Study:
     return replace(study_of(question, None, recipe, contenders, AT_TEN), student=MATCHING)
 
 
+def students() -> Study:
+    """AdamW or Muon for students, and for how long, under the teacher's labels: 10,000 images of CIFAR-10, IPC 10.
+
+    hello-distill study DATA --recipe students --out results/students_cifar10.json
+    """
+    recipe = small()
+    rates = {"AdamW": (1e-3, 2e-3), "Muon": (1e-3, 2e-3, 4e-3)}
+    variants = {
+        f"{name}, {lr:g}, {epochs} epochs": {"name": name.lower(), "lr": lr, "epochs": epochs}
+        for name in rates
+        for epochs in (150, 75, 300)
+        for lr in rates[name]
+    }
+    contenders = dict.fromkeys(variants, Contender(RDED(hello_of(recipe).patches)))
+    return study_of("AdamW or Muon for students?", None, recipe, contenders, AT_TEN, variants)
+
+
+def students_hard() -> Study:
+    """The same with hard labels."""
+    return replace(students(), labels="hard")
+
+
 def _optimised(method: HeLlO, name: Literal["adamw", "muon"], lr: float) -> HeLlO:
     spec = method.projector
     assert spec.queries is not None
