@@ -103,7 +103,7 @@ def make_artefacts(folder: Path) -> Path:
     changes = {
         "ipc": 1,
         "max_side": 16,
-        "teachers": {"network": "convnet1_w4", "weak_epochs": [1], "optim": brief},
+        "teachers": {"network": "convnet1_w4", "weak_epochs": [1], "steps": None, "optim": brief},
         "student": {"network": "convnet1_w4", "optim": brief},
         "distiller": {
             "patches": {"factor": 1, "crops": 1, "pool": 2},
@@ -112,6 +112,7 @@ def make_artefacts(folder: Path) -> Path:
                 "size": None,
                 "encoder_rank": 1,
                 "head_rank": 1,
+                "steps": None,
                 "optim": brief,
             },
             "update": None,

@@ -125,7 +125,7 @@ def demo() -> Recipe:
     The projector sees CutMix as the students do, but with shares mostly near 0 and 1 (alpha 0.2): fitted on whole
     images alone, its labels for mixed ones were further from the teachers'; on evenly mixed and cropped ones it
     learnt slowly. All of this was chosen by short trials on held-out training images, which no result file holds; so
-    were the projector's ranks and int4, with which it takes a tenth of the stored labels: students of full ranks in
+    were the projector's ranks and int4, with which it takes a fifth of the stored labels: students of full ranks in
     int8 were ahead by half a point.
     """
     projector = offline(size=64, lr=1e-2)
