@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -47,15 +48,22 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
     assert orthogonalised([torch.zeros(3, 5)])[0].count_nonzero() == 0
 
 
-def test_steps_by_hand() -> None:
-    """Nesterov's momentum 0.95, decoupled decay, 0.2 sqrt(max(m, n)) of the rate; a kernel is a matrix of its rows."""
-    start, *slopes = drawn(*[(3, 2, 2, 2)] * 3)
-    kernel = nn.Parameter(start.to(memory_format=torch.channels_last))
-    optimiser = Muon([kernel], lr=0.1, weight_decay=0.5)
-    expected, momentum = start.flatten(1), torch.zeros(3, 8)
-    for slope in slopes:
-        kernel.grad = slope.to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("shape", [(3, 2, 2, 2), (3, 8), (3, 4, 2)])
+def test_steps_by_hand(shape: tuple[int, ...]) -> None:
+    """Nesterov's momentum 0.95, decoupled decay, 0.2 sqrt(max(m, n)) of the rate; a kernel is a matrix of its rows.
+
+    A parameter that has no gradient stays, and goes on when it has one.
+    """
+    start, *slopes = drawn(*[shape] * 3)
+    layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+    kernel, late = nn.Parameter(start.clone(memory_format=layout)), nn.Parameter(start.clone())
+    optimiser = Muon([kernel, late], lr=0.1, weight_decay=0.5)
+    expected, momentum = start.flatten(1), torch.zeros(3, start[0].numel())
+    for number, slope in enumerate(slopes):
+        kernel.grad = slope.to(memory_format=layout)
+        late.grad = slope.clone() if number else None
         optimiser.step()
+        assert torch.equal(late, start) == (number == 0)
         momentum = 0.95 * momentum + slope.flatten(1)
         step = plain(slope.flatten(1) + 0.95 * momentum)
         expected = (1 - 0.1 * 0.5) * expected - 0.1 * 0.2 * math.sqrt(8) * step
@@ -78,19 +86,20 @@ def test_what_an_optimiser_kept_goes_on() -> None:
     assert torch.equal(first, second)
 
 
-def test_vectors_are_left_to_adamw() -> None:
-    """Of a small ConvNet each bias and norm moves as AdamW moves it, and each kernel as Muon moves it alone."""
-    vectors, alone = (nn.Parameter(matrix.flatten()) for matrix in drawn((3, 5), (3, 5)))
+@pytest.mark.parametrize("shape", [(15,), (1, 3, 5)])
+def test_vectors_and_tables_are_left_to_adamw(shape: tuple[int, ...]) -> None:
+    """They move as AdamW moves them, and kernels in the same optimiser as Muon moves them alone."""
+    vectors, alone = (nn.Parameter(matrix) for matrix in drawn(shape, shape))
     alone.data = vectors.data.clone()
     kernel, other = (nn.Parameter(matrix) for matrix in drawn((3, 2, 2, 2), (3, 2, 2, 2)))
     other.data = kernel.data.clone()
     groups = [{"params": [kernel], "weight_decay": 0.5}, {"params": [vectors], "weight_decay": 0.0}]
     both, single = Muon(groups, lr=0.1), Muon([other], lr=0.1, weight_decay=0.5)
     adam = torch.optim.AdamW([alone], lr=0.1, weight_decay=0.0)
-    for slope, matrix in zip(drawn(*[(15,)] * 3), drawn(*[(3, 2, 2, 2)] * 3), strict=True):
+    for slope, matrix in zip(drawn(*[shape] * 3), drawn(*[(3, 2, 2, 2)] * 3), strict=True):
         vectors.grad, alone.grad, kernel.grad, other.grad = slope, slope.clone(), matrix, matrix.clone()
         for optimiser in (both, single, adam):
             optimiser.step()
     torch.testing.assert_close(vectors, alone, rtol=0, atol=1e-6)
     assert torch.equal(kernel, other)
-    assert (vectors - drawn((3, 5))[0].flatten()).abs().max() > 0.1
+    assert (vectors - drawn(shape)[0]).abs().max() > 0.1

@@ -28,7 +28,7 @@ def train_options(parser: ArgumentParser) -> None:
     parser.add_argument("--data", required=True, help="what it was distilled from; only its test split is used")
     add_test(parser)
     networks = "torchvision's, convnet3, timm/NAME; encoder/NAME@SIZE: a linear head on a public encoder"
-    parser.add_argument("--student", help=f"network (default: the artefact's own): {networks}")
+    parser.add_argument("--student", help=f"network, trained as the artefact's own is (default: that one): {networks}")
     parser.add_argument("--labels", help="the kind that it keeps (default), or hard: the classes alone")
     add_part(parser)
     parser.add_argument("--seeds", type=NonNegativeInt, nargs="+", default=[0, 1, 2], help="one student each")

@@ -21,11 +21,12 @@ from hello_distill.stages.kept import Blocks, one_by_one
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 from hello_distill.training.networks import IMAGENET_MEAN
+from hello_distill.training.scores import at_once
 from hello_distill.types import Classifier, Images, Pixels, Rows
 from hello_distill.views import crops, sample_boxes
 
 SCORED = 500
-"""So many crops are cut and shown to the observer at once."""
+"""So many crops are cut at once."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,8 @@ def difficulty(observer: Classifier, patches: Images, target: int, side: int) ->
     As in RDED's code a patch is not resized but set into the middle of a mean-coloured image of `side` pixels, where
     that is more than it has.
     """
-    logits = observer(pad_to(patches, side))
+    shown = pad_to(patches, side).split(at_once(patches.device))
+    logits = torch.cat([observer(images) for images in shown])
     return F.cross_entropy(logits, torch.full((len(logits),), target, device=logits.device), reduction="none")
 
 

@@ -74,7 +74,8 @@ class Continual:
     comparison: Comparison
     """Data, teachers, methods, and students' epochs and batch size by images per class; nothing of it is tuned."""
     students: Mapping[str, Mapping[str, Any]]
-    """Settings of the student (fields of StudentSpec, and `lr`) by method; `random` is always one of them."""
+    """Settings of the student (fields of StudentSpec, and its optimiser's `lr`, `epochs` and `name`) by method;
+    `random` is always one of them."""
 
     def with_own_teachers(self, sources: Sequence[str]) -> Continual:
         """The same with teachers that were trained elsewhere. Those of the classes seen are these as well, restricted

@@ -156,8 +156,9 @@ def many() -> Comparison:
 
     As `small`, with half of the training images, six epochs of teachers, and 2,000 steps of students by Muon; without
     SRe2L and G_VBSM, whose recovery of 2,000 images is hours on two cores. Two trials of half that length: of soft
-    labels the two losses that trials of results/tiny.json chose; trials of a tenth of the length could not tell them
-    apart. The projector's settings are `hello-many`'s, chosen on held-out images of one seed, and have no trials here.
+    labels the two losses that trials of results/tiny.json chose, at twice the rate that AdamW had there; trials of a
+    tenth of the length could not tell them apart. The projector's settings are `hello-many`'s, chosen on held-out
+    images of one seed, and have no trials here.
     """
     base = hello_many()
     hello = base.distiller

@@ -25,9 +25,10 @@ SIZE = 0.2
 
 
 class Muon(torch.optim.AdamW):
-    """Moves matrices, and kernels (out, in, height, width) as matrices of `out` rows; vectors are AdamW's.
+    """Moves matrices, and kernels (out, in, height, width) as matrices of `out` rows.
 
-    Weight decay is decoupled for both. A step uses the gradients of matrices up: they are None after it.
+    Vectors, and tables of one kind (1, n, d) as a transformer has them for positions, are AdamW's. Weight decay is
+    decoupled for both. A step uses the gradients of matrices up: they are None after it.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.0) -> None:
@@ -37,7 +38,7 @@ class Muon(torch.optim.AdamW):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Move each parameter that has a gradient."""
         for group in self.param_groups:
-            moved = [parameter for parameter in group["params"] if parameter.ndim > 1 and parameter.grad is not None]
+            moved = [p for p in group["params"] if p.grad is not None and _is_matrix(p)]
             for parameter, step in zip(moved, orthogonalised([*map(self._pushed, moved)]), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 size = group["lr"] * SIZE * math.sqrt(max(step.shape))
@@ -53,6 +54,10 @@ class Muon(torch.optim.AdamW):
             state |= {"step": torch.zeros(()), "momentum": torch.zeros_like(parameter)}  # AdamW asks all for their step
         momentum = state["momentum"].mul_(MOMENTUM).add_(gradient)
         return gradient.add(momentum, alpha=MOMENTUM).flatten(1)
+
+
+def _is_matrix(parameter: Tensor) -> bool:
+    return parameter.ndim > 1 and not (parameter.ndim == 3 and len(parameter) == 1)
 
 
 def orthogonalised(matrices: Sequence[Float[Tensor, "_ _"]]) -> list[Float[Tensor, "_ _"]]:

@@ -138,12 +138,11 @@ def students() -> Study:
     hello-distill study DATA --recipe students --out results/students_cifar10.json
     """
     recipe = small()
-    rates = {"AdamW": (1e-3, 2e-3), "Muon": (1e-3, 2e-3, 4e-3)}
     variants = {
         f"{name}, {lr:g}, {epochs} epochs": {"name": name.lower(), "lr": lr, "epochs": epochs}
-        for name in rates
+        for name in ("AdamW", "Muon")
         for epochs in (150, 75, 300)
-        for lr in rates[name]
+        for lr in (1e-3, 2e-3, 4e-3)
     }
     contenders = dict.fromkeys(variants, Contender(RDED(hello_of(recipe).patches)))
     return study_of("AdamW or Muon for students?", None, recipe, contenders, AT_TEN, variants)
