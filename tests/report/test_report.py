@@ -362,7 +362,8 @@ def test_learning_curves_are_drawn_where_the_file_has_them(made: Made, page: Pag
 
 
 def test_the_commands_of_a_page_are_those_that_its_files_hold(made: Made, page: Page) -> None:
-    files = [*made.results.glob("*_*.json"), made.results / "photographs.json"]
+    others = (made.results / f"{name}.json" for name in ("photographs", "tiny-varied"))
+    files = [*made.results.glob("*_*.json"), *others]
     held = [line for file in files for line in json.loads(file.read_text()).get("commands", [])]  # a plan keeps none
     assert len(held) == len(set(held)) > 0
     shown = {line for lines in page.commands for line in lines.splitlines()}
