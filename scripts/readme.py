@@ -120,8 +120,9 @@ def made(result: Any) -> str:
 
 
 def seeds(cells: Iterable[GridCell]) -> str:
-    """How many seeds the cells have."""
-    return " or ".join(map(str, sorted({len(cell.seeds) for cell in cells})))
+    """How many seeds the cells have, in words."""
+    counts = sorted({len(cell.seeds) for cell in cells})
+    return " or ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds")
 
 
 def demo(result: Demo) -> str:
@@ -150,7 +151,7 @@ def comparison(result: Comparison) -> str:
     fitted = " and ".join(sorted({f"`{trial.fit}`" for trial in result.trials if trial.fit}))
     fits = f", some of {fitted}" * bool(fitted)
     notes = [
-        f"Top-1 in percent after the last epoch, mean +- sd over {seeds(cells)} seeds, each with images "
+        f"Top-1 in percent after the last epoch, mean +- sd over {seeds(cells)}, each with images "
         f"and a student of its own.{remade(cells)} At the best of {base['student']['evaluations']} tested epochs it is "
         f"at most {ahead:.1f} points higher.",
         f"Student: {students}. {len(result.trials)} tuning trials on held-out training images: of students as many "
@@ -206,7 +207,7 @@ def study(result: Study) -> str:
     ends = "" if recipe.question.endswith("?") else "."
     about = (
         f"{recipe.question}{ends} On {result.data.name}. Top-1 in percent of a student after the last epoch, mean +- "
-        f"sd over {seeds(cells)} seeds of images and students.{refitted(result)} {made(result)}"
+        f"sd over {seeds(cells)} of images and students.{refitted(result)} {made(result)}"
     )
     if len(students) == 1:
         shown = [part for part in blocks(result) if part not in NOTES]
@@ -367,7 +368,7 @@ def headline() -> str:
     titles = {result.data.name: title for title, result in compared.items()}
     verdicts = [f"- {titles[line.data]}: **{line.verdict}** ({gains(line)})." for line in judged]
     runs = seeds(cell for result in compared.values() for cell in result.cells)
-    about = f"Top-1 in percent on test images after the last epoch, mean +- sd over {runs} seeds; empty: not run."
+    about = f"Top-1 in percent on test images after the last epoch, mean +- sd over {runs}; empty: not run."
     said = f'"{claims.HEADLINE}", the paper says:'
     return "\n\n".join([markdown(Table("", heads, rows), False), about, said, "\n".join(verdicts)]) + "\n"
 

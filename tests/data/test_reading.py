@@ -86,7 +86,7 @@ def test_views_and_logits_are_the_same(broken: Path, monkeypatch: pytest.MonkeyP
     for view in sample_views(45, SIDE, 10, Augment(), 0, 0):
         assert torch.equal(render(file.images, view), render(memory.images, view))
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIDE**2, 4))
-    monkeypatch.setattr("hello_distill.training.scores.FEW", 10)
+    monkeypatch.setattr("hello_distill.training.scores.CPU_BATCH", 10)
     expected = torch.cat([flat(whole(memory.images[at : at + 10])) for at in range(0, 45, 10)])
     assert torch.equal(predict(flat, file.images), expected) and torch.equal(predict(flat, memory.images), expected)
 

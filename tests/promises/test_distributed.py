@@ -98,7 +98,7 @@ def test_alone_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("per_class", [1, 3, 5, 7, 11])
 def test_batches_of_a_test_are_divided(per_class: int, processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process makes as many; all have the logits of one process, in their order and to the bit."""
-    monkeypatch.setattr(scores, "FEW", 10)
+    monkeypatch.setattr(scores, "CPU_BATCH", 10)
     data, model = drawn(per_class, seed=0), build("convnet2_w8", 4, SIDE, 0).eval()
     alone, sent, seen = predict(model, data.images), dict[int, torch.Tensor](), list[int]()
 

@@ -21,11 +21,11 @@ from hello_distill.stages.kept import Blocks, one_by_one
 from hello_distill.system import context
 from hello_distill.system.errors import InputError
 from hello_distill.training.networks import IMAGENET_MEAN
-from hello_distill.training.scores import at_once
+from hello_distill.training.scores import batch_size
 from hello_distill.types import Classifier, Images, Pixels, Rows
 from hello_distill.views import crops, sample_boxes
 
-SCORED = 500
+CUT = 500
 """So many crops are cut at once."""
 
 
@@ -98,7 +98,7 @@ class Patches:
         rows = torch.from_numpy(rng.permutation(data.of_class(target).cpu().numpy())[:pool])
         boxes = torch.from_numpy(sample_boxes(rng, len(rows) * self.crops, data.side, self.scale, (1.0, 1.0)))
         rows = rows.repeat_interleave(self.crops)
-        parts = zip(rows.split(SCORED), boxes.split(SCORED), strict=True)
+        parts = zip(rows.split(CUT), boxes.split(CUT), strict=True)
         side = data.side if self.padded else data.side // self.factor
         scores = [difficulty(observer, self._cut(data, *part), target, side) for part in parts]
         score = torch.cat(scores).view(-1, self.crops)
@@ -158,7 +158,7 @@ def difficulty(observer: Classifier, patches: Images, target: int, side: int) ->
     As in RDED's code a patch is not resized but set into the middle of a mean-coloured image of `side` pixels, where
     that is more than it has.
     """
-    shown = pad_to(patches, side).split(at_once(patches.device))
+    shown = pad_to(patches, side).split(batch_size(patches.device))
     logits = torch.cat([observer(images) for images in shown])
     return F.cross_entropy(logits, torch.full((len(logits),), target, device=logits.device), reduction="none")
 

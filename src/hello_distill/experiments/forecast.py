@@ -22,7 +22,7 @@ from hello_distill.data.images import ImageSet, Split
 from hello_distill.data.mapped import in_memory
 from hello_distill.data.sources import open_training
 from hello_distill.distillers.hello import HeLlO
-from hello_distill.distillers.rded import RDED, SCORED, Patches
+from hello_distill.distillers.rded import CUT, RDED, Patches
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.short_classes import Rule, check_classes
 from hello_distill.experiments import expected
@@ -196,7 +196,7 @@ def _method(sample: ImageSet, recipe: Recipe, size: Size) -> list[Timed]:
 
 def _patches(sample: ImageSet, patches: Patches, observer: Classifier, size: Size) -> Timed:
     one = ImageSet(sample.images, torch.zeros_like(sample.targets), ("one class",))
-    few, more = (max(patches.factor**2, count // patches.crops) for count in (SCORED // 5, SCORED))
+    few, more = (max(patches.factor**2, count // patches.crops) for count in (CUT // 5, CUT))
 
     def choose(pool: int) -> object:
         return replace(patches, pool=min(pool, len(one)))(one, observer, 1, 0)

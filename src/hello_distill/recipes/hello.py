@@ -120,7 +120,7 @@ def demo() -> Recipe:
     on the encoder's first and dearest stages, the students' 300 epochs (55, in small batches, since MSE needs many
     steps), and RDED's selection: images this small are kept whole, and only 20 of each class are looked at, because the
     easiest of 300 taught less. So did a stronger image update, and crops for the students. Muon trains all of them,
-    teachers and students in half of the steps that AdamW took, as good on held-out images in runs of two seeds that no
+    teachers and students in half of the steps that AdamW took, as good on held-out images in short trials that no
     result file holds.
 
     The projector sees CutMix as the students do, but with shares mostly near 0 and 1 (alpha 0.2): fitted on whole
@@ -194,7 +194,7 @@ def hello_small() -> Recipe:
 def hello_many() -> Recipe:
     """The same on two hundred classes: half of the training images, six epochs of teachers, longer query fitting.
 
-    Muon trains the students, in half of the steps.
+    Muon trains the students, in half of the steps that they had by AdamW.
 
     Chosen by runs of one seed on held-out images of Tiny-ImageNet, which no result file holds. What its labels want is
     faithfulness: students were the better the smaller the error on unseen views was, and those of the teacher's own

@@ -20,7 +20,7 @@ from hello_distill.data.images import ImageSet
 from hello_distill.format import storage, tensors
 from hello_distill.system import cache, context, distributed, publishing, room
 from hello_distill.training import checkpoint, machines
-from hello_distill.training.scores import BATCH
+from hello_distill.training.scores import GPU_BATCH
 
 WEIGHTS, FACTS = "weights.safetensors", "facts.json"
 """Files of a stage."""
@@ -197,8 +197,8 @@ def found(folder: Path) -> str:
 def fingerprint(data: ImageSet) -> str:
     """Hash of images, targets and class names; the same for images in memory and in a file."""
     digest = hashlib.sha256(json.dumps([list(data.images.shape), *data.classes]).encode())
-    for start in range(0, len(data), BATCH):
-        digest.update(data.images[start : start + BATCH].cpu().numpy().data)
+    for start in range(0, len(data), GPU_BATCH):
+        digest.update(data.images[start : start + GPU_BATCH].cpu().numpy().data)
     digest.update(data.targets.cpu().numpy().data)
     return digest.hexdigest()
 

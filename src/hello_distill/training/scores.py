@@ -15,14 +15,13 @@ from hello_distill.system.machine import autocast
 from hello_distill.types import Classifier, Images, Logits, Targets
 from hello_distill.views import whole
 
-BATCH, FEW = 250, 50
-"""Images at once on a GPU, and on a CPU, whose caches hold what a ConvNet makes of so few: more took up to twice the
-time."""
+GPU_BATCH, CPU_BATCH = 250, 50
+"""A CPU's caches hold what a ConvNet makes of 50 images; 250 took up to twice the time an image."""
 
 
-def at_once(device: torch.device) -> int:
-    """Images that a network is shown at once where no gradient is wanted."""
-    return FEW if device.type == "cpu" else BATCH
+def batch_size(device: torch.device) -> int:
+    """Of forward passes without gradients."""
+    return CPU_BATCH if device.type == "cpu" else GPU_BATCH
 
 
 def in_precision(classifier: Classifier, precision: str) -> Classifier:
@@ -47,7 +46,7 @@ def predict(classifier: Classifier, images: KeptImages, what: str = "") -> Logit
 
     Of several processes each makes some batches, and all get all: so all of them call this, with the same weights.
     """
-    size = at_once(images[:1].device)
+    size = batch_size(images[:1].device)
     starts = distributed.dealt(range(0, len(images), size))
     tracked = context.track(starts, len(starts), what)
     made = [classifier(whole(images[start : start + size])) for start in tracked]
