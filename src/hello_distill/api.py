@@ -69,7 +69,8 @@ def distill(
         check_room(Path(out), expected_bytes(material.train, recipe, encoder), rough=True)
         figures = {"skipped_images": left_out.reasons()} if left_out.bad else {}
         with kept_for(out, stages) as folder:
-            return distill_material(material, recipe, recipe.distiller, out, folder, source, short_class, figures)
+            store = stages_of(material, recipe, folder)
+            return distill_material(material, recipe, recipe.distiller, out, store, source, short_class, figures)
 
 
 def check(recipe: Recipe) -> Encoder | None:
@@ -124,19 +125,26 @@ def training_images(
     return Material(material.train.to(device()), material.held.to(device())), left_out, source
 
 
+def stages_of(material: Material, recipe: Recipe, folder: Path | None = None) -> Stages:
+    """Teachers and projectors of a recipe for these images; kept in `folder`, where one is given."""
+    return Stages(material, recipe.teachers, recipe.seed, folder, augment=recipe.student.augment, codec=recipe.codec)
+
+
 def distill_material(
     material: Material,
     recipe: Recipe,
     distiller: Distiller,
     out: str | Path,
-    stages: str | Path | None = None,
+    stages: Stages | None = None,
     source: Origin = UNKNOWN,
     short_class: Rule = "error",
     figures: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Run a distiller and write its artefact, with these figures beside the method's own."""
-    folder = Path(stages) if stages is not None else None
-    store = Stages(material, recipe.teachers, recipe.seed, folder, augment=recipe.student.augment, codec=recipe.codec)
+    """Run a distiller and write its artefact, with these figures beside the method's own.
+
+    `stages` are those of `stages_of` where others ask them, too; None: new ones, which are kept in memory alone.
+    """
+    store = stages_of(material, recipe) if stages is None else stages
     short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)  # teachers see no repeated image
     distilled = short.cut(distiller(short.repeated(material), store, recipe.ipc, recipe.seed))
     distilled = distilled._replace(figures={**distilled.figures, **(figures or {})}, teachers=store.brought())

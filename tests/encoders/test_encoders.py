@@ -16,6 +16,7 @@ import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
+from timm.layers import Conv2dSame
 from torch import nn
 from torchvision.transforms.functional import InterpolationMode, normalize, resize
 
@@ -23,6 +24,7 @@ from conftest import TINY_CLIP
 from hello_distill import encoders
 from hello_distill.encoders import lite, openclip
 from hello_distill.encoders.encoder import Encoder
+from hello_distill.encoders.padding import SameConv2d
 from hello_distill.projector import ProjectorSpec, adapted, add_lora, zero_shot
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.teachers import check_network
@@ -49,6 +51,12 @@ def test_lite_features_and_text_have_one_width(offline: Encoder) -> None:
     text = offline.encode_text(["a photo of a tench.", "a photo of a dog."])
     assert features.shape == text.shape == (2, 1280)
     torch.testing.assert_close(text.norm(dim=1), torch.ones(2))
+
+
+def test_lite_pads_its_five_strided_convolutions_without_a_copy(offline: Encoder) -> None:
+    kinds = [type(module) for module in offline.visual.modules()]
+    assert kinds.count(SameConv2d) == 5
+    assert Conv2dSame not in kinds
 
 
 def test_lite_rank_8_stores_this_many_numbers(offline: Encoder) -> None:

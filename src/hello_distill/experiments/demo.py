@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hello_distill.api import check, distill_material, opened, prepare
+from hello_distill.api import check, distill_material, opened, prepare, stages_of
 from hello_distill.artifact import Artifact, load, save_relabelled
-from hello_distill.data.images import ImageSet, Material
+from hello_distill.data.images import ImageSet
 from hello_distill.data.sources import read_test_split
 from hello_distill.distillers import method
 from hello_distill.distillers.recipe import Recipe
@@ -48,8 +48,9 @@ def _demo(folder: Path, recipe: Recipe, stages: Path) -> dict[str, Any]:
     check(recipe)
     material = prepare(DATA, recipe)
     random = distill_material(material, recipe, method("random")(), folder / "random")
-    distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", stages)
-    projected = _projected(random, folder / "random-projector", material, recipe, stages)
+    store = stages_of(material, recipe, stages)
+    distilled = distill_material(material, recipe, recipe.distiller, folder / "artefact", store)
+    projected = _projected(random, folder / "random-projector", recipe, store)
     images = load(random, "hard").data
     test = read_test_split(DATA, images.classes, images.side, square=recipe.square)
     students = {
@@ -85,12 +86,10 @@ def _rows(students: Mapping[str, Artifact], test: ImageSet, checkpoints: Path) -
     return rows
 
 
-def _projected(random: Path, out: Path, material: Material, recipe: Recipe, kept: Path) -> Path:
+def _projected(random: Path, out: Path, recipe: Recipe, stages: Stages) -> Path:
     """Random images with the labels of a projector that was fitted on views of them, as that of the distilled ones."""
     spec, artifact = recipe.distiller.projector_spec, load(random, "hard")
     assert spec is not None
-    augment, codec = recipe.student.augment, recipe.codec
-    stages = Stages(material, recipe.teachers, recipe.seed, kept, augment=augment, codec=codec)
     kind = wanted("projector", precision=spec.precision)
     labels = label_source(artifact, kind.trained(artifact, stages, stages, spec), kind)
     return save_relabelled(random, labels, artifact.student, out)

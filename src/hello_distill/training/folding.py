@@ -12,8 +12,10 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
-"""What is folded into. Not what derives from it: such a class may do more to its weights than convolve with them."""
+from hello_distill.encoders.padding import SameConv2d
+
+CONVOLUTIONS = (nn.Conv2d, Conv2dSame, SameConv2d)
+"""What is folded into. Not whatever derives from them: that may do more to its weights than convolve with them."""
 NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 """What is folded. timm's carries an activation, which stays in its place."""
 

@@ -1,0 +1,33 @@
+"""Padding without a copy against timm's, which makes one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
+
+from hello_distill.encoders.padding import SameConv2d, with_same_padding
+
+
+@pytest.mark.parametrize("side", [8, 7])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "groups"), [(3, 2, 1), (3, 2, 6), (5, 2, 6), (7, 2, 3), (4, 2, 1), (3, 1, 6)]
+)
+def test_sums_and_gradients_are_those_of_the_padded_copy(side: int, kernel: int, stride: int, groups: int) -> None:
+    torch.manual_seed(0)
+    padded = Conv2dSame(6, 12, kernel, stride=stride, groups=groups).double()
+
+    def made(layer: nn.Module) -> tuple[Tensor, ...]:
+        images = torch.rand(2, 6, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        images.requires_grad_()
+        layer.zero_grad()
+        answer = layer(images)
+        (answer * torch.arange(answer.numel()).reshape(answer.shape)).sum().backward()
+        return answer, images.grad, *[parameter.grad.clone() for parameter in layer.parameters()]
+
+    plain = made(padded)
+    same = with_same_padding(nn.Sequential(padded))
+    assert type(same[0]) is SameConv2d
+    for ours, reference in zip(made(same), plain, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)
