@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hello_distill.training import muon
 from hello_distill.training.muon import Muon, orthogonalised
 
 SHAPES = [(4, 9), (9, 4), (4, 4), (4, 30), (7, 2)]
@@ -32,6 +33,17 @@ def test_many_at_once_are_each_by_itself() -> None:
     matrices = drawn(*SHAPES)
     for made, matrix in zip(orthogonalised(matrices), matrices, strict=True):
         torch.testing.assert_close(made, plain(matrix.double()).float(), rtol=0, atol=1e-4)
+
+
+def test_wider_matrices_are_taken_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three rows here, and as many columns where these are fewer."""
+    monkeypatch.setattr(muon, "ROWS", 3)
+    wide, tall = drawn((7, 9), (9, 7))
+    expected = torch.cat([plain(block) for block in wide.split(3)])
+    for made in (orthogonalised([wide])[0], orthogonalised([tall, wide.T])[1].T):
+        torch.testing.assert_close(made, expected, rtol=0, atol=1e-4)
+    columns = torch.cat([plain(block) for block in tall.T.split(3)]).T
+    torch.testing.assert_close(orthogonalised([tall])[0], columns, rtol=0, atol=1e-4)
 
 
 def test_singular_values_come_near_to_one_and_vectors_stay() -> None:

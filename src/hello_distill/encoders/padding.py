@@ -26,8 +26,17 @@ class SameConv2d(Conv2dSame):
 
 
 def with_same_padding(network: nn.Module) -> nn.Module:
-    """The network with each `Conv2dSame` replaced, in place, by a `SameConv2d` of the same parameters."""
+    """The network, whose every `Conv2dSame` is now, in place, a `SameConv2d` of the same parameters."""
+    return _changed(network, Conv2dSame, SameConv2d)
+
+
+def as_in_timm(network: nn.Module) -> nn.Module:
+    """The other way around."""
+    return _changed(network, SameConv2d, Conv2dSame)
+
+
+def _changed(network: nn.Module, old: type[nn.Module], new: type[nn.Module]) -> nn.Module:
     for module in network.modules():
-        if type(module) is Conv2dSame:
-            module.__class__ = SameConv2d
+        if type(module) is old:
+            module.__class__ = new
     return network

@@ -63,12 +63,16 @@ def gvbsm() -> Recipe:
 
 
 def small_teachers() -> TeacherSpec:
-    """A 3-layer ConvNet of width 128 on 32 pixels: ten epochs where the papers have hundreds, three weak teachers."""
+    """A 3-layer ConvNet of width 128 on 32 pixels: five epochs where the papers have hundreds, three weak teachers.
+
+    By Muon: in runs of one seed on held-out images of three data sets, which no result file holds, half of the steps
+    gave teachers as good as AdamW's.
+    """
     return TeacherSpec(
         network="convnet3",
-        weak_epochs=(4, 7, 10),
+        weak_epochs=(2, 4, 5),
         augment=Augment(scale=(0.5, 1.0), mix="none"),
-        optim=Optim(epochs=10, batch_size=64, lr=4e-3, weight_decay=0.05, warmup=0.1),
+        optim=Optim(epochs=5, batch_size=64, lr=4e-3, name="muon", weight_decay=0.05, warmup=0.1),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hello_distill.distillers.coreset import Coreset
 from hello_distill.distillers.gvbsm import GVBSM
@@ -24,16 +25,26 @@ from hello_distill.recipes.baselines import SINGLE, gvbsm_small, sre2l_small
 from hello_distill.recipes.hello import cpu, hello_many, hello_small
 from hello_distill.teachers import TeacherSpec
 
-HARD_TRIALS = tuple({"lr": lr} for lr in (1e-3, 2e-3, 5e-4, 4e-3, 2.5e-4, 8e-3))
-SOFT_TRIALS = (
-    {"lr": 1e-3, "loss": "mse", "beta": 0.1},
-    {"lr": 1e-3, "loss": "kl", "temperature": 20.0, "beta": 0.0},
-    {"lr": 1e-3, "loss": "mse", "beta": 1.0},
-    {"lr": 1e-3, "loss": "kl", "temperature": 4.0, "beta": 0.0},
-    {"lr": 1e-3, "loss": "standardised", "temperature": 2.0, "beta": 0.0},
-    {"lr": 1e-3, "loss": "dist", "temperature": 4.0, "beta": 0.0},
-)
-"""Every loss, at the rate that did best in earlier trials of two rates."""
+
+def rates(*chosen: float) -> tuple[dict[str, Any], ...]:
+    """Trials of the student's learning rate."""
+    return tuple({"lr": lr} for lr in chosen)
+
+
+def losses(lr: float, *names: str) -> tuple[dict[str, Any], ...]:
+    """Trials of the student's loss, at one rate."""
+    return tuple({"lr": lr, **LOSSES[name]} for name in names)
+
+
+LOSSES: dict[str, dict[str, Any]] = {
+    "mse": {"loss": "mse", "beta": 0.1},
+    "kl20": {"loss": "kl", "temperature": 20.0, "beta": 0.0},
+    "mse-ce": {"loss": "mse", "beta": 1.0},
+    "kl4": {"loss": "kl", "temperature": 4.0, "beta": 0.0},
+    "standardised": {"loss": "standardised", "temperature": 2.0, "beta": 0.0},
+    "dist": {"loss": "dist", "temperature": 4.0, "beta": 0.0},
+}
+"""What students may minimise under soft labels."""
 PROJECTOR_FITS = (
     {"lr": 2e-3, "weight": 0.1},
     {"lr": 5e-3, "weight": 0.1},
@@ -42,8 +53,8 @@ PROJECTOR_FITS = (
 )
 """Without 1e-2, the demo's rate: by AdamW the projector was at chance on CIFAR-10 after two epochs, and by Muon far
 behind on 200 classes (each seen once; no result file holds it)."""
-HEAD_FITS = tuple({"lr": lr} for lr in (3e-3, 1e-2, 1e-3, 3e-2))
-ENCODER_FITS = tuple({"lr": lr} for lr in (1e-3, 3e-4, 1e-4, 3e-3))
+HEAD_FITS = rates(3e-3, 1e-2, 1e-3, 3e-2)
+ENCODER_FITS = rates(1e-3, 3e-4, 1e-4, 3e-3)
 
 
 def encoder_teachers(epochs: int, size: int = 64) -> TeacherSpec:
@@ -112,19 +123,20 @@ def small() -> Comparison:
 
         hello-distill compare DATA --recipe small --ipc 1 10 50 --out results/cifar10-varied.json
 
-    Given up against the papers: the teachers (10 epochs, three weak ones of nine), the projector's training (5,600
-    steps at most), G_VBSM's recovery (1,000 steps of 4,000, and the cyclic shift alone of its views), and the students'
-    epochs at IPC 50 (60 of 300, for every method). RDED's settings for CIFAR: whole crops (factor 1), 5 of each of 300
-    images, cut from images of 32 pixels. Methods run with our defaults and share one training of students; their codes'
-    quirks are in the presets (`rded-small`, `sre2l-small`, `gvbsm-small`). `rded-encoder` is HeLlO's equal in
-    information: its encoder, all of it trained, as RDED's teacher.
+    Given up against the papers: the teachers (5 epochs by Muon, three weak ones of nine), the projector's training
+    (5,600 steps at most), G_VBSM's recovery (1,000 steps of 4,000, and the cyclic shift alone of its views), and the
+    students' epochs (by Muon 150 of 300, and 30 at IPC 50, for every method). RDED's settings for CIFAR: whole crops
+    (factor 1), 5 of each of 300 images, cut from images of 32 pixels. Methods run with our defaults and share one
+    training of students; their codes' quirks are in the presets (`rded-small`, `sre2l-small`, `gvbsm-small`).
+    `rded-encoder` is HeLlO's equal in information: its encoder, all of it trained, as RDED's teacher.
 
-    Tuned on held-out training images: the students' rate, loss, temperature and beta (40 epochs at IPC 10, six trials
-    for each method and family of labels), the projector's rate and lambda, and its equal's rate (6,400 images, four
-    trials each). A figure on the 2,000 images held out has a standard error of about one point, so such a choice
-    rules out what is bad rather than finding what is best. SRe2L's, G_VBSM's and RDED's images are made by their
-    codes' settings, which were not tuned. HeLlO's update is the demo's; its images (`EASY`) were among those tried in
-    results/images_cifar10.json, on this data set, which is more care than the others had.
+    Tuned on held-out training images: the students' rate under hard labels, their loss, temperature and beta under soft
+    ones (40 epochs at IPC 10, six trials for each method and family of labels), the projector's rate and lambda, and
+    its equal's rate (6,400 images, four trials each). A figure on the 2,000 images held out has a standard error of
+    about one point, so such a choice rules out what is bad rather than finding what is best. SRe2L's, G_VBSM's and
+    RDED's images are made by their codes' settings, which were not tuned. HeLlO's update is the demo's; its images
+    (`EASY`) were among those tried in results/images_cifar10.json, on this data set, which is more care than the others
+    had.
     """
     base = hello_small()
     hello = base.distiller
@@ -141,9 +153,9 @@ def small() -> Comparison:
             "hello": Contender(hello),
         },
         projector=hello.projector,
-        training={1: (300, 10), 10: (300, 20), 50: (60, 50)},
+        training={1: (150, 10), 10: (150, 20), 50: (30, 50)},
         labels=LABELS,
-        trials={"hard": HARD_TRIALS, "soft": SOFT_TRIALS},
+        trials={"hard": rates(4e-3, 2e-3, 8e-3, 1e-3, 1.6e-2, 5e-4), "soft": losses(4e-3, *LOSSES)},
         trial_epochs=40,
         fits={"projector": PROJECTOR_FITS, "head": HEAD_FITS, "rded-encoder": ENCODER_FITS},
     )
@@ -154,7 +166,7 @@ def many() -> Comparison:
 
         hello-distill compare DATA --recipe many --ipc 1 10 --out results/tiny-varied.json
 
-    As `small`, with half of the training images, six epochs of teachers, and 2,000 steps of students by Muon; without
+    As `small`, with half of the training images, three epochs of teachers, and 2,000 steps of students; without
     SRe2L and G_VBSM, whose recovery of 2,000 images is hours on two cores. Two trials of half that length: of soft
     labels the two losses that trials of results/tiny.json chose, at twice the rate that AdamW had there; trials of a
     tenth of the length could not tell them apart. The projector's settings are `hello-many`'s, chosen on held-out
@@ -174,7 +186,7 @@ def many() -> Comparison:
         projector=hello.projector,
         training={1: (200, 20), 10: (50, 50)},
         labels={**{name: kind for name, kind in LABELS.items() if "-" in name}, "quantized-lpqld": LPQLD},
-        trials={"hard": HARD_TRIALS[:2], "soft": tuple({**trial, "lr": 2e-3} for trial in SOFT_TRIALS[2:4])},
+        trials={"hard": rates(2e-3, 4e-3), "soft": losses(2e-3, "mse-ce", "kl4")},
         trial_epochs=25,
         fits={"head": HEAD_FITS, "rded-encoder": ENCODER_FITS},
     )
@@ -205,7 +217,7 @@ def photographs() -> Comparison:
         projector=hello.projector,
         training={10: (240, 20)},
         labels=LABELS,
-        trials={"hard": HARD_TRIALS[:4], "soft": SOFT_TRIALS[:4]},
+        trials={"hard": rates(1e-3, 2e-3, 5e-4, 4e-3), "soft": losses(1e-3, "mse", "kl20", "mse-ce", "kl4")},
         trial_epochs=120,
         fits={"head": HEAD_FITS, "rded-encoder": ENCODER_FITS},
     )

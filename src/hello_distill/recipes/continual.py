@@ -51,9 +51,8 @@ def _arriving(recipe: Recipe, epochs: int) -> Continual:
 
     So one of few classes (`-seen`) learns as long as one of many; that of `-extended` goes on from the step before.
     """
-    short = hello_small()
-    teachers = replace(recipe.teachers, weak_epochs=short.teachers.weak_epochs, optim=short.teachers.optim)
-    method = base.projecting(base.hello_of(short), steps=200, rounds=3, queries=Queries(steps=300))
+    teachers = replace(recipe.teachers, weak_epochs=(4, 7, 10), optim=replace(recipe.teachers.optim, epochs=10))
+    method = base.projecting(base.hello_of(hello_small()), steps=200, rounds=3, queries=Queries(steps=300))
     contenders = {
         "random": Contender(RandomImages()),
         "rded": Contender(RDED(SINGLE)),

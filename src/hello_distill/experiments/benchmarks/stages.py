@@ -21,6 +21,7 @@ from hello_distill.distillers.rded import RDED, Patches
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.distillers.recover import Jitter
 from hello_distill.distillers.sre2l import SRe2L
+from hello_distill.encoders.padding import as_in_timm
 from hello_distill.experiments.benchmarks import plain
 from hello_distill.format.specs import Augment, Optim, StudentSpec
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
@@ -163,13 +164,13 @@ def _projector(data: ImageSet) -> Iterator[Pair]:
     encoder = encoders.load(spec.encoder, spec.size)
     start = zero_shot(encoder, data.classes, spec)
     first = untrained(start, encoder, data, weak[0], spec, seed=0)
-    lora = with_adapter(start, first)
+    lora = as_in_timm(with_adapter(start, first))
     few = data.rows(torch.arange(128))
     pixels = in_memory(few.images)
     yield Pair(
         "fit the projector",
         lambda: fit_projector(start, encoder, few, Ensemble(weak), spec, 0, first),
-        lambda: plain.projector_epoch(with_adapter(start, first), weak, pixels, few.targets, BATCH),
+        lambda: plain.projector_epoch(as_in_timm(with_adapter(start, first)), weak, pixels, few.targets, BATCH),
         len(few) // BATCH,
         "steps",
         1.0,

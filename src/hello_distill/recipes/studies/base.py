@@ -35,16 +35,16 @@ def small() -> Recipe:
     """What studies of ten classes of 32 pixels (CIFAR-10) share: `hello-small` on 10,000 of the training images.
 
     Fewer images and narrower networks than `compare` has, so that a projector costs two minutes of a core and not
-    fifteen: teachers and projectors, and all that learns from them, are weaker than there. Teachers see each image
-    twice as often, and the projector is fitted for two epochs: too short, as was found later (see `hello-small`); query
-    fitting makes up for some of it. Images are RDED's single crops, the paper's choice.
+    fifteen: teachers and projectors, and all that learns from them, are weaker than there. AdamW trains teachers, for
+    twenty epochs, and students; the projector is fitted for two epochs: too short, as was found later (see
+    `hello-small`); query fitting makes up for some of it. Images are RDED's single crops, the paper's choice.
     """
     recipe = hello_small()
     method = projecting(in_epochs(hello_of(recipe), 2), queries=Queries(steps=300))
     method = replace(method, patches=SINGLE)
-    optim = replace(recipe.teachers.optim, epochs=20)
+    optim = replace(recipe.teachers.optim, epochs=20, name="adamw")
     teachers = replace(recipe.teachers, network=NETWORK, weak_epochs=(8, 14, 20), optim=optim)
-    student = replace(recipe.student, network=NETWORK)
+    student = replace(recipe.student, network=NETWORK, optim=replace(recipe.student.optim, name="adamw"))
     return replace(recipe, train_limit=10_000, teachers=teachers, distiller=method, student=student)
 
 
