@@ -485,7 +485,8 @@ def test_named_experiments_can_be_written_down(name: str) -> None:
     assert method == replace(same, projector=projector, patches=short.distiller.patches)
     assert made.comparison.projector == projector
     base = replace(made.comparison.base, train_limit=ablation.base.train_limit)
-    assert base.teachers == replace(short.teachers, network=ablation.base.teachers.network)
+    longer = ablation.base.teachers
+    assert base.teachers == replace(longer, weak_epochs=(4, 7, 10), optim=replace(longer.optim, epochs=10))
     assert replace(base, teachers=ablation.base.teachers) == replace(ablation.base, distiller=method)
 
 
