@@ -157,7 +157,7 @@ def demo() -> Recipe:
         student=StudentSpec(
             network="convnet3_w64",
             augment=Augment(scale=(1.0, 1.0)),
-            optim=Optim(epochs=55, batch_size=12, lr=2e-3, name="muon"),
+            optim=Optim(epochs=55, batch_size=12, lr=4e-3, name="muon"),
             evaluations=1,
         ),
         codec=Codec("png"),
