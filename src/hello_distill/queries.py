@@ -8,7 +8,6 @@ images; its labels for others may become worse. Faithfulness is measured on view
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from hello_distill.data.images import ImageSet
 from hello_distill.format.specs import Augment, Queries
-from hello_distill.projector import Adapter, Projector, lora_matrices, restore, with_adapter
+from hello_distill.projector import Adapter, Projector, as_fitted, restore, to_fit
 from hello_distill.system import distributed
 from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.fit import fit
@@ -91,13 +90,12 @@ def fit_queries(
 
     def fitted(number: int, best: Adapter) -> Adapter:
         nonlocal steps
-        lora = with_adapter(start, best)
+        model = to_fit(start, best)
         optim, batches = queries.optim(len(images))
         views = EpochBatches(images, augment, optim.batch_size, number * ROUND + seed, teacher, batches)
-        fit(lora, views, batches, matching_loss(queries.weight), optim, seed, what=f"queries, round {number}")
+        fit(model, views, batches, matching_loss(queries.weight), optim, seed, what=f"queries, round {number}")
         steps += optim.epochs * batches
-        matrices = lora_matrices(lora)
-        return replace(adapter, kept=matrices, matrices=matrices)
+        return as_fitted(model, best)
 
     best, errors = in_rounds(adapter, fitted, measured, queries.rounds, queries.gain, "queries")
     return best, {"errors": errors, "steps": steps}

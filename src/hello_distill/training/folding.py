@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+import torch
 from timm.layers import BatchNormAct2d, Conv2dSame
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -32,19 +33,28 @@ def has_norms(network: nn.Module) -> bool:
     return any(isinstance(module, _BatchNorm) for module in network.modules())
 
 
-def fold_norms(network: nn.Module) -> int:
-    """Fold, in place, every batch normalisation that directly follows a convolution; returns how many did.
+def fold_norms(network: nn.Module) -> dict[str, Tensor]:
+    """Fold, in place, every batch normalisation that directly follows a convolution.
 
-    Outputs differ by rounding. The network must be in evaluation mode, where a norm that still learns its statistics
-    is left alone. So is all of a network whose course depends on the values in it, which cannot be traced.
+    Returns what each multiplied its channels by, by the convolution's name. Outputs differ by rounding. The network
+    must be in evaluation mode, where a norm that still learns its statistics is left alone. So is all of a network
+    whose course depends on the values in it, which cannot be traced.
     """
-    pairs = _pairs(network)
-    for convolution, norm in pairs:
+    scales = {}
+    for convolution, norm in _pairs(network):
         layer, scaled = network.get_submodule(convolution), network.get_submodule(norm)
         assert isinstance(layer, nn.Conv2d) and isinstance(scaled, _BatchNorm)
+        scales[convolution] = _scale(scaled)
         _replace(network, convolution, fuse_conv_bn_eval(layer, scaled))
         _replace(network, norm, scaled.act if isinstance(scaled, BatchNormAct2d) else nn.Identity())
-    return len(pairs)
+    return scales
+
+
+@torch.no_grad()
+def _scale(norm: _BatchNorm) -> Tensor:
+    assert norm.running_var is not None
+    root = torch.rsqrt(norm.running_var + norm.eps)
+    return root * norm.weight if norm.affine else root
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
