@@ -89,9 +89,16 @@ def _moved(blocks: Sequence[Float[Tensor, "_ _"]]) -> list[Float[Tensor, "_ _"]]
 
 def _iterated(squares: Float[Tensor, "b r r"]) -> Float[Tensor, "b r r"]:
     """What each X is multiplied by in all, from XX'."""
-    one = torch.eye(squares.shape[-1], dtype=squares.dtype, device=squares.device)
-    factor = one.expand_as(squares)
-    for _ in range(STEPS):
-        step = LINEAR * one + CUBIC * squares + QUINTIC * squares @ squares
-        factor, squares = step @ factor, step @ squares @ step
+    factor = step = _polynomial(squares)
+    for _ in range(STEPS - 1):
+        squares = torch.bmm(torch.bmm(step, squares), step)
+        step = _polynomial(squares)
+        factor = torch.bmm(step, factor)
     return factor
+
+
+def _polynomial(squares: Float[Tensor, "b r r"]) -> Float[Tensor, "b r r"]:
+    """a + b XX' + c XX'XX', in two calls: there are many of them, of little work each."""
+    made = torch.baddbmm(squares, squares, squares, beta=CUBIC, alpha=QUINTIC)
+    made.diagonal(dim1=-2, dim2=-1).add_(LINEAR)
+    return made
