@@ -77,8 +77,9 @@ bench: setup
 	$(BIN)/hello-distill bench --out results/bench.json
 
 # What results/ was made by, and goes on where it was: days on two cores. Started twice, two share the work. CIFAR10,
-# TINY and PHOTOGRAPHS are the folders of the data sets. Recipes have changed since cifar10.json,
-# cifar10-rounds.json and tiny.json were made, which go on at their own commits alone; what is made now has other names.
+# TINY and PHOTOGRAPHS are the folders of the data sets. Recipes have changed since cifar10.json, cifar10-rounds.json,
+# tiny.json, tiny-varied.json and photographs.json were made, which go on at their own commits alone; what is made now
+# has other names.
 CIFAR10 ?= cifar10-jpeg
 TINY ?= tiny-imagenet-32
 PHOTOGRAPHS ?= imagenette96
@@ -97,15 +98,15 @@ experiments: setup
 	$(RUN) plot results/cifar10-varied.json
 	$(BIN)/python scripts/presets.py $(CIFAR10) out/presets results/presets.json
 	$(RUN) compare $(TINY) --recipe many --ipc 1 10 --methods hello rded random \
-		--labels projector projector-int8 projector-int4 projector-float32 teacher teacher-int8 hard --out results/tiny-varied.json
-	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods rded-encoder --labels teacher --out results/tiny-varied.json
-	$(RUN) plot results/tiny-varied.json
+		--labels projector projector-int8 projector-int4 projector-float32 teacher teacher-int8 hard --out results/tiny-muon.json
+	$(RUN) compare $(TINY) --recipe many --ipc 10 --methods rded-encoder --labels teacher --out results/tiny-muon.json
+	$(RUN) plot results/tiny-muon.json
 	$(RUN) compare $(PHOTOGRAPHS) --recipe photographs --methods hello rded random --students resnet18 \
 		--labels projector teacher projector-int8 teacher-int8 hard --models head projector teacher \
-		--out results/photographs.json
+		--out results/photographs-muon.json
 	$(RUN) compare $(PHOTOGRAPHS) --recipe photographs --methods rded-encoder --students resnet18 --labels teacher \
-		--out results/photographs.json
-	$(RUN) plot results/photographs.json
+		--out results/photographs-muon.json
+	$(RUN) plot results/photographs-muon.json
 	test -e results/plan_imagenette96.json || $(BIN)/hello-distill plan $(PHOTOGRAPHS) --ipc 10 --out results/plan_imagenette96.json
 	test -e results/plan_tiny.json || $(BIN)/hello-distill plan $(TINY) --ipc 10 --out results/plan_tiny.json
 	$(BIN)/python scripts/budgets.py $(TINY) out/budgets results/tiny-budgets.json

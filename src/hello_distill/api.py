@@ -135,16 +135,16 @@ def distill_material(
     recipe: Recipe,
     distiller: Distiller,
     out: str | Path,
-    stages: Stages | None = None,
+    store: Stages | None = None,
     source: Origin = UNKNOWN,
     short_class: Rule = "error",
     figures: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run a distiller and write its artefact, with these figures beside the method's own.
 
-    `stages` are those of `stages_of` where others ask them, too; None: new ones, which are kept in memory alone.
+    `store` are the stages of `stages_of` where others ask them, too; None: new ones, which are kept in memory alone.
     """
-    store = stages_of(material, recipe) if stages is None else stages
+    store = stages_of(material, recipe) if store is None else store
     short = ShortClasses.of(material.train, distiller, recipe.ipc, short_class)  # teachers see no repeated image
     distilled = short.cut(distiller(short.repeated(material), store, recipe.ipc, recipe.seed))
     distilled = distilled._replace(figures={**distilled.figures, **(figures or {})}, teachers=store.brought())

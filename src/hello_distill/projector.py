@@ -241,7 +241,7 @@ def fit_projector(
     model = to_fit(start, earlier)
     match = matching_loss if spec.match == "logits" else probability_loss
     _fit(model, data, teacher, match(spec.weight), spec, seed, what)
-    return as_fitted(model, earlier)
+    return fitted_adapter(model, earlier)
 
 
 def untrained(
@@ -352,9 +352,12 @@ def restore(start: Projector, adapter: Adapter) -> Projector:
 def to_fit(start: Projector, adapter: Adapter) -> Projector:
     """A copy of `start` whose adapted weights are sums with LoRA's products, which alone want gradients.
 
-    Its answers and gradients are `with_adapter`'s but for rounding, in fewer steps (`training.lowrank`).
+    Its answers and gradients are `with_adapter`'s but for rounding, in fewer steps (`training.lowrank`). Raises
+    KeyError if a matrix is missing or unknown.
     """
-    model = copy.deepcopy(start)
+    if unknown := set(adapter.matrices) ^ {key for keys in _places(adapter).values() for key in keys}:
+        raise KeyError(f"{sorted(unknown)[:3]}")
+    model = copy.deepcopy(start).requires_grad_(False)
     model.scale = adapter.scale
     scales = fold_norms(model.visual)
     for name, keys in _places(adapter).items():
@@ -363,7 +366,7 @@ def to_fit(start: Projector, adapter: Adapter) -> Projector:
     return model
 
 
-def as_fitted(model: Projector, adapter: Adapter) -> Adapter:
+def fitted_adapter(model: Projector, adapter: Adapter) -> Adapter:
     """The adapter with the matrices that a fit has given the model of `to_fit`, in float32 on the CPU."""
     matrices = {}
     for name, keys in _places(adapter).items():
@@ -381,7 +384,7 @@ def _places(adapter: Adapter) -> dict[str, tuple[str, str]]:
 
 
 def with_adapter(start: Projector, adapter: Adapter) -> PeftModel:
-    """A copy of `start` with the adapter beside its weights, at the adapter's scale: it can be fitted further.
+    """A copy of `start` with the adapter beside its weights, at the adapter's scale, as peft has it: to be merged.
 
     Raises KeyError if a matrix is missing or unknown.
     """

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hello_distill.data.images import ImageSet
 from hello_distill.format.specs import Augment, Queries
-from hello_distill.projector import Adapter, Projector, as_fitted, restore, to_fit
+from hello_distill.projector import Adapter, Projector, fitted_adapter, restore, to_fit
 from hello_distill.system import distributed
 from hello_distill.training.epoch import EpochBatches
 from hello_distill.training.fit import fit
@@ -95,7 +95,7 @@ def fit_queries(
         views = EpochBatches(images, augment, optim.batch_size, number * ROUND + seed, teacher, batches)
         fit(model, views, batches, matching_loss(queries.weight), optim, seed, what=f"queries, round {number}")
         steps += optim.epochs * batches
-        return as_fitted(model, best)
+        return fitted_adapter(model, best)
 
     best, errors = in_rounds(adapter, fitted, measured, queries.rounds, queries.gain, "queries")
     return best, {"errors": errors, "steps": steps}

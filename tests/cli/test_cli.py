@@ -275,7 +275,7 @@ def test_an_output_folder_that_exists_is_left_as_it_is(
         ("!!python/object/apply:os.getcwd []", "cannot be read"),
         ("[" * 10_000, "cannot be read"),
         ("ipc: 2024-99-99", "cannot be read"),
-        ("teachers: {weak_epochs: [999]}", "teachers.weak_epochs (999,) must be epochs between 1 and 10"),
+        ("teachers: {weak_epochs: [999]}", "teachers.weak_epochs (999,) must be epochs between 1 and 5"),
         ("student: {network: resnet81}", "unknown network 'resnet81': did you mean 'resnet18'"),
         ("teachers: {network: resnet81}", "unknown network 'resnet81'"),
         ("[1, 2]", "must hold fields of a recipe"),

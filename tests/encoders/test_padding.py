@@ -10,16 +10,18 @@ from torch import Tensor, nn
 from hello_distill.encoders.padding import SameConv2d, with_same_padding
 
 
-@pytest.mark.parametrize("side", [8, 7])
+@pytest.mark.parametrize("sides", [(8, 8), (7, 7), (8, 7)])
 @pytest.mark.parametrize(
-    ("kernel", "stride", "groups"), [(3, 2, 1), (3, 2, 6), (5, 2, 6), (7, 2, 3), (4, 2, 1), (3, 1, 6)]
+    ("kernel", "stride", "groups"), [(3, 2, 1), (3, 2, 6), (5, 2, 6), (7, 2, 3), (4, 2, 1), (1, 2, 1), (3, 1, 6)]
 )
-def test_sums_and_gradients_are_those_of_the_padded_copy(side: int, kernel: int, stride: int, groups: int) -> None:
+def test_sums_and_gradients_are_those_of_the_padded_copy(
+    sides: tuple[int, int], kernel: int, stride: int, groups: int
+) -> None:
     torch.manual_seed(0)
     padded = Conv2dSame(6, 12, kernel, stride=stride, groups=groups).double()
 
     def made(layer: nn.Module) -> tuple[Tensor, ...]:
-        images = torch.rand(2, 6, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        images = torch.rand(2, 6, *sides, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         images.requires_grad_()
         layer.zero_grad()
         answer = layer(images)

@@ -19,18 +19,20 @@ from hello_distill.encoders.encoder import Encoder
 from hello_distill.format.specs import Optim
 from hello_distill.labels.projector import HEAD
 from hello_distill.projector import (
+    Adapter,
     ProjectorSpec,
     adapted,
     add_lora,
+    drawn_matrices,
     fit_projector,
     head_rank,
     matching_scale,
     restore,
     text_features,
+    to_fit,
     zero_shot,
 )
 from hello_distill.system.errors import InputError
-from hello_distill.system.machine import seeded
 from hello_distill.teachers import Ensemble
 from hello_distill.training.losses import hard_loss, matching_loss
 from hello_distill.training.networks import IMAGENET_MEAN, build
@@ -237,11 +239,12 @@ def test_stages_before_the_first_lora_cost_no_gradient_and_change_none(tiny: Enc
     spec = ProjectorSpec(encoder_rank=2, skip=r"^conv\d|layer1|downsample")
     start = zero_shot(tiny, ["a", "b", "c"], spec)
     x, target = images(6), torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    names = adapted(tiny, spec)
+    matrices = drawn_matrices(start, names, 2, 2, seed=0)
 
     def gradients(guarded: bool) -> list[Tensor]:
-        with seeded(0):
-            lora = add_lora(copy.deepcopy(start), adapted(tiny, spec), 2, 2)
-        visual = lora.base_model.model.visual
+        model = to_fit(start, Adapter(matrices, matrices, "float32", names, 2, 2, start.scale, True))
+        visual = model.visual
         if guarded:
             plain = visual.layer1.forward
             visual.layer1.forward = torch.no_grad()(lambda features: plain(features))
@@ -249,11 +252,11 @@ def test_stages_before_the_first_lora_cost_no_gradient_and_change_none(tiny: Enc
         saved: list[int] = []
         visual.layer1.register_forward_hook(lambda _, before, after: frozen.extend((*before, after)))
         with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()) or t, lambda t: t):
-            loss = nn.functional.mse_loss(lora(x), target)
+            loss = nn.functional.mse_loss(model(x), target)
         assert len(frozen) == 2 and not any(features.requires_grad for features in frozen)
         assert frozen[0].data_ptr() not in saved and frozen[1].data_ptr() in saved
         loss.backward()
-        return [weight.grad for weight in lora.parameters() if weight.requires_grad]
+        return [weight.grad for weight in model.parameters() if weight.requires_grad]
 
     free, guarded = gradients(False), gradients(True)
     assert all(torch.equal(a, b) for a, b in zip(free, guarded, strict=True))

@@ -37,6 +37,16 @@ def test_a_folded_network_answers_the_same(name: str, side: int, norms: int) -> 
     torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-4 * before.abs().max().item())
 
 
+@pytest.mark.parametrize("affine", [True, False])
+@torch.no_grad()
+def test_what_norms_multiplied_by_is_told(affine: bool) -> None:
+    network = fill(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4, affine=affine))).eval()
+    kernel = network[0].weight.clone()
+    (scale,) = fold_norms(network).values()
+    assert scale.std() > 0
+    torch.testing.assert_close(network[0].weight, scale[:, None, None, None] * kernel)
+
+
 def test_labels_of_a_projector_are_those_of_plain_peft(tiny: Encoder, material: Material) -> None:
     """LoRA merged and norms folded: within 1e-4 of the matrices beside the weights, before labels are rounded."""
     spec = ProjectorSpec(encoder_rank=2, optim=Optim(epochs=2, batch_size=16, lr=5e-3))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+from hello_distill import encoders, projector
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format.specs import Optim
 from hello_distill.projector import (
@@ -13,8 +16,8 @@ from hello_distill.projector import (
     Adapter,
     ProjectorSpec,
     adapted,
-    as_fitted,
     drawn_matrices,
+    fitted_adapter,
     to_fit,
     with_adapter,
     zero_shot,
@@ -30,7 +33,7 @@ RANK, HEAD_RANK, SCALE = 3, 2, 10.0
 def adapter(encoder: Encoder) -> Adapter:
     """One that moves its projector a good way."""
     start = zero_shot(encoder, list("abcd"), ProjectorSpec())
-    names = adapted(encoder, ProjectorSpec())
+    names = adapted(encoder, ProjectorSpec(skip="conv_stem|downsample"))
     generator = torch.Generator().manual_seed(0)
     matrices = {
         name: matrix + 0.1 * torch.randn(matrix.shape, generator=generator)
@@ -43,10 +46,16 @@ def images(count: int) -> Tensor:
     return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def test_answers_and_gradients_are_those_of_plain_peft(tiny: Encoder) -> None:
-    start, made = zero_shot(tiny, list("abcd"), ProjectorSpec()), adapter(tiny)
+@pytest.mark.parametrize("kind", ["tiny", "lite", "not folded"])
+def test_answers_and_gradients_are_those_of_plain_peft(
+    tiny: Encoder, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = encoders.load("lite", 32) if kind == "lite" else tiny
+    if kind == "not folded":
+        monkeypatch.setattr(projector, "fold_norms", lambda network: {})
+    start, made = zero_shot(encoder, list("abcd"), ProjectorSpec()), adapter(encoder)
     plain, ours = with_adapter(start, made).double(), to_fit(start, made).double()
-    assert has_norms(plain) and not has_norms(ours)
+    assert has_norms(plain) and has_norms(ours) == (kind == "not folded")
     answers = [model(images(5)) for model in (plain, ours)]
     torch.testing.assert_close(*answers, rtol=1e-6, atol=1e-6 * answers[0].abs().max().item())
     for answer in answers:
@@ -56,7 +65,7 @@ def test_answers_and_gradients_are_those_of_plain_peft(tiny: Encoder) -> None:
     assert len(factors) == len(expected) == len(made.matrices)
     for factor in factors:
         factor.data = factor.grad.float()
-    gradients = as_fitted(ours, made).matrices
+    gradients = fitted_adapter(ours, made).matrices
     assert list(gradients) == sorted(expected) and all(name.startswith(PEFT) for name in gradients)
     for name, gradient in gradients.items():
         assert gradient.abs().max() > 0
@@ -81,7 +90,15 @@ def test_a_fit_ends_where_that_of_plain_peft_ends(tiny: Encoder, name: str) -> N
 def test_what_was_not_fitted_comes_back_as_it_was(tiny: Encoder) -> None:
     start, made = zero_shot(tiny, list("abcd"), ProjectorSpec()), adapter(tiny)
     model = to_fit(start, made)
-    fitted = as_fitted(model, made)
+    fitted = fitted_adapter(model, made)
     assert fitted.fingerprint() == made.fingerprint()
     next(p for p in model.parameters() if p.requires_grad).data.add_(1)
     assert fitted.fingerprint() == made.fingerprint() == adapter(tiny).fingerprint()
+
+
+def test_matrices_that_do_not_belong_are_refused(tiny: Encoder) -> None:
+    start, made = zero_shot(tiny, list("abcd"), ProjectorSpec()), adapter(tiny)
+    name = next(iter(made.matrices))
+    for matrices in ({**made.matrices, "more": torch.zeros(1)}, {k: v for k, v in made.matrices.items() if k != name}):
+        with pytest.raises(KeyError, match="more" if "more" in matrices else name.replace(".", "\\.")):
+            to_fit(start, replace(made, matrices=matrices))

@@ -21,8 +21,8 @@ class SameConv2d(Conv2dSame):
 
     def _halves(self, x: Tensor) -> bool:
         rows, columns = self.kernel_size
-        plain = self.stride == (2, 2) and self.dilation == (1, 1) and rows == columns and rows % 2 == 1
-        return plain and x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
+        plain = self.stride == (2, 2) and self.dilation == (1, 1) and rows == columns
+        return plain and rows > 1 and rows % 2 == 1 and x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
 
 
 def with_same_padding(network: nn.Module) -> nn.Module:

@@ -88,8 +88,8 @@ class Optim:
     lr: NotNegative = 1e-3
     """Learning rate at the start (after the warm-up)."""
     name: Literal["adamw", "sgd", "muon"] = "adamw"
-    """Optimiser. Muon (as `training/muon.py` has it) needs fewer steps. Each costs more, most so for wide networks and
-    small batches: it suits LoRA and small ConvNets."""
+    """Optimiser. Muon (as `training/muon.py` has it) needs fewer steps. Each costs more, most so for wide networks in
+    small batches."""
     weight_decay: NotNegative = 0.01
     """Decoupled for AdamW and Muon, added to gradients for SGD."""
     decayed: Literal["matrices", "all"] = "matrices"

@@ -27,7 +27,7 @@ from hello_distill.teachers import TeacherSpec
 
 
 def rates(*chosen: float) -> tuple[dict[str, Any], ...]:
-    """Trials of the student's learning rate."""
+    """Trials of a learning rate."""
     return tuple({"lr": lr} for lr in chosen)
 
 
@@ -164,7 +164,7 @@ def small() -> Comparison:
 def many() -> Comparison:
     """Two hundred classes of 32 pixels (Tiny-ImageNet reduced to them), where stored labels outweigh a projector.
 
-        hello-distill compare DATA --recipe many --ipc 1 10 --out results/tiny-varied.json
+        hello-distill compare DATA --recipe many --ipc 1 10 --out results/tiny-muon.json
 
     As `small`, with half of the training images, three epochs of teachers, and 2,000 steps of students; without
     SRe2L and G_VBSM, whose recovery of 2,000 images is hours on two cores. Two trials of half that length: of soft
@@ -195,13 +195,13 @@ def many() -> Comparison:
 def photographs() -> Comparison:
     """Ten classes of photographs at 64 pixels, ResNet-18 as teacher and student: nearest to the paper's own regime.
 
-        hello-distill compare DATA --recipe photographs --out results/photographs.json
+        hello-distill compare DATA --recipe photographs --out results/photographs-muon.json
 
     The recipe `cpu` at IPC 10 for all: its teachers and its projector. RDED has single crops, as its code has them for
-    images of 64 pixels, and HeLlO `cpu`'s images. Tuned on held-out training images: the students' rate, loss,
-    temperature and beta, by four trials each of half their length. `cpu`'s rank and whom its query fitting imitates
-    were chosen on these held-out images, too, which is more care than RDED had. The offline encoder knows the labels of
-    Imagenette; `rded-encoder` is HeLlO's equal in that.
+    images of 64 pixels, and HeLlO `cpu`'s images. Tuned on held-out training images: the students' rate under hard
+    labels, their loss, temperature and beta under soft ones, by four trials each of half their length. `cpu`'s rank and
+    whom its query fitting imitates were chosen on these held-out images, too, which is more care than RDED had. The
+    offline encoder knows the labels of Imagenette; `rded-encoder` is HeLlO's equal in that.
     """
     base = cpu(10)
     hello = base.distiller

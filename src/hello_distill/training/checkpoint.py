@@ -89,7 +89,7 @@ class Checkpoint:
         scope = _scope.get()
         self.file = scope.file() if scope else None
         self.what = what
-        self.identity = hashlib.sha256(repr([what, *identity]).encode()).hexdigest()
+        self.identity = hashlib.sha256(repr([what, *identity, *trained_state(model)]).encode()).hexdigest()
         self.model = model
         self.optimiser = optimiser
         self.kept = kept

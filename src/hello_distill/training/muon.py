@@ -2,7 +2,8 @@
 
 Of K. Jordan and others (2024, https://kellerjordan.github.io/posts/muon), with steps as large as AdamW's, so that one
 rate serves both (J. Liu and others, arXiv 2502.16982, section 2.2). Ours and not PyTorch's, which takes matrices alone,
-no kernels, and computes in bfloat16; and all matrices of one smaller side go through the iteration at once.
+no kernels, and computes in bfloat16; and all go through the iteration at once, wide ones in blocks of rows, each of
+which has its own singular values.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _is_matrix(parameter: Tensor) -> bool:
 
 
 def orthogonalised(matrices: Sequence[Float[Tensor, "_ _"]]) -> list[Float[Tensor, "_ _"]]:
-    """Matrices with the same singular vectors, and singular values near to 1.
+    """Matrices whose blocks of `ROWS` rows have the same singular vectors, and singular values near to 1.
 
     The iteration X <- (a + b XX' + c XX'XX') X multiplies X by polynomials in XX', so that it is made on that alone.
     """

@@ -11,7 +11,7 @@ from hello_distill.distillers.rded import Patches
 from hello_distill.distillers.recipe import Recipe
 from hello_distill.experiments.grid import Comparison, Contender
 from hello_distill.experiments.study import Study
-from hello_distill.format.specs import Queries
+from hello_distill.format.specs import Optim, Queries
 from hello_distill.recipes.baselines import SINGLE
 from hello_distill.recipes.hello import hello_small
 
@@ -44,7 +44,7 @@ def small() -> Recipe:
     method = replace(method, patches=SINGLE)
     optim = replace(recipe.teachers.optim, epochs=20, name="adamw")
     teachers = replace(recipe.teachers, network=NETWORK, weak_epochs=(8, 14, 20), optim=optim)
-    student = replace(recipe.student, network=NETWORK, optim=replace(recipe.student.optim, name="adamw"))
+    student = replace(recipe.student, network=NETWORK, optim=Optim(epochs=300, batch_size=20))
     return replace(recipe, train_limit=10_000, teachers=teachers, distiller=method, student=student)
 
 
