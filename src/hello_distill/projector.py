@@ -33,8 +33,8 @@ from hello_distill.training.lowrank import add_low_rank, low_rank
 from hello_distill.types import Classifier, Features, Images, Logits
 from hello_distill.views import whole
 
-PEFT = "base_model.model"
-"""What peft calls the model that it adapts."""
+PEFT_PREFIX = "base_model.model"
+"""Of the names of what peft adapts."""
 
 
 @dataclass(frozen=True)
@@ -380,7 +380,7 @@ def fitted_adapter(model: Projector, adapter: Adapter) -> Adapter:
 def _places(adapter: Adapter) -> dict[str, tuple[str, str]]:
     """Names of the adapted layers, with those that peft gives their factors A and B."""
     layers = [*(f"visual.{name}" for name in adapter.convolutions), HEAD]
-    return {name: (f"{PEFT}.{name}.lora_A.weight", f"{PEFT}.{name}.lora_B.weight") for name in layers}
+    return {name: (f"{PEFT_PREFIX}.{name}.lora_A.weight", f"{PEFT_PREFIX}.{name}.lora_B.weight") for name in layers}
 
 
 def with_adapter(start: Projector, adapter: Adapter) -> PeftModel:

@@ -24,7 +24,7 @@ from conftest import TINY_CLIP
 from hello_distill import encoders
 from hello_distill.encoders import lite, openclip
 from hello_distill.encoders.encoder import Encoder
-from hello_distill.encoders.padding import SameConv2d
+from hello_distill.encoders.padding import UncopiedConv2dSame
 from hello_distill.projector import ProjectorSpec, adapted, add_lora, zero_shot
 from hello_distill.system.errors import InputError, MachineError
 from hello_distill.teachers import check_network
@@ -55,7 +55,7 @@ def test_lite_features_and_text_have_one_width(offline: Encoder) -> None:
 
 def test_lite_pads_its_five_strided_convolutions_without_a_copy(offline: Encoder) -> None:
     kinds = [type(module) for module in offline.visual.modules()]
-    assert kinds.count(SameConv2d) == 5
+    assert kinds.count(UncopiedConv2dSame) == 5
     assert Conv2dSame not in kinds
 
 

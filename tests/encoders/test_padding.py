@@ -7,7 +7,7 @@ import torch
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from hello_distill.encoders.padding import SameConv2d, with_same_padding
+from hello_distill.encoders.padding import UncopiedConv2dSame, without_padded_copies
 
 
 @pytest.mark.parametrize("sides", [(8, 8), (7, 7), (8, 7)])
@@ -29,7 +29,7 @@ def test_sums_and_gradients_are_those_of_the_padded_copy(
         return answer, images.grad, *[parameter.grad.clone() for parameter in layer.parameters()]
 
     plain = made(padded)
-    same = with_same_padding(nn.Sequential(padded))
-    assert type(same[0]) is SameConv2d
+    same = without_padded_copies(nn.Sequential(padded))
+    assert type(same[0]) is UncopiedConv2dSame
     for ours, reference in zip(made(same), plain, strict=True):
         torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)

@@ -12,7 +12,7 @@ from hello_distill import encoders, projector
 from hello_distill.encoders.encoder import Encoder
 from hello_distill.format.specs import Optim
 from hello_distill.projector import (
-    PEFT,
+    PEFT_PREFIX,
     Adapter,
     ProjectorSpec,
     adapted,
@@ -66,7 +66,7 @@ def test_answers_and_gradients_are_those_of_plain_peft(
     for factor in factors:
         factor.data = factor.grad.float()
     gradients = fitted_adapter(ours, made).matrices
-    assert list(gradients) == sorted(expected) and all(name.startswith(PEFT) for name in gradients)
+    assert list(gradients) == sorted(expected) and all(name.startswith(PEFT_PREFIX) for name in gradients)
     for name, gradient in gradients.items():
         assert gradient.abs().max() > 0
         torch.testing.assert_close(gradient, expected[name].float(), rtol=1e-4, atol=1e-4 * gradient.abs().max().item())

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hello_distill.encoders.encoder import Encoder, Weights, frozen
-from hello_distill.encoders.padding import with_same_padding
+from hello_distill.encoders.padding import without_padded_copies
 from hello_distill.format.fields import LARGEST_SIDE
 from hello_distill.system import publishing
 from hello_distill.system.cache import once
@@ -60,7 +60,7 @@ def load(size: int | None) -> Encoder:
     network.classifier = Offset(offset)
     return Encoder(
         name="lite",
-        visual=frozen(with_same_padding(network)),
+        visual=frozen(without_padded_copies(network)),
         encode_text=_TextTower(text_file.parent, rows, weights),
         size=size,
         width=WIDTH,

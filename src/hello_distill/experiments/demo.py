@@ -86,12 +86,12 @@ def _rows(students: Mapping[str, Artifact], test: ImageSet, checkpoints: Path) -
     return rows
 
 
-def _projected(random: Path, out: Path, recipe: Recipe, stages: Stages) -> Path:
+def _projected(random: Path, out: Path, recipe: Recipe, store: Stages) -> Path:
     """Random images with the labels of a projector that was fitted on views of them, as that of the distilled ones."""
     spec, artifact = recipe.distiller.projector_spec, load(random, "hard")
     assert spec is not None
     kind = wanted("projector", precision=spec.precision)
-    labels = label_source(artifact, kind.trained(artifact, stages, stages, spec), kind)
+    labels = label_source(artifact, kind.trained(artifact, store, store, spec), kind)
     return save_relabelled(random, labels, artifact.student, out)
 
 

@@ -172,7 +172,8 @@ def hello_small() -> Recipe:
     fitted for 1,400 steps at least and 5,600 at most: results/lengths_cifar10.json shows what shorter ones cost, by
     AdamW, and that query fitting adds nothing to it. The weak teachers' epochs are one choice for all images per class,
     so that `compare` trains one projector; `paper` and `cpu` choose them by IPC. Muon trains the students: of a
-    narrower network it did better in half of the epochs than AdamW in all (results/students_cifar10.json).
+    narrower network it did better in half of the epochs than AdamW in all, of which there is one seed
+    (results/students_cifar10.json).
     """
     return Recipe(
         max_side=32,

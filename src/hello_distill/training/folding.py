@@ -13,9 +13,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hello_distill.encoders.padding import SameConv2d
+from hello_distill.encoders.padding import UncopiedConv2dSame
 
-CONVOLUTIONS = (nn.Conv2d, Conv2dSame, SameConv2d)
+CONVOLUTIONS = (nn.Conv2d, Conv2dSame, UncopiedConv2dSame)
 """What is folded into. Not whatever derives from them: that may do more to its weights than convolve with them."""
 NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 """What is folded. timm's carries an activation, which stays in its place."""

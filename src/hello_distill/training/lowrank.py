@@ -28,10 +28,10 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(layer: nn.Module, a: Tensor, b: Tensor, scale: Float[Tensor, "out"] | None = None) -> None:
-    """Make a layer's weight, in place, its own plus B A, which want gradients; copies of these, where the layer is."""
+    """Add B A to a layer's weight, in place: copies of A and B on the layer's device, as parameters to be trained."""
     device = next(layer.parameters()).device
-    low_rank = LowRank(a.to(device, copy=True), b.to(device, copy=True), scale)
-    parametrize.register_parametrization(layer, "weight", low_rank)
+    factors = LowRank(a.to(device, copy=True), b.to(device, copy=True), scale)
+    parametrize.register_parametrization(layer, "weight", factors)
 
 
 def low_rank(layer: nn.Module) -> LowRank:
