@@ -51,6 +51,12 @@ def test_within_a_twentieth_where_accuracies_are_low() -> None:
     assert deciding(ways, None) == ways[1:], "those below 8.1 are far"
 
 
+def test_the_best_of_those_that_take_as_few_bytes() -> None:
+    ways = [way(100, 50.0), way(400, 60.0), way(419, 60.5), way(421, 60.9)]
+    assert recommended(ways, None) is ways[2], "a twentieth more, and no further"
+    assert recommended(ways, 410) is ways[1]
+
+
 def test_further_students_are_of_ways_that_the_recommendation_hangs_on() -> None:
     ways = [way(100, 57.9), way(150, 58.1), way(160, 59.1), way(170, 59.9), way(300, 60.0), way(400, 59.9)]
     assert recommended(ways, None) is ways[2]

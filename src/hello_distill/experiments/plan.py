@@ -3,8 +3,8 @@
 All students train for as many steps, on the same images, and are tested on images that were held out; the test split is
 not looked at. Teachers have half of their steps, projectors half of one round of each kind, and Eq. 7 moves no image.
 Labels that differ by less than a hundredth share their students, and only ways that the recommendation hangs on have
-students of all seeds. Of the ways within a margin of the best that which takes the fewest bytes in all is recommended;
-`distill --labels PLAN` makes it, by all of the recipe.
+students of all seeds. Of the ways within a margin of the best that which takes the fewest bytes in all is recommended,
+or the best of those that take hardly more; `distill --labels PLAN` makes it, by all of the recipe.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ from hello_distill.training.scores import top1
 MARGIN, SHARE = 1.0, 0.05
 """Two ways are as good as each other within so many points of top-1, and within this share of the better one, since
 short students of many classes lie close together: ours."""
+NEAR = 0.05
+"""Two ways take as many bytes as each other within this share of the fewer, images included: ours. Short students lie
+closer together than long ones, so that a point between them is not given away for a hundredth of the bytes."""
 FAR = 2
 """Margins below the best, from which on a light way has no students of other seeds: ours."""
 SAME = 0.01
@@ -257,10 +260,13 @@ def _makers(recipe: Recipe) -> set[str | None]:
 
 
 def recommended(ways: Sequence[Way], limit: int | None) -> Way:
-    """Of the ways that fit, and are within `margin` of the best of these, that with the fewest bytes."""
+    """Of the ways that fit, and are within `margin` of the best of these, the best that takes the fewest bytes or `NEAR`
+    as few."""
     fitting = _fitting(ways, limit)
     best = max(way.top1.mean for way in fitting)
-    return min((way for way in fitting if way.top1.mean >= best - margin(best)), key=lambda way: way.total)
+    good = [way for way in fitting if way.top1.mean >= best - margin(best)]
+    light = min(way.total for way in good) * (1 + NEAR)
+    return max((way for way in good if way.total <= light), key=lambda way: (way.top1.mean, -way.total))
 
 
 def margin(best: float) -> float:
