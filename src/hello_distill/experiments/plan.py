@@ -260,8 +260,8 @@ def _makers(recipe: Recipe) -> set[str | None]:
 
 
 def recommended(ways: Sequence[Way], limit: int | None) -> Way:
-    """Of the ways that fit, and are within `margin` of the best of these, the best that takes the fewest bytes or `NEAR`
-    as few."""
+    """Of the ways that fit, and are within `margin` of the best of these, the best that takes as few bytes, by `NEAR`,
+    as the lightest."""
     fitting = _fitting(ways, limit)
     best = max(way.top1.mean for way in fitting)
     good = [way for way in fitting if way.top1.mean >= best - margin(best)]

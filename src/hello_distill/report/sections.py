@@ -174,8 +174,8 @@ def plan(file: str, result: Plan) -> Section:
     notes = [
         f"n students of {result.steps} steps, tested on {result.held_images} held-out training images. Of what "
         "comes within a point of the best, and within a twentieth of its accuracy, the fewest bytes are recommended, "
-        "or the best that takes no more than a twentieth above them: `ship`; `front` is what nothing beats in one without losing in the other. In all are images and labels; "
-        "public weights are not shipped.",
+        "or the best that takes no more than a twentieth above them: `ship`; `front` is what nothing beats in one "
+        "without losing in the other. In all are images and labels; public weights are not shipped.",
     ]
     title = f"What to ship of {result.data} at {result.ipc} images per class"
     about = {"seconds": result.seconds} if result.seconds else {}
