@@ -23,8 +23,8 @@ from hello_distill.system.machine import cache_folder
 from hello_distill.system.publishing import check_writable
 from hello_distill.teachers import ENCODER, network
 from hello_distill.training.checkpoint import within
-from hello_distill.training.epoch import own_batches
 from hello_distill.training.fit import fit
+from hello_distill.training.folding import folded
 from hello_distill.training.networks import build
 from hello_distill.training.scores import in_precision, percent, top1
 from hello_distill.training.training_set import TrainingSet
@@ -80,20 +80,18 @@ def train_student(training: TrainingSet, test: ImageSet, seed: int, held: ImageS
     what, steps = f"student, seed {seed}", num_batches(len(data), spec.optim.batch_size)
 
     def seen() -> Classifier:
-        return in_precision(student.eval(), spec.optim.precision)
+        return in_precision(folded(student), spec.optim.precision)
 
     def test_student(epoch: int) -> None:
         if epoch in spec.tested_epochs() and (accuracy := top1(seen(), test)) is not None:
             accuracies[str(epoch)] = torch.tensor(accuracy, dtype=torch.float64)
             context.curves(what).add_scalar("top1", accuracy, epoch * steps)
 
-    def batch(view: View, part: slice) -> Batch:
-        if spec.double_forward:
-            move_statistics(student, data, view, part)
-        return training.batch(view, part)
-
     def epoch_of(epoch: int, first: int) -> Iterator[tuple[Rows, Batch]]:
-        return own_batches(training.views(spec.optim.batch_size, epoch, seed), batch, first)
+        for view, batch in training.batches(epoch=epoch, seed=seed, first=first):
+            if spec.double_forward:
+                move_statistics(student, data, view, distributed.part(len(view.rows)))
+            yield view.rows, batch
 
     fit(student, epoch_of, steps, training.student_loss(), spec.optim, seed, test_student, what, accuracies)
     by_epoch = {int(epoch): accuracy.item() for epoch, accuracy in accuracies.items()}

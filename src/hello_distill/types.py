@@ -75,7 +75,7 @@ class LabelSource(Protocol):
     side: int | None = None
     """Height and width in pixels of the images that it was trained on, where it labels no others."""
     by_image: bool = False
-    """Whether a label depends on its image alone, so that parts of a batch may be labelled apart."""
+    """Whether a label depends on its image alone: a part of a batch may be labelled, and several batches at once."""
 
     def views(self, epoch: int, sampled: Iterable[View]) -> Iterable[View]:
         """The views of an epoch: the sampled ones, unless views are stored with the labels."""
@@ -90,7 +90,7 @@ class LabelSource(Protocol):
         return self
 
     def __call__(self, images: Images, view: View) -> Logits:
-        """Labels (b c) of the rendered images (b 3 h w) of a view; with `by_image` they may be a part of its images."""
+        """Labels (b c) of the rendered images (b 3 h w) of a view; with `by_image` they may be any of any views."""
         ...
 
     def __getstate__(self) -> Any:

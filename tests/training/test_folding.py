@@ -14,7 +14,8 @@ from hello_distill.encoders.encoder import Encoder
 from hello_distill.format.specs import Optim
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
 from hello_distill.projector import ProjectorSpec, fit_projector, with_adapter, zero_shot
-from hello_distill.training.folding import fold_norms, has_norms
+from hello_distill.teachers import Ensemble
+from hello_distill.training.folding import fold_norms, folded, has_norms
 from hello_distill.training.networks import build
 from hello_distill.views import render, sample_views
 
@@ -35,6 +36,18 @@ def test_a_folded_network_answers_the_same(name: str, side: int, norms: int) -> 
     assert len(fold_norms(network.backbone)) == norms and not has_norms(network)
     assert before.std() > 0.01
     torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-4 * before.abs().max().item())
+
+
+@torch.no_grad()
+def test_a_folded_copy_of_an_ensemble_leaves_its_members_alone() -> None:
+    members = [fill(build("convnet2_w8", 4, 32, seed)) for seed in (0, 1)]
+    ensemble, x = Ensemble(members), images(4, 32)
+    before = ensemble(x)
+    quick = folded(ensemble.train())
+    assert has_norms(ensemble) and not has_norms(quick) and not torch.equal(quick(x), quick(x.flip(0)))
+    torch.testing.assert_close(quick(x), before, rtol=1e-4, atol=1e-4 * before.abs().max().item())
+    plain = nn.Sequential(nn.Flatten(), nn.Dropout())
+    assert folded(plain) is plain and not plain.training
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -94,6 +107,15 @@ class Scaled(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._conv_forward(x, self.weight / self.weight.norm(), self.bias)
+
+
+@torch.no_grad()
+def test_parts_of_what_cannot_be_traced_are_folded() -> None:
+    network = fill(nn.Sequential(ByValue(True), nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)))).eval()
+    x = images(4, 8)
+    before = network(x)
+    assert list(fold_norms(network)) == ["1.0"] and has_norms(network[0])
+    torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()

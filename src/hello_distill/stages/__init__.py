@@ -52,6 +52,7 @@ from hello_distill.teachers import (
     weights_bytes,
     with_network,
 )
+from hello_distill.training.folding import folded
 from hello_distill.training.own import OwnTeacher, open_teachers
 from hello_distill.training.rounds import described, in_rounds
 from hello_distill.training.scores import Faithfulness, in_precision, percent, top1
@@ -234,7 +235,7 @@ class Stages:
         needed = 4 * lora_numbers(encoder, spec, len(start.label_head.weight))
 
         def compute() -> Computed:
-            ensemble = Ensemble([*self.teachers().ensemble.members], spec.match)  # of the spec's own mean
+            ensemble = folded(Ensemble([*self.teachers().ensemble.members], spec.match))  # of the spec's own mean
             first = untrained(start, encoder, data, ensemble, spec, self.seed) if earlier is None else earlier
 
             def fitted(number: int, best: Adapter) -> Adapter:
@@ -256,7 +257,7 @@ class Stages:
         errors = facts.pop("errors")
         return Adapter(matrices, matrices, "float32", **{**facts, "convolutions": tuple(facts["convolutions"])}), errors
 
-    def _judged(self, start: Projector, ensemble: Ensemble) -> Callable[[Adapter], Faithfulness]:
+    def _judged(self, start: Projector, ensemble: Classifier) -> Callable[[Adapter], Faithfulness]:
         """How near an adapter's labels are to the weak teachers' on views, as students draw them, of images that it
         was not fitted on; of training images where none are held out."""
         judged = self.material.held if len(self.material.held) else self.material.train
@@ -273,7 +274,7 @@ class Stages:
             return adapter
 
         def compute() -> Computed:
-            teacher = getattr(self.teachers(), queries.target)
+            teacher = folded(getattr(self.teachers(), queries.target))
             refitted, facts = fit_queries(fitted.start, adapter, images, teacher, queries, self.augment, self.seed)
             return refitted.matrices, facts
 

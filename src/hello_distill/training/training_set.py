@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from hello_distill.data.images import ImageSet
+from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import StudentSpec
+from hello_distill.system import distributed
 from hello_distill.system.distributed import EVERY
 from hello_distill.system.errors import InputError
 from hello_distill.training.losses import (
@@ -19,6 +26,10 @@ from hello_distill.training.losses import (
 )
 from hello_distill.types import Batch, LabelSource, View
 from hello_distill.views import mixed_targets, render, sample_views
+
+AT_ONCE = 32
+"""Images that a network labels in one go at least: ours. On a CPU an image takes longer where fewer than 16 come at once,
+since PyTorch has another kernel for their convolutions of one pixel."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +64,46 @@ class TrainingSet:
         sampled = sample_views(len(self.data), self.data.side, batch_size, self.student.augment, seed, epoch)
         return self.labels.views(epoch, sampled)
 
+    def batches(
+        self, batch_size: int | None = None, epoch: int = 0, seed: int = 0, first: int = 0
+    ) -> Iterator[tuple[View, Batch]]:
+        """This process's part of each batch of an epoch, from batch `first` on, with the whole batch's view.
+
+        Small batches are labelled some at once: the same ones wherever an epoch is begun, so that labels are the same.
+        """
+        views = self.views(batch_size, epoch, seed)
+        together = self._together(self.student.optim.batch_size if batch_size is None else batch_size)
+        skipped = first % together
+        left = islice(views, first - skipped, None)
+        while group := list(islice(left, together)):
+            yield from zip(group[skipped:], self._labelled(group)[skipped:], strict=True)
+            skipped = 0
+
     def batch(self, view: View, part: slice = EVERY) -> Batch:
         """The rendered images of a view, or of these rows of it, with their labels."""
-        images = render(self.data.images, view, part)
-        aim = view if self.student.ce_target == "mixed" else view._replace(share=1.0)
-        hard = mixed_targets(self.data.targets, aim, len(self.classes))[part]
+        images, hard = render(self.data.images, view, part), self._classes(view)[part]
         if part == EVERY or self.labels.by_image:
             return Batch(images, self.labels(images, view), hard)
         return Batch(images, self.labels(render(self.data.images, view), view)[part], hard)
+
+    def _together(self, batch_size: int) -> int:
+        """Batches that are labelled at once."""
+        return num_batches(AT_ONCE, batch_size) if self.labels.online and self.labels.by_image else 1
+
+    def _labelled(self, views: Sequence[View]) -> list[Batch]:
+        """This process's part of each view, labelled at once where there are several."""
+        parts = [distributed.part(len(view.rows)) for view in views]
+        if len(views) == 1:
+            return [self.batch(views[0], parts[0])]
+        images = [render(self.data.images, view, own) for view, own in zip(views, parts, strict=True)]
+        soft = self.labels(torch.cat(images), views[0]).split([len(rendered) for rendered in images])
+        hard = [self._classes(view)[own] for view, own in zip(views, parts, strict=True)]
+        return list(map(Batch, images, soft, hard))
+
+    def _classes(self, view: View) -> Float[Tensor, "b c"]:
+        """One-hot classes of a view's images, mixed as the students are asked for them."""
+        aim = view if self.student.ce_target == "mixed" else view._replace(share=1.0)
+        return mixed_targets(self.data.targets, aim, len(self.classes))
 
     def student_loss(self) -> Loss:
         """The loss that fits the artefact's labels: logits are matched, probabilities are a CE target."""
@@ -82,16 +125,13 @@ class Loader:
         self.epoch = epoch
         """The epoch that comes next."""
         self.seed = seed
-        self.batches = sum(1 for _ in self._views())
+        self.batches = sum(1 for _ in training.views(batch_size, epoch, seed))
         """Of each epoch."""
 
     def __iter__(self) -> Iterator[Batch]:
-        views = self._views()
+        batches = self.training.batches(self.batch_size, self.epoch, self.seed)
         self.epoch += 1
-        return map(self.training.batch, views)
+        return (batch for _, batch in batches)
 
     def __len__(self) -> int:
         return self.batches
-
-    def _views(self) -> Iterable[View]:
-        return self.training.views(self.batch_size, self.epoch, self.seed)
