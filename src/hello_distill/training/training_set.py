@@ -28,8 +28,8 @@ from hello_distill.types import Batch, LabelSource, View
 from hello_distill.views import mixed_targets, render, sample_views
 
 AT_ONCE = 32
-"""Images that a network labels in one go at least: ours. On a CPU an image takes longer where fewer than 16 come at once,
-since PyTorch has another kernel for their convolutions of one pixel."""
+"""Images that a network labels in one go at least: ours. On a CPU an image takes longer where fewer than 16 come at
+once, since PyTorch has another kernel for their convolutions of one pixel."""
 
 
 @dataclass(frozen=True)
