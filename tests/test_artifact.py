@@ -32,7 +32,7 @@ from hello_distill.labels.projector import adapter_config
 from hello_distill.stages import Stages
 from hello_distill.system.errors import ArtifactError, InputError, MachineError
 from hello_distill.system.owners import Owner, seat
-from hello_distill.training import training_set
+from hello_distill.training import together
 from hello_distill.views import whole
 
 
@@ -165,7 +165,7 @@ def test_the_loader_gives_images_labels_and_mixed_classes(artefact: Path) -> Non
     assert not torch.equal(next(iter(opened.loader(batch_size=3, epoch=2))).images, batches[0].images)
 
 
-def test_small_batches_are_labelled_at_once_and_the_same_ones_from_any_on(
+def test_small_batches_are_labelled_in_one_go_always_the_same_ones(
     artefact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight batches of one image, five at once: those of images 0 to 4, and of 5 to 7."""
@@ -178,7 +178,7 @@ def test_small_batches_are_labelled_at_once_and_the_same_ones_from_any_on(
         return projector(images)
 
     monkeypatch.setattr(opened.labels, "projector", counted)
-    monkeypatch.setattr(training_set, "AT_ONCE", 5)
+    monkeypatch.setattr(together, "AT_ONCE", 5)
     epoch = list(opened.batches(batch_size=1, epoch=2))
     assert seen == [5, 3]
     for view, batch in epoch:
@@ -186,8 +186,9 @@ def test_small_batches_are_labelled_at_once_and_the_same_ones_from_any_on(
         assert torch.equal(batch.images, alone.images) and torch.equal(batch.hard, alone.hard)
         torch.testing.assert_close(batch.soft, alone.soft, rtol=0, atol=2e-3)
     for first in range(9):
+        seen.clear()
         rest = list(opened.batches(batch_size=1, epoch=2, first=first))
-        assert len(rest) == 8 - first
+        assert len(rest) == 8 - first and seen == ([5, 3] if first < 5 else [3] if first < 8 else [])
         for (view, batch), (same, again) in zip(epoch[first:], rest, strict=True):
             assert view.key == same.key and torch.equal(batch.soft, again.soft), (
                 "a run that goes on has the same labels"

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from hello_distill.data.images import ImageSet
-from hello_distill.format.sizes import num_batches
 from hello_distill.format.specs import StudentSpec
 from hello_distill.system import distributed
 from hello_distill.system.distributed import EVERY
@@ -24,12 +22,9 @@ from hello_distill.training.losses import (
     soft_loss,
     standardised_loss,
 )
+from hello_distill.training.together import batches_at_once, in_one_go
 from hello_distill.types import Batch, LabelSource, View
 from hello_distill.views import mixed_targets, render, sample_views
-
-AT_ONCE = 32
-"""Images that a network labels in one go at least: ours. On a CPU an image takes longer where fewer than 16 come at
-once, since PyTorch has another kernel for their convolutions of one pixel."""
 
 
 @dataclass(frozen=True)
@@ -69,39 +64,36 @@ class TrainingSet:
     ) -> Iterator[tuple[View, Batch]]:
         """This process's part of each batch of an epoch, from batch `first` on, with the whole batch's view.
 
-        Small batches are labelled some at once: the same ones wherever an epoch is begun, so that labels are the same.
+        Raises InputError as `loader`.
         """
         views = self.views(batch_size, epoch, seed)
-        together = self._together(self.student.optim.batch_size if batch_size is None else batch_size)
-        skipped = first % together
-        left = islice(views, first - skipped, None)
-        while group := list(islice(left, together)):
+        at_once = batches_at_once(self.labels, self.student.optim.batch_size if batch_size is None else batch_size)
+        return self._in_groups(islice(views, first - first % at_once, None), at_once, first % at_once)
+
+    def _in_groups(self, views: Iterator[View], at_once: int, skipped: int) -> Iterator[tuple[View, Batch]]:
+        """The batches of views that are labelled so many at once, without the first few."""
+        while group := list(islice(views, at_once)):
             yield from zip(group[skipped:], self._labelled(group)[skipped:], strict=True)
             skipped = 0
 
     def batch(self, view: View, part: slice = EVERY) -> Batch:
         """The rendered images of a view, or of these rows of it, with their labels."""
-        images, hard = render(self.data.images, view, part), self._classes(view)[part]
+        images, hard = render(self.data.images, view, part), self._one_hot(view)[part]
         if part == EVERY or self.labels.by_image:
             return Batch(images, self.labels(images, view), hard)
         return Batch(images, self.labels(render(self.data.images, view), view)[part], hard)
 
-    def _together(self, batch_size: int) -> int:
-        """Batches that are labelled at once."""
-        return num_batches(AT_ONCE, batch_size) if self.labels.online and self.labels.by_image else 1
-
     def _labelled(self, views: Sequence[View]) -> list[Batch]:
-        """This process's part of each view, labelled at once where there are several."""
+        """This process's part of each of some views, labelled in one go where there are several."""
         parts = [distributed.part(len(view.rows)) for view in views]
         if len(views) == 1:
             return [self.batch(views[0], parts[0])]
-        images = [render(self.data.images, view, own) for view, own in zip(views, parts, strict=True)]
-        soft = self.labels(torch.cat(images), views[0]).split([len(rendered) for rendered in images])
-        hard = [self._classes(view)[own] for view, own in zip(views, parts, strict=True)]
-        return list(map(Batch, images, soft, hard))
+        images = [render(self.data.images, view, part) for view, part in zip(views, parts, strict=True)]
+        hard = [self._one_hot(view)[part] for view, part in zip(views, parts, strict=True)]
+        return list(map(Batch, images, in_one_go(self.labels, images, views), hard))
 
-    def _classes(self, view: View) -> Float[Tensor, "b c"]:
-        """One-hot classes of a view's images, mixed as the students are asked for them."""
+    def _one_hot(self, view: View) -> Float[Tensor, "b c"]:
+        """Classes of a view's images, mixed as students are asked for them."""
         aim = view if self.student.ce_target == "mixed" else view._replace(share=1.0)
         return mixed_targets(self.data.targets, aim, len(self.classes))
 

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from hello_distill.format.kinds import check_stated
 from hello_distill.format.specs import Augment
 from hello_distill.labels.recorded import shard_file
 from hello_distill.system.errors import ArtifactError, InputError
+from hello_distill.training.together import batches_at_once, in_one_go
 from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import check_images, render, sample_views
 
@@ -62,8 +63,25 @@ class Plan:
 
     def labels(self, images: Images, view: View) -> Logits:
         """Labels (b c) of a rendered view, as the codec would give them back."""
-        kept = self.codec.encode(self.source(images, view).cpu())
-        return self.codec.decode(kept, len(self.images.classes)).to(images.device)
+        alone = batches_at_once(self.source, self.batch_size) == 1
+        made = self.source(images, view) if alone else self._made(view.key)
+        return self.codec.decode(self.codec.encode(made.cpu()), len(self.images.classes)).to(images.device)
+
+    def _made(self, number: int) -> Logits:
+        """One batch's labels, made with those of the batches beside it that training online labels in the same go."""
+        at_once = batches_at_once(self.source, self.batch_size)
+        epoch, place = divmod(number, self.per_epoch)
+        first = number - place % at_once
+        if first not in self._last:
+            views = [self.view(n) for n in range(first, min(first + at_once, (epoch + 1) * self.per_epoch))]
+            self._last.clear()
+            self._last[first] = in_one_go(self.source, [render(self.images.images, v) for v in views], views)
+        return self._last[first][number - first]
+
+    @cached_property
+    def _last(self) -> dict[int, list[Tensor]]:
+        """The labels that were made last, by the number of their first batch."""
+        return {}
 
     def size(self) -> int:
         """Bytes of the files that `write` makes."""
@@ -91,7 +109,7 @@ class Plan:
     def _tensors(self, part: range) -> dict[str, Tensor]:
         """The columns of some consecutive batches."""
         views = [self.view(number) for number in part]
-        kept = [self.codec.encode(self.source(render(self.images.images, v), v).cpu()) for v in views]
+        kept = [self.codec.encode(self._made(number).cpu()) for number in part]
         columns = {name: torch.cat([row[name] for row in kept]) for name in kept[0]}
         return {
             **columns,
