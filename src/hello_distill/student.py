@@ -24,7 +24,7 @@ from hello_distill.system.publishing import check_writable
 from hello_distill.teachers import ENCODER, network
 from hello_distill.training.checkpoint import within
 from hello_distill.training.fit import fit
-from hello_distill.training.folding import folded
+from hello_distill.training.folding import without_norms
 from hello_distill.training.networks import build
 from hello_distill.training.scores import in_precision, percent, top1
 from hello_distill.training.training_set import TrainingSet
@@ -80,7 +80,7 @@ def train_student(training: TrainingSet, test: ImageSet, seed: int, held: ImageS
     what, steps = f"student, seed {seed}", num_batches(len(data), spec.optim.batch_size)
 
     def seen() -> Classifier:
-        return in_precision(folded(student), spec.optim.precision)
+        return in_precision(without_norms(student), spec.optim.precision)
 
     def test_student(epoch: int) -> None:
         if epoch in spec.tested_epochs() and (accuracy := top1(seen(), test)) is not None:

@@ -90,7 +90,7 @@ class LabelSource(Protocol):
         return self
 
     def __call__(self, images: Images, view: View) -> Logits:
-        """Labels (b c) of the rendered images (b 3 h w) of a view; with `by_image` they may be any of any views."""
+        """Labels (b c) of the rendered images (b 3 h w) of a view; with `by_image` of several, or a part."""
         ...
 
     def __getstate__(self) -> Any:

@@ -55,6 +55,8 @@ def test_the_best_of_those_that_take_as_few_bytes() -> None:
     ways = [way(100, 50.0), way(400, 60.0), way(419, 60.5), way(421, 60.9)]
     assert recommended(ways, None) is ways[2], "a twentieth more, and no further"
     assert recommended(ways, 410) is ways[1]
+    assert deciding(ways, None) == ways[1:], "what may come to be recommended has further students"
+    assert recommended([way(419, 60.5), way(405, 60.5), way(400, 60.0)], None).total == 405
 
 
 def test_further_students_are_of_ways_that_the_recommendation_hangs_on() -> None:

@@ -15,7 +15,7 @@ from hello_distill.format.specs import Optim
 from hello_distill.labels.sources.projector import ProjectorLabels, describe
 from hello_distill.projector import ProjectorSpec, fit_projector, with_adapter, zero_shot
 from hello_distill.teachers import Ensemble
-from hello_distill.training.folding import fold_norms, folded, has_norms
+from hello_distill.training.folding import fold_norms, has_norms, without_norms
 from hello_distill.training.networks import build
 from hello_distill.views import render, sample_views
 
@@ -39,15 +39,19 @@ def test_a_folded_network_answers_the_same(name: str, side: int, norms: int) -> 
 
 
 @torch.no_grad()
-def test_a_folded_copy_of_an_ensemble_leaves_its_members_alone() -> None:
+def test_a_copy_without_norms_leaves_the_network_alone() -> None:
     members = [fill(build("convnet2_w8", 4, 32, seed)) for seed in (0, 1)]
     ensemble, x = Ensemble(members), images(4, 32)
     before = ensemble(x)
-    quick = folded(ensemble.train())
+    quick = without_norms(ensemble)
     assert has_norms(ensemble) and not has_norms(quick) and not torch.equal(quick(x), quick(x.flip(0)))
     torch.testing.assert_close(quick(x), before, rtol=1e-4, atol=1e-4 * before.abs().max().item())
+    learning = members[0].train()
+    quick = without_norms(learning)
+    assert learning.training and not quick.training
+    torch.testing.assert_close(quick(x), learning.eval()(x), rtol=1e-4, atol=1e-4 * before.abs().max().item())
     plain = nn.Sequential(nn.Flatten(), nn.Dropout())
-    assert folded(plain) is plain and not plain.training
+    assert without_norms(plain) is plain and not plain.training
 
 
 @pytest.mark.parametrize("affine", [True, False])
@@ -102,6 +106,23 @@ class ByValue(Twice):
         return self.norm(self.convolution(x)) if x.mean() > 0 else x
 
 
+class Tied(nn.Module):
+    """One convolution of two names, and a part that is also a part of another; not to be traced if so asked."""
+
+    def __init__(self, by_value: bool) -> None:
+        super().__init__()
+        self.part = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+        self.within = nn.Sequential(nn.Identity(), self.part)
+        self.first = self.second = nn.Conv2d(3, 3, 1)
+        self.norm = nn.BatchNorm2d(3)
+        self.by_value = by_value
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.by_value and x.mean() > 9:
+            return x
+        return self.within(self.norm(self.second(x)))
+
+
 class Scaled(nn.Conv2d):
     """Not a plain convolution, whatever it derives from."""
 
@@ -123,7 +144,8 @@ def test_what_cannot_be_folded_stays_as_it_is() -> None:
     learning = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).train()
     scaled = nn.Sequential(Scaled(3, 3, 1), nn.BatchNorm2d(3)).eval()
     first = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)).eval()
-    for network in (Twice(True).eval(), Twice(False).eval(), ByValue(True).eval(), learning, scaled, first):
+    tied = Tied(False).eval(), Tied(True).eval()
+    for network in (Twice(True).eval(), Twice(False).eval(), ByValue(True).eval(), *tied, learning, scaled, first):
         fill(network)
         before = copy.deepcopy(network.state_dict())
         assert fold_norms(network) == {}

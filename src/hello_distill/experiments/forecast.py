@@ -39,7 +39,9 @@ from hello_distill.system.errors import InputError
 from hello_distill.system.machine import environment, peak_memory
 from hello_distill.system.progress import Stopwatch
 from hello_distill.teachers import Ensemble, train_teachers
+from hello_distill.training.folding import without_norms
 from hello_distill.training.scores import in_precision
+from hello_distill.training.together import batches_at_once
 from hello_distill.training.training_set import TrainingSet
 from hello_distill.types import Classifier, LabelSource
 from hello_distill.views import whole
@@ -214,6 +216,7 @@ def _projector(sample: ImageSet, method: HeLlO, recipe: Recipe, observer: Any, s
     spec, distilled = method.projector, size.classes * size.ipc
     encoder = encoders.load(spec.encoder, spec.size)
     start = zero_shot(encoder, sample.classes, spec).to(sample.images.device)
+    observer = without_norms(observer)
     weak = Ensemble([observer] * len(recipe.teachers.weak_epochs), spec.match)
     first = untrained(start, encoder, sample, weak, replace(spec, scale=1.0), 0)
     short = replace(spec, optim=replace(spec.optim, epochs=1), steps=None)
@@ -284,14 +287,16 @@ def _faithfulness(sample: ImageSet, labeller: Classifier, teacher: Classifier, f
 def _student(sample: ImageSet, recipe: Recipe, labels: LabelSource, size: Size) -> Timed:
     """A student of the recipe, with the artefact's own kind of labels."""
     spec = recipe.student_for(distilled := size.classes * size.ipc)
-    batch = _batches(sample, 1, min(spec.optim.batch_size, distilled))
+    batch_size = min(spec.optim.batch_size, distilled)
+    at_once = batches_at_once(labels, batch_size)
+    batches = _batches(sample, at_once, batch_size)
 
-    def train(steps: int) -> object:
-        short = replace(spec, optim=replace(spec.optim, epochs=steps), evaluations=1)
-        return train_student(TrainingSet(batch, labels, short), sample.rows(torch.arange(0)), 0)
+    def train(epochs: int) -> object:
+        short = replace(spec, optim=replace(spec.optim, epochs=epochs), evaluations=1)
+        return train_student(TrainingSet(batches, labels, short), sample.rows(torch.arange(0)), 0)
 
     with context.stage("a few steps of a student") as stage:
-        seconds = slope(train, FEW, MORE)
+        seconds = slope(train, FEW, MORE) / at_once
         stage.figure = f"{seconds:.3g} s a step"
     steps = spec.optim.epochs * num_batches(distilled, spec.optim.batch_size)
     return _timed(f"a student ({spec.network})", steps, steps, "steps", seconds)

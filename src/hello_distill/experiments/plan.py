@@ -3,8 +3,8 @@
 All students train for as many steps, on the same images, and are tested on images that were held out; the test split is
 not looked at. Teachers have half of their steps, projectors half of one round of each kind, and Eq. 7 moves no image.
 Labels that differ by less than a hundredth share their students, and only ways that the recommendation hangs on have
-students of all seeds. Of the ways within a margin of the best that which takes the fewest bytes in all is recommended,
-or the best of those that take hardly more; `distill --labels PLAN` makes it, by all of the recipe.
+students of all seeds. Of the ways within a margin of the best that with the fewest bytes in all is recommended; of
+several that take as few, by a twentieth, the most accurate. `distill --labels PLAN` makes it, by all of the recipe.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ MARGIN, SHARE = 1.0, 0.05
 short students of many classes lie close together: ours."""
 NEAR = 0.05
 """Two ways take as many bytes as each other within this share of the fewer, images included: ours. Short students lie
-closer together than long ones, so that a point between them is not given away for a hundredth of the bytes."""
+closer together than long ones, so that what lies between them is not given away for so little."""
 FAR = 2
 """Margins below the best, from which on a light way has no students of other seeds: ours."""
 SAME = 0.01
@@ -260,13 +260,21 @@ def _makers(recipe: Recipe) -> set[str | None]:
 
 
 def recommended(ways: Sequence[Way], limit: int | None) -> Way:
-    """Of the ways that fit, and are within `margin` of the best of these, the best that takes as few bytes, by `NEAR`,
-    as the lightest."""
+    """Of the ways that fit, and are within `margin` of the best of these, the most accurate that takes as few bytes, by
+    `NEAR`, as the lightest."""
+    good = _good(ways, limit)
+    return max((way for way in good if way.total <= _light(good)), key=lambda way: (way.top1.mean, -way.total))
+
+
+def _good(ways: Sequence[Way], limit: int | None) -> list[Way]:
     fitting = _fitting(ways, limit)
     best = max(way.top1.mean for way in fitting)
-    good = [way for way in fitting if way.top1.mean >= best - margin(best)]
-    light = min(way.total for way in good) * (1 + NEAR)
-    return max((way for way in good if way.total <= light), key=lambda way: (way.top1.mean, -way.total))
+    return [way for way in fitting if way.top1.mean >= best - margin(best)]
+
+
+def _light(ways: Sequence[Way]) -> float:
+    """Bytes that are as few as those of the lightest way."""
+    return min(way.total for way in ways) * (1 + NEAR)
 
 
 def margin(best: float) -> float:
@@ -275,11 +283,11 @@ def margin(best: float) -> float:
 
 
 def deciding(ways: Sequence[Way], limit: int | None) -> list[Way]:
-    """The best of the ways that fit, the recommended one, and what is lighter than it and `FAR` margins from the best
+    """The best of the ways that fit, and what takes no more than may be recommended and is `FAR` margins from the best
     at most."""
-    best, chosen = max(_fitting(ways, limit), key=lambda way: way.top1.mean), recommended(ways, limit)
+    best, light = max(_fitting(ways, limit), key=lambda way: way.top1.mean), _light(_good(ways, limit))
     least = best.top1.mean - FAR * margin(best.top1.mean)
-    lighter = [way for way in ways if way.total <= chosen.total and way.top1.mean >= least]
+    lighter = [way for way in _fitting(ways, limit) if way.total <= light and way.top1.mean >= least]
     return [way for way in ways if way is best or way in lighter]
 
 

@@ -173,9 +173,9 @@ def plan(file: str, result: Plan) -> Section:
         rows.append(page.row(f"{way.images}, {way.labels}{ranks}", top1, len(top1.runs), *sizes, mark))
     notes = [
         f"n students of {result.steps} steps, tested on {result.held_images} held-out training images. Of what "
-        "comes within a point of the best, and within a twentieth of its accuracy, the fewest bytes are recommended, "
-        "or the best that takes no more than a twentieth above them: `ship`; `front` is what nothing beats in one "
-        "without losing in the other. In all are images and labels; public weights are not shipped.",
+        "comes within a point of the best, and within a twentieth of its accuracy, the fewest bytes are recommended; "
+        "of several ways that take as few, to a twentieth, the most accurate: `ship`. `front` is what nothing beats in "
+        "one without losing in the other. In all are images and labels; public weights are not shipped.",
     ]
     title = f"What to ship of {result.data} at {result.ipc} images per class"
     about = {"seconds": result.seconds} if result.seconds else {}

@@ -52,7 +52,7 @@ from hello_distill.teachers import (
     weights_bytes,
     with_network,
 )
-from hello_distill.training.folding import folded
+from hello_distill.training.folding import without_norms
 from hello_distill.training.own import OwnTeacher, open_teachers
 from hello_distill.training.rounds import described, in_rounds
 from hello_distill.training.scores import Faithfulness, in_precision, percent, top1
@@ -235,7 +235,8 @@ class Stages:
         needed = 4 * lora_numbers(encoder, spec, len(start.label_head.weight))
 
         def compute() -> Computed:
-            ensemble = folded(Ensemble([*self.teachers().ensemble.members], spec.match))  # of the spec's own mean
+            members = [*self.teachers().ensemble.members]
+            ensemble = without_norms(Ensemble(members, spec.match))  # of the spec's own mean
             first = untrained(start, encoder, data, ensemble, spec, self.seed) if earlier is None else earlier
 
             def fitted(number: int, best: Adapter) -> Adapter:
@@ -274,7 +275,7 @@ class Stages:
             return adapter
 
         def compute() -> Computed:
-            teacher = folded(getattr(self.teachers(), queries.target))
+            teacher = without_norms(getattr(self.teachers(), queries.target))
             refitted, facts = fit_queries(fitted.start, adapter, images, teacher, queries, self.augment, self.seed)
             return refitted.matrices, facts
 

@@ -38,11 +38,15 @@ def fold_norms(network: nn.Module) -> dict[str, Tensor]:
     """Fold, in place, every batch normalisation that directly follows a convolution.
 
     Returns what each multiplied its channels by, by the convolution's name. Outputs differ by rounding. The network
-    must be in evaluation mode, where a norm that still learns its statistics is left alone. A network whose course
-    depends on the values in it cannot be traced: of such a one each part is looked at by itself.
+    must be in evaluation mode, where a norm that still learns its statistics is left alone. So are layers that have
+    several names. A network whose course depends on the values in it cannot be traced: of such a one each part is
+    looked at by itself, as if it were called as a whole and in no other way.
     """
     scales = {}
+    shared = _of_several_names(network)
     for convolution, norm in _pairs(network):
+        if {convolution, norm} & shared:
+            continue
         layer, scaled = network.get_submodule(convolution), network.get_submodule(norm)
         assert isinstance(layer, nn.Conv2d) and isinstance(scaled, _BatchNorm)
         scales[convolution] = _scale(scaled)
@@ -51,9 +55,9 @@ def fold_norms(network: nn.Module) -> dict[str, Tensor]:
     return scales
 
 
-def folded(network: nn.Module) -> nn.Module:
-    """What answers as a network does in evaluation mode, by rounding, in less time: a copy with its norms folded; the
-    network itself, in that mode, where it has none."""
+def without_norms(network: nn.Module) -> nn.Module:
+    """What answers as a network does in evaluation mode, but for rounding, in less time: a copy with its norms folded;
+    the network itself, in that mode, where it has none."""
     if not has_norms(network):
         return network.eval()
     copied = copy.deepcopy(network).eval()
@@ -71,6 +75,13 @@ def _scale(norm: _BatchNorm) -> Tensor:
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
     holder, _, last = name.rpartition(".")
     setattr(network.get_submodule(holder), last, module)
+
+
+def _of_several_names(network: nn.Module) -> set[str]:
+    """Names of the modules that a network holds in several places."""
+    named = list(network.named_modules(remove_duplicate=False))
+    times = Counter(id(module) for _, module in named)
+    return {name for name, module in named if times[id(module)] > 1}
 
 
 def _pairs(network: nn.Module) -> list[tuple[str, str]]:
