@@ -34,6 +34,7 @@ from hello_distill.projector import (
 )
 from hello_distill.system.errors import InputError
 from hello_distill.teachers import Ensemble
+from hello_distill.training.folding import fold_norms
 from hello_distill.training.losses import hard_loss, matching_loss
 from hello_distill.training.networks import IMAGENET_MEAN, build
 from hello_distill.views import sample_boxes, whole
@@ -109,12 +110,14 @@ def test_lora_changes_nothing_at_the_start_bit_for_bit(tiny: Encoder) -> None:
 def test_merged_weights_are_theta_plus_a_b(tiny: Encoder, material: Material) -> None:
     start = zero_shot(tiny, material.train.classes, FIT)
     adapter = fit_projector(start, tiny, material.train, teacher(), FIT, seed=0)
-    fitted = restore(start, adapter)
+    fitted, scales = restore(start, adapter), fold_norms(copy.deepcopy(start).visual)
     for layer in (*(f"visual.{name}" for name in adapter.convolutions), HEAD):
         a, b = (adapter.matrices[f"base_model.model.{layer}.lora_{s}.weight"].float() for s in "AB")
         old, new = start.get_submodule(layer).weight, fitted.get_submodule(layer).weight
         product = b.flatten(1) @ a.flatten(1)  # (out r) (r in*k*k)
-        torch.testing.assert_close(new, old + product.view_as(old), atol=1e-6, rtol=1e-5)
+        scale = scales.get(layer.removeprefix("visual."), torch.ones(len(old)))  # of the norm behind it, folded
+        wanted = scale.view(-1, *[1] * (old.ndim - 1)) * (old + product.view_as(old))
+        torch.testing.assert_close(new, wanted, atol=1e-6, rtol=1e-5)
         assert product.abs().max() > 0, layer
 
 
@@ -332,7 +335,7 @@ def test_patches_of_more_crops_than_are_scored_at_once_are_those_of_all_at_once(
 
     spec = Patches(factor=1, crops=5, pool=130)
     made = spec._one_class(data, 0, observer, ipc=3, seed=0)
-    assert batches == [50] * 13
+    assert batches == [32] * 20 + [10]
     draws = np.random.default_rng([0, 2, 0])
     rows = draws.permutation(data.of_class(0).numpy()).repeat(5)
     boxes = sample_boxes(draws, 650, 8, spec.scale, (1.0, 1.0))

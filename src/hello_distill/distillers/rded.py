@@ -25,7 +25,7 @@ from hello_distill.training.scores import batch_size
 from hello_distill.types import Classifier, Images, Pixels, Rows
 from hello_distill.views import crops, sample_boxes
 
-CUT = 500
+CUT = 512
 """So many crops are cut at once."""
 
 

@@ -16,7 +16,6 @@ from hello_distill.format.precision import layout
 from hello_distill.labels.projector import ADAPTER_CONFIG, FOLDER, HEAD, adapter_config, adapter_file
 from hello_distill.projector import Adapter, Projector, ProjectorSpec, lora_shapes, restore, zero_shot
 from hello_distill.system.errors import ArtifactError, InputError
-from hello_distill.training.folding import fold_norms
 from hello_distill.types import Images, LabelSource, Logits, View
 from hello_distill.views import check_images
 
@@ -33,8 +32,7 @@ class ProjectorLabels(LabelSource):
         self.start = start
         """The projector before fitting: public weights and the text head."""
         self.projector = restore(start, adapter)
-        """After fitting, with all that only shapes its answers folded into fewer steps."""
-        fold_norms(self.projector.visual)
+        """After fitting."""
         self.adapter = adapter
         self.encoder = encoder
         """Public facts of the encoder: name, size, width, mean, std, weights."""
