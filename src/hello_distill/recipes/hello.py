@@ -71,7 +71,7 @@ def cpu(ipc: int = 10) -> Recipe:
 
     Given up against the paper: resolution (64 of 224 pixels; the encoder sees them at 96), the teachers (375 steps by
     Muon, which see 24,000 images, three checkpoints of nine, chosen by IPC as there), the
-    projector's training (100 steps and 150 of query fitting, and as many again while that pays, lightly mixed as in
+    projector's training (75 steps and 150 of query fitting, and as many again while that pays, lightly mixed as in
     `demo`, LoRA not on the encoder's first and dearest stages), and the students' (1,200 steps). Lengths are in steps:
     few images are seen more often, many do not take longer. They are short, so that photographs take minutes; what
     twice the steps would reach is what `study --recipe steps-10000` asks. Not given up but left out: mosaics (see
@@ -98,7 +98,7 @@ def cpu(ipc: int = 10) -> Recipe:
             projector=replace(
                 offline(size=96, crops=(0.5, 1.0)),
                 encoder_rank=32,
-                steps=100,
+                steps=75,
                 rounds=2,
                 gain=0.05,
                 queries=Queries(steps=150, rounds=2),
