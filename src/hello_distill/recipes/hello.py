@@ -118,7 +118,7 @@ def demo() -> Recipe:
 
     Given up against the paper: the networks (a ConvNet of width 64 for teachers and students, not ResNet-18), the
     encoder's size (64 pixels), the training images (20,000 of 60,000), the teachers (375 steps, and three checkpoints
-    at their half, three quarters and end in the place of nine of 90 epochs), the projector's training (500 steps), LoRA
+    at their half, three quarters and end in the place of nine of 90 epochs), the projector's training (375 steps), LoRA
     on the encoder's first and dearest stages, the students' 300 epochs (55, in small batches, since MSE needs many
     steps), and RDED's selection: images this small are kept whole, and only 20 of each class are looked at, because the
     easiest of 300 taught less. So did a stronger image update, and crops for the students. Muon trains all of them,
@@ -135,7 +135,7 @@ def demo() -> Recipe:
     return Recipe(
         max_side=28,
         train_limit=20_000,
-        held_limit=2_000,
+        held_limit=1_000,
         teachers=TeacherSpec(
             "convnet3_w64",
             (2, 3, 4),
@@ -150,11 +150,11 @@ def demo() -> Recipe:
                 optim=replace(projector.optim, batch_size=16),
                 encoder_rank=2,
                 head_rank=4,
-                steps=500,
+                steps=375,
                 precision="int4",
-                queries=Queries(steps=375, rounds=1, batch_size=25, lr=1e-2),
+                queries=Queries(steps=325, rounds=1, batch_size=25, lr=1e-2),
             ),
-            update=LIC(steps=10, lr=0.001),
+            update=LIC(steps=5, lr=0.001),
         ),
         student=StudentSpec(
             network="convnet3_w64",
