@@ -33,6 +33,8 @@ from hello_distill.training.lowrank import add_low_rank, low_rank
 from hello_distill.types import Classifier, Features, Images, Logits
 from hello_distill.views import whole
 
+LEAST = 150
+"""Steps that `ProjectorSpec.halved` leaves: after half of one of `cpu`'s rounds it was worse than zero-shot. Ours."""
 PEFT_PREFIX = "base_model.model"
 """Of the names of what peft adapts."""
 
@@ -86,10 +88,16 @@ class ProjectorSpec:
             raise InputError(f"distiller.projector.skip {self.skip!r} is no regular expression: {error}") from None
 
     def halved(self) -> ProjectorSpec:
-        """Fitted by one round of each kind, of half the length."""
-        queries = self.queries and replace(self.queries, rounds=1, steps=half(self.queries.steps))
+        """Fitted by one round of each kind, of half the length; short fits keep up to `LEAST` of all their steps."""
+
+        def shorter(steps: int, rounds: int) -> int:
+            return max(half(steps), min(steps * rounds, LEAST))
+
+        queries = self.queries
+        if queries is not None:
+            queries = replace(queries, rounds=1, steps=shorter(queries.steps, queries.rounds))
         if self.steps is not None:
-            return replace(self, steps=half(self.steps), rounds=1, queries=queries)
+            return replace(self, steps=shorter(self.steps, self.rounds), rounds=1, queries=queries)
         return replace(self, optim=replace(self.optim, epochs=half(self.optim.epochs)), rounds=1, queries=queries)
 
 

@@ -216,6 +216,9 @@ def test_lengths_in_steps_do_not_hang_on_the_number_of_images(tree: Path, recipe
     assert small.for_images(95) == small and large.for_images(1000) == large
     assert (spec.halved().steps, replace(spec, steps=None).halved().weak_epochs) == (50, (2, 4))
     assert replace(spec, steps=None).for_images(95) == replace(spec, steps=None)
+    halved = [ProjectorSpec(steps=n, rounds=2, queries=Queries(steps=n, rounds=1)).halved() for n in (50, 200, 400)]
+    assert [(fit.steps, fit.queries.steps) for fit in halved] == [(100, 50), (150, 150), (200, 200)]
+    assert all(fit.rounds == 1 for fit in halved)
     chosen = replace(recipe, student_steps=7)
     student = load(distill(str(tree), tmp_path / "a", chosen)).student
     assert student.optim.epochs == 4, "8 images in batches of 4 are two steps an epoch"
