@@ -90,7 +90,10 @@ class LabelSource(Protocol):
         return self
 
     def __call__(self, images: Images, view: View) -> Logits:
-        """Labels (b c) of the rendered images (b 3 h w) of a view; with `by_image` of several, or a part."""
+        """Labels (b c) of the rendered images (b 3 h w) of a view.
+
+        With `by_image` they may be images of several views, or some of one's.
+        """
         ...
 
     def __getstate__(self) -> Any:

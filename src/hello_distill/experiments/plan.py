@@ -1,10 +1,10 @@
 """What to ship: ways of keeping labels, tried by short students on held-out training images. `hello-distill plan`.
 
 All students train for as many steps, on the same images, and are tested on images that were held out; the test split is
-not looked at. Teachers have half of their steps, projectors half of one round of each kind, and Eq. 7 moves no image.
-Labels that differ by less than a hundredth share their students, and only ways that the recommendation hangs on have
-students of all seeds. Of the ways within a margin of the best that with the fewest bytes in all is recommended; of
-several that take as few, by a twentieth, the most accurate. `distill --labels PLAN` makes it, by all of the recipe.
+not looked at. Teachers have half of their steps, projectors half of one round of each kind unless that is very short,
+and Eq. 7 moves no image. Labels that differ by less than a hundredth share their students, and only ways that the
+recommendation hangs on have students of all seeds. Of the ways within a margin of the best that with the fewest bytes in all is recommended; of
+several that take as few, to a twentieth, the most accurate. `distill --labels PLAN` makes it, by all of the recipe.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ FAR = 2
 SAME = 0.01
 """Relative squared error on views, of labels as kept against what made them, below which students are shared: ours."""
 LOWER = 4
-"""By so much the ranks of a smaller projector are divided; it is fitted by half the steps of the larger one."""
+"""By so much the ranks of a smaller projector are divided; its fits are halved once more."""
 STEPS, SEEDS = 150, (0, 1)
 """Optimiser steps of a short student, and one student for each seed: ours."""
 RANDOM = "random"
@@ -260,20 +260,21 @@ def _makers(recipe: Recipe) -> set[str | None]:
 
 
 def recommended(ways: Sequence[Way], limit: int | None) -> Way:
-    """Of the ways that fit, and are within `margin` of the best of these, the most accurate that takes as few bytes, by
-    `NEAR`, as the lightest."""
-    good = _good(ways, limit)
-    return max((way for way in good if way.total <= _light(good)), key=lambda way: (way.top1.mean, -way.total))
+    """Of the ways that fit, and are within `margin` of the best of these, the most accurate of those that take as few
+    bytes as the lightest, to `NEAR`."""
+    accurate = _accurate(ways, limit)
+    return max((way for way in accurate if way.total <= _light(accurate)), key=lambda way: (way.top1.mean, -way.total))
 
 
-def _good(ways: Sequence[Way], limit: int | None) -> list[Way]:
+def _accurate(ways: Sequence[Way], limit: int | None) -> list[Way]:
+    """The ways that fit, and are within `margin` of the best of these."""
     fitting = _fitting(ways, limit)
     best = max(way.top1.mean for way in fitting)
     return [way for way in fitting if way.top1.mean >= best - margin(best)]
 
 
 def _light(ways: Sequence[Way]) -> float:
-    """Bytes that are as few as those of the lightest way."""
+    """The most bytes that are still as few as the lightest way's."""
     return min(way.total for way in ways) * (1 + NEAR)
 
 
@@ -285,7 +286,7 @@ def margin(best: float) -> float:
 def deciding(ways: Sequence[Way], limit: int | None) -> list[Way]:
     """The best of the ways that fit, and what takes no more than may be recommended and is `FAR` margins from the best
     at most."""
-    best, light = max(_fitting(ways, limit), key=lambda way: way.top1.mean), _light(_good(ways, limit))
+    best, light = max(_fitting(ways, limit), key=lambda way: way.top1.mean), _light(_accurate(ways, limit))
     least = best.top1.mean - FAR * margin(best.top1.mean)
     lighter = [way for way in _fitting(ways, limit) if way.total <= light and way.top1.mean >= least]
     return [way for way in ways if way is best or way in lighter]

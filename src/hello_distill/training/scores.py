@@ -16,7 +16,7 @@ from hello_distill.types import Classifier, Images, Logits, Targets
 from hello_distill.views import whole
 
 GPU_BATCH, CPU_BATCH = 250, 32
-"""A CPU's caches hold what a ConvNet makes of 32 images; 50 took up to half as long again an image, and 250 twice."""
+"""Images at once. A CPU's caches hold what a ConvNet makes of 32; where more come at once, each takes longer."""
 
 
 def batch_size(device: torch.device) -> int:
