@@ -3,9 +3,9 @@
 All students train for as many steps, on the same images, and are tested on images that were held out; the test split is
 not looked at. Teachers have half of their steps, projectors half of one round of each kind unless that is very short,
 and Eq. 7 moves no image. Labels that differ by less than a hundredth share their students, and only ways that the
-recommendation hangs on have students of all seeds. Of the ways within a margin of the best that with the fewest bytes in
-all is recommended; of several that take as few, to a twentieth, the most accurate. `distill --labels PLAN` makes it, by
-all of the recipe.
+recommendation hangs on have students of all seeds. Of the ways within a margin of the best that with the fewest bytes
+in all is recommended; of several that take as few, to a twentieth, the most accurate. `distill --labels PLAN` makes it,
+by all of the recipe.
 """
 
 from __future__ import annotations
