@@ -206,7 +206,11 @@ def test_labels_that_differ_by_less_than_a_hundredth_share_students(
 
     monkeypatch.setattr("hello_distill.experiments.plan.SAME", same)
     monkeypatch.setattr("hello_distill.experiments.plan.train_student", train)
-    plan(str(tree), tmp_path / "plan", replace(recipe, held_share=0.3), PLANNED, steps=1, seeds=[0])
+    made = plan(str(tree), tmp_path / "plan", replace(recipe, held_share=0.3), PLANNED, steps=1, seeds=[0])
+    own, drawn = ([way for way in made["ways"] if (way["images"] == "random") is random] for random in (False, True))
+    best = max(way["held_top1"]["mean"] for way in own)
+    lightest = min((way for way in own if way["held_top1"]["mean"] == best), key=lambda way: way["total"])
+    assert [way["labels"] for way in drawn] == [lightest["labels"]], "of equal labels those of the fewest bytes"
     assert len(students) == trained
     assert students.count("teacher") - (students[-1] == "teacher") == (1 if same else 3)
 

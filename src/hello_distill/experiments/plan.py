@@ -264,7 +264,12 @@ def recommended(ways: Sequence[Way], limit: int | None) -> Way:
     """Of the ways that fit, and are within `margin` of the best of these, the most accurate of those that take as few
     bytes as the lightest, to `NEAR`."""
     accurate = _accurate(ways, limit)
-    return max((way for way in accurate if way.total <= _light(accurate)), key=lambda way: (way.top1.mean, -way.total))
+    return max((way for way in accurate if way.total <= _light(accurate)), key=_better)
+
+
+def _better(way: Way) -> tuple[float, int]:
+    """What the better of two ways has more of: accuracy, and of as accurate ones the fewest bytes."""
+    return way.top1.mean, -way.total
 
 
 def _accurate(ways: Sequence[Way], limit: int | None) -> list[Way]:
@@ -287,7 +292,7 @@ def margin(best: float) -> float:
 def deciding(ways: Sequence[Way], limit: int | None) -> list[Way]:
     """The best of the ways that fit, and what takes no more than may be recommended and is `FAR` margins from the best
     at most."""
-    best, light = max(_fitting(ways, limit), key=lambda way: way.top1.mean), _light(_accurate(ways, limit))
+    best, light = max(_fitting(ways, limit), key=_better), _light(_accurate(ways, limit))
     least = best.top1.mean - FAR * margin(best.top1.mean)
     lighter = [way for way in _fitting(ways, limit) if way.total <= light and way.top1.mean >= least]
     return [way for way in ways if way is best or way in lighter]
@@ -335,7 +340,7 @@ def _tried(
             for name in (name for name in usable if labels[name].made_by == PROJECTOR):
                 ways.append(students.way(Cell(recipe.distiller.name, name, recipe.ipc, recipe.student.network), seeds))
                 yield ways[-1]
-    best = max(_fitting(ways, limit), key=lambda way: way.top1.mean)
+    best = max(_fitting(ways, limit), key=_better)
     with _other(bench, best.comparison.projector):
         yield students.way(best.cell._replace(method=RANDOM), seeds)
 
