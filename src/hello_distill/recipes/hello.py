@@ -105,9 +105,11 @@ def cpu(ipc: int = 10) -> Recipe:
             update=LIC(steps=10, lr=0.001),
         ),
         student=StudentSpec(
-            network="resnet18", augment=Augment(scale=(0.25, 1.0)), optim=Optim(epochs=200, batch_size=20)
+            network="resnet18",
+            augment=Augment(scale=(0.25, 1.0)),
+            optim=Optim(epochs=200, batch_size=20, lr=2e-3, name="muon"),
         ),
-        student_steps=1200,
+        student_steps=1800,
         codec=Codec("jpeg", 90),
     )
 
