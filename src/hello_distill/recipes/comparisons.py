@@ -218,9 +218,9 @@ def photographs() -> Comparison:
             "hello": Contender(hello),
         },
         projector=projector,
-        training={10: (240, 20)},
+        training={10: (360, 20)},
         labels=LABELS,
-        trials={"hard": rates(1e-3, 2e-3, 5e-4, 4e-3), "soft": losses(1e-3, "mse", "kl20", "mse-ce", "kl4")},
-        trial_epochs=120,
+        trials={"hard": rates(2e-3, 4e-3, 1e-3, 8e-3), "soft": losses(2e-3, "mse", "kl20", "mse-ce", "kl4")},
+        trial_epochs=180,
         fits={"head": HEAD_FITS, "rded-encoder": ENCODER_FITS},
     )

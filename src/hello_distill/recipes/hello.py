@@ -72,9 +72,10 @@ def cpu(ipc: int = 10) -> Recipe:
     Given up against the paper: resolution (64 of 224 pixels; the encoder sees them at 96), the teachers (375 steps by
     Muon, which see 24,000 images; three checkpoints of nine, chosen by IPC as there), the projector's training (75
     steps and 150 of query fitting, and as many again where that pays, lightly mixed as in `demo`, LoRA not on the
-    encoder's first and dearest stages), and the students' (1,200 steps). Lengths are in steps: few images are seen more
-    often, many do not take longer. They were set by the time that they take; `study --recipe steps-10000` asks what
-    twice the steps would reach, and has no result file yet. Not given up but left out: mosaics (see `EASY`).
+    encoder's first and dearest stages), and the students' (1,800 steps by Muon). Lengths are in steps: few images are
+    seen more often, many do not take longer. Those of fits were set by the time that they take, those of students by
+    `study --recipe steps-10000`: after 1,200 steps by AdamW they had too little of what twice the steps reach
+    (results/steps_10000_adamw.json). Not given up but left out: mosaics (see `EASY`).
 
     LoRA has 0.72 M numbers at rank 32, as many as the paper's at rank 8 of its larger encoder. Query fitting imitates
     the last teacher: students of its labels were far ahead of those of the weak teachers' mean, in runs of one seed on

@@ -57,7 +57,7 @@ def images_photographs() -> Study:
     Of mosaics two more, by a network that takes patches as they are: padded, as RDED's code shows them, and unpadded,
     which is a quarter of the work.
 
-    The recipe `cpu` scaled down: `convnet4_w64` for ResNet-18, 5,000 images for 10,000, students of 150 epochs for 240,
+    The recipe `cpu` scaled down: `convnet4_w64` for ResNet-18, 5,000 images for 10,000, students of 150 epochs for 360,
     tested once.
 
     hello-distill study DATA --recipe images-photographs --out results/images_photographs.json
