@@ -388,7 +388,7 @@ def test_twice_the_steps_is_twice_of_everything_and_nothing_else(count: int) -> 
     longer = Bench.student.__get__(Holding(wanted.comparison))(
         Cell("twice the steps", "projector", 10, "resnet18"), wanted.variants["twice the steps"]
     )
-    assert longer.optim.epochs == 2 * spec.student_for(100).optim.epochs == 2 * 240
+    assert longer.optim.epochs == 2 * spec.student_for(100).optim.epochs == 2 * 360
 
 
 def test_rows_of_the_ablation_add_one_thing_each() -> None:
