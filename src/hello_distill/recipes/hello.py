@@ -75,7 +75,8 @@ def cpu(ipc: int = 10) -> Recipe:
     encoder's first and dearest stages), and the students' (1,800 steps by Muon). Lengths are in steps: few images are
     seen more often, many do not take longer. Those of fits were set by the time that they take, those of students by
     `study --recipe steps-10000`: after 1,200 steps by AdamW they had too little of what twice the steps reach
-    (results/steps_10000_adamw.json). Not given up but left out: mosaics (see `EASY`).
+    (results/steps_10000_adamw.json), and they are short still (results/steps_10000.json). Not given up but left out:
+    mosaics (see `EASY`).
 
     LoRA has 0.72 M numbers at rank 32, as many as the paper's at rank 8 of its larger encoder. Query fitting imitates
     the last teacher: students of its labels were far ahead of those of the weak teachers' mean, in runs of one seed on
